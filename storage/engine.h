@@ -2,7 +2,8 @@
 //
 //   Batch batch{{Unit{.preconditions = {ModSeqIs(Family::kInstances, key, 7)},
 //                     .ops = {Put(Family::kInstances, key, value)}}}};
-//   engine->Propose(std::move(batch), WriteClass::kUser, [](std::vector<UnitResult> results) {...});
+//   engine->Propose(std::move(batch), WriteClass::kUser, [](std::vector<UnitResult> results)
+//   {...});
 //
 // An engine makes units durable in the order in which they were proposed, gives each unit that
 // holds an op the next seq, and delivers commits in that order to its sinks, on one thread: the
@@ -52,11 +53,13 @@ Op Delete(Family family, std::string key);
 struct Precondition {
   Family family = Family::kInstances;
   std::string key;
-  // The value's modify seq; 0 = the key is absent.
+  // The value's modify seq; 0 = the key is absent; kAnySeq = the key is present.
   uint64_t mod_seq = 0;
 };
+inline constexpr uint64_t kAnySeq = ~uint64_t{0};
 
 Precondition Absent(Family family, std::string key);
+Precondition Present(Family family, std::string key);
 Precondition ModSeqIs(Family family, std::string key, uint64_t mod_seq);
 
 // The atomic unit: all of its ops or none. A unit without ops is a barrier: its preconditions are

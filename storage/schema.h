@@ -41,13 +41,18 @@ inline constexpr std::array<std::string_view, kFamilyCount> kFamilyNames = {
 inline constexpr uint8_t kFormat = 1;
 inline constexpr size_t kHeaderBytes = 9;
 inline constexpr size_t kInstanceHeaderBytes = kHeaderBytes + 4 * 8;
-inline constexpr std::string_view kStoreKey = "store";  // in meta
+// In meta: the store's identity, and a value whose modify seq is that of the last time that a
+// service was forgotten (what happened to unknown services up to then is not known).
+inline constexpr std::string_view kStoreKey = "store";
+inline constexpr std::string_view kForgottenKey = "forgotten";
+// In meta, an empty payload whose modify seq is the store's latest seq, which deletions don't take
+// back. The engine's own: never replayed, scanned or backed up.
+inline constexpr std::string_view kSeqKey = "seq";
 
 // Identity of a store; decoded form of StoreRecord.
 struct StoreRecordView {
   uint64_t epoch = 0;
   uint64_t base_seq = 0;
-  uint64_t forgotten_floor = 0;
 };
 
 struct InstanceKey {
