@@ -1,0 +1,199 @@
+#include "server/core/applier.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+#include "muster/storage/v1/storage.pb.h"
+#include "server/core/instance_change.h"
+
+namespace muster::core {
+
+using storage::Family;
+using storage::Op;
+
+// A service that the present group changes: published once, whatever the number of changes.
+struct Applier::Draft {
+  ServiceInfo info;
+  ViewBuilder view;
+  bool is_new = false;
+  bool visible = false;
+  std::optional<uint64_t> forgotten_at;
+
+  Draft(ServiceInfo start, bool unknown)
+      : info(std::move(start)), view(info.view), is_new(unknown) {}
+};
+
+Applier::Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub)
+    : catalog_(catalog), leases_(leases), hub_(hub) {}
+
+Applier::~Applier() = default;
+
+void Applier::OnOpen(const storage::Revision& revision, const storage::StoreRecordView&) {
+  revision_ = revision;
+  replaying_ = true;
+}
+
+void Applier::OnReplay(Family family, std::string_view key, std::string_view value) {
+  // Keys of a service stand together: a draft is complete when the next service begins.
+  switch (family) {
+    case Family::kMeta:
+      if (key == storage::kForgottenKey) catalog_.SetForgottenSeq(storage::ModSeqOf(value));
+      break;
+    case Family::kServices:
+      PutService(key, value);
+      break;
+    case Family::kInstances:
+      PutInstance(key, value);
+      break;
+    case Family::kTombstones:
+      PutTombstone(key, value);
+      break;
+    default:
+      break;
+  }
+  if (drafts_.size() > 1) Publish();
+}
+
+void Applier::OnReplayed() {
+  Publish();
+  replaying_ = false;
+  catalog_.ResetNameChanges(revision_.seq);
+  catalog_.SetRevision(revision_);
+}
+
+void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
+  for (const storage::Commit& commit : commits) {
+    for (const Op& op : commit.ops) ApplyOp(commit.seq, op);
+    revision_.seq = std::max(revision_.seq, commit.seq);
+  }
+  Publish();
+  catalog_.SetRevision(revision_);
+}
+
+Applier::Draft& Applier::DraftOf(std::string_view service_key) {
+  if (const auto it = drafts_.find(service_key); it != drafts_.end()) return *it->second;
+  const auto names = storage::DecodeServiceKey(service_key);
+  ServiceInfo info;
+  std::shared_ptr<const ServiceInfo> present;
+  if (names) {
+    info.ns = std::string(names->ns);
+    info.service = info.display = std::string(names->service);
+    present = catalog_.Get(info.ns, info.service);
+  }
+  const bool unknown = present == nullptr;
+  auto draft = std::make_unique<Draft>(unknown ? std::move(info) : *present, unknown);
+  return *drafts_.emplace(std::string(service_key), std::move(draft)).first->second;
+}
+
+void Applier::ApplyOp(uint64_t seq, const Op& op) {
+  const bool put = op.kind == Op::Kind::kPut;
+  switch (op.family) {
+    case Family::kMeta:
+      if (put && op.key == storage::kForgottenKey) catalog_.SetForgottenSeq(seq);
+      break;
+    case Family::kServices:
+      if (put) {
+        PutService(op.key, op.value);
+      } else {
+        DraftOf(op.key).forgotten_at = seq;
+      }
+      break;
+    case Family::kInstances:
+      if (put) {
+        PutInstance(op.key, op.value);
+      } else if (const auto key = storage::DecodeInstanceKey(op.key)) {
+        Draft& draft = DraftOf(storage::EncodeServiceKey(key->ns, key->service));
+        draft.view.Remove(key->node, key->id, seq);
+        draft.visible = true;
+        leases_.Erase(op.key);
+      }
+      break;
+    default:
+      // A tombstone comes with the removal of its instance, which tells all.
+      break;
+  }
+}
+
+void Applier::PutService(std::string_view key, std::string_view value) {
+  const auto decoded = storage::DecodeValue(value);
+  storage::v1::ServiceRecord record;
+  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
+                                              static_cast<int>(decoded->payload.size()))) {
+    base::Log(base::LogLevel::kError, "service record can't be read", {{"key", std::string(key)}});
+    return;
+  }
+  Draft& draft = DraftOf(key);
+  if (draft.forgotten_at) {  // forgotten and created again in one group
+    draft.forgotten_at.reset();
+    draft.view = ViewBuilder(nullptr);
+  }
+  draft.info.display = record.name();
+  draft.info.mod_seq = decoded->mod_seq;
+  draft.info.created_at_ms = record.created_at_ms();
+  draft.view.SetFloor(record.floor());
+  if (draft.is_new) {
+    draft.view.Touch(decoded->mod_seq);
+    draft.visible = true;
+  }
+}
+
+void Applier::PutInstance(std::string_view key, std::string_view value) {
+  const auto names = storage::DecodeInstanceKey(key);
+  const auto decoded = storage::DecodeInstanceValue(value);
+  storage::v1::InstanceRecord record;
+  if (!names || !decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
+    base::Log(base::LogLevel::kError, "instance record can't be read", {{"key", std::string(key)}});
+    return;
+  }
+  const storage::InstanceWords& words = decoded->words;
+  // Only a visible change carries its own seq as the visible one.
+  if (replaying_ || words.visible_seq == decoded->mod_seq) {
+    Draft& draft = DraftOf(storage::EncodeServiceKey(names->ns, names->service));
+    draft.view.Upsert({names->node, names->id, record.endpoint(), record.health(), record.state(),
+                       words.visible_seq});
+    draft.visible = true;
+  }
+  LeaseSpec spec = MakeLeaseSpec(std::string(key), decoded->mod_seq, words.incarnation, record);
+  if (replaying_) {
+    leases_.Restore(std::move(spec));
+    return;
+  }
+  // A change of health is no sign of life.
+  const auto old = leases_.Find(key);
+  const bool keep = old != nullptr && old->spec().incarnation == spec.incarnation &&
+                    old->spec().digest == spec.digest && old->spec().ttl == spec.ttl;
+  leases_.Put(std::move(spec), keep);
+}
+
+void Applier::PutTombstone(std::string_view key, std::string_view value) {
+  const auto names = storage::DecodeInstanceKey(key);
+  if (!names) return;
+  DraftOf(storage::EncodeServiceKey(names->ns, names->service))
+      .view.AddTombstone(names->node, names->id, storage::ModSeqOf(value));
+}
+
+void Applier::Publish() {
+  bool names_changed = false;
+  for (auto& [key, draft] : drafts_) {
+    if (draft->forgotten_at) {
+      catalog_.Forget(draft->info.ns, draft->info.service, *draft->forgotten_at);
+    } else {
+      auto info = std::make_shared<ServiceInfo>(std::move(draft->info));
+      info->view = draft->view.Build();
+      catalog_.Publish(std::move(info));
+    }
+    names_changed |= draft->is_new || draft->forgotten_at.has_value();
+  }
+  if (!replaying_) {
+    for (auto& [key, draft] : drafts_) {
+      if (draft->visible || draft->forgotten_at) hub_.Notify(key);
+    }
+    if (names_changed) hub_.NotifyNames();
+  }
+  drafts_.clear();
+}
+
+}  // namespace muster::core

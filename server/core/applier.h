@@ -1,0 +1,49 @@
+// Applier: the commit sink that turns commits into views, leases and wakes. The only writer of
+// Catalog and of lease membership.
+//
+// Thread safety: called by the engine on the strand only. Cost: one new view per changed service
+// and group of commits.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/core/catalog.h"
+#include "server/core/lease_table.h"
+#include "server/core/watch_hub.h"
+#include "storage/engine.h"
+
+namespace muster::core {
+
+class Applier : public storage::CommitSink {
+ public:
+  Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub);
+  ~Applier() override;
+
+  void OnOpen(const storage::Revision& revision, const storage::StoreRecordView& store) override;
+  void OnReplay(storage::Family family, std::string_view key, std::string_view value) override;
+  void OnReplayed() override;
+  void OnCommits(absl::Span<const storage::Commit> commits) override;
+
+ private:
+  struct Draft;  // a service that the present group changes
+  Draft& DraftOf(std::string_view service_key);
+  void ApplyOp(uint64_t seq, const storage::Op& op);
+  void PutService(std::string_view key, std::string_view value);
+  void PutInstance(std::string_view key, std::string_view value);
+  void PutTombstone(std::string_view key, std::string_view value);
+  void Publish();
+
+  Catalog& catalog_;
+  LeaseTable& leases_;
+  WatchHub& hub_;
+  storage::Revision revision_;
+  bool replaying_ = true;
+  // Ordered: publishing follows the keys.
+  std::map<std::string, std::unique_ptr<Draft>, std::less<>> drafts_;
+};
+
+}  // namespace muster::core

@@ -1,0 +1,107 @@
+// Catalog: service name -> present view. Written by the strand (Applier), read by anyone.
+//
+// Thread safety: Get and List from any thread; the members marked [strand] from the strand only.
+// Cost: Get is one hash look-up under a shard's lock, whatever the number of services.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "base/mutex.h"
+#include "server/core/service_view.h"
+#include "storage/engine.h"
+
+namespace muster::core {
+
+// One known service, for as long as it is known.
+struct ServiceInfo {
+  std::string ns;       // lower case
+  std::string service;  // lower case
+  std::string display;  // as first given
+  uint64_t mod_seq = 0;    // of its record
+  uint64_t created_at_ms = 0;
+  std::shared_ptr<const ServiceView> view;  // never null
+};
+
+// A name that was added or removed.
+struct NameChange {
+  uint64_t seq = 0;
+  std::string ns;
+  std::string display;
+  bool added = false;
+};
+
+class Catalog {
+ public:
+  // Null when the service isn't known. Names in lower case.
+  std::shared_ptr<const ServiceInfo> Get(std::string_view ns, std::string_view service) const;
+
+  // Known services in order, from the first whose (ns, service) is greater than `after` (a service
+  // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
+  void List(std::string_view ns, std::string_view prefix, std::string_view after,
+            const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const;
+
+  // Names added and removed after `from_seq`; false when that is no longer known in full.
+  bool NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) const;
+
+  // What has been applied.
+  storage::Revision revision() const;
+  uint64_t service_count() const;
+  uint64_t instance_count() const;
+  uint64_t tombstone_count() const;
+
+  // Seq of the last time that a service was forgotten; 0 = never.
+  uint64_t forgotten_seq() const { return forgotten_seq_.load(std::memory_order_acquire); }
+
+  // Calls `done` once `seq` has been applied: at once, or later on the strand (so `done` must only
+  // enqueue). Returns an id for CancelWait; 0 = already called.
+  uint64_t WaitApplied(uint64_t seq, std::function<void()> done);
+  void CancelWait(uint64_t id);
+
+  // [strand] Stores a new state of a service; `info->view` of null is not allowed.
+  void Publish(std::shared_ptr<const ServiceInfo> info);
+  // [strand] Forgets a service.
+  void Forget(std::string_view ns, std::string_view service, uint64_t seq);
+  // [strand] Name changes up to `seq` are no longer known (after replay).
+  void ResetNameChanges(uint64_t seq);
+  // [strand]
+  void SetForgottenSeq(uint64_t seq) { forgotten_seq_.store(seq, std::memory_order_release); }
+  // [strand] Sets what has been applied and calls the waiters.
+  void SetRevision(storage::Revision revision);
+
+ private:
+  static constexpr size_t kShards = 64;
+  struct Shard {
+    mutable base::Mutex mu;
+    absl::flat_hash_map<std::string, std::shared_ptr<const ServiceInfo>> services
+        MUSTER_GUARDED_BY(mu);
+  };
+  Shard& ShardOf(std::string_view key) const;
+
+  mutable std::array<Shard, kShards> shards_;
+
+  mutable base::Mutex names_mu_;
+  absl::btree_map<std::string, std::shared_ptr<const ServiceInfo>> names_
+      MUSTER_GUARDED_BY(names_mu_);
+  std::vector<NameChange> name_changes_ MUSTER_GUARDED_BY(names_mu_);
+  uint64_t name_changes_from_ MUSTER_GUARDED_BY(names_mu_) = 0;
+  uint64_t instances_ MUSTER_GUARDED_BY(names_mu_) = 0;
+  uint64_t tombstones_ MUSTER_GUARDED_BY(names_mu_) = 0;
+
+  std::atomic<uint64_t> forgotten_seq_{0};
+  mutable base::Mutex revision_mu_;
+  storage::Revision revision_ MUSTER_GUARDED_BY(revision_mu_);
+  absl::btree_map<std::pair<uint64_t, uint64_t>, std::function<void()>> waiters_
+      MUSTER_GUARDED_BY(revision_mu_);
+  uint64_t next_wait_id_ MUSTER_GUARDED_BY(revision_mu_) = 1;
+};
+
+}  // namespace muster::core

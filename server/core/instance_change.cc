@@ -1,0 +1,308 @@
+#include "server/core/instance_change.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "base/text.h"
+
+namespace muster::core {
+namespace {
+
+using absl::StatusCode;
+using base::MakeError;
+using base::Reason;
+using storage::Family;
+
+constexpr int kMaxSuperseded = 4;
+constexpr size_t kMaxOutput = 4096;
+
+bool SameLife(const std::string& life, const LeaseSpec& present) {
+  return present.fenced && life.size() == present.life.size() &&
+         std::equal(present.life.begin(), present.life.end(), life.begin(),
+                    [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); });
+}
+
+// No life given joins the present one.
+bool Continues(const std::string& life, const std::string& present) {
+  return life.empty() || life == present;
+}
+
+std::string SerializeCheck(const v1::Check& check) {
+  // Digest of one check: DigestOf is deterministic where SerializeAsString of a map is not.
+  google::protobuf::RepeatedPtrField<v1::Check> one;
+  *one.Add() = check;
+  const Digest digest = DigestOf({}, one);
+  return absl::StrCat(absl::Hex(digest.high), "-", absl::Hex(digest.low));
+}
+
+v1::Health InitialStatus(const v1::Check& check) {
+  return check.initial_status() == v1::HEALTH_UNSPECIFIED ? v1::CRITICAL : check.initial_status();
+}
+
+v1::Health StatusOf(const v1::Check& check, const ReadCheck& read_check) {
+  const auto record = read_check(check.id());
+  return record ? record->status() : InitialStatus(check);
+}
+
+// Keeps the results of checks whose definition stays, drops the others', and says the worst.
+v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
+                       const ReadCheck& read_check, std::vector<storage::Op>& ops) {
+  std::map<std::string, std::string> old;
+  if (present != nullptr) {
+    for (const v1::Check& check : present->record.checks()) old[check.id()] = SerializeCheck(check);
+  }
+  v1::Health worst = v1::PASSING;
+  for (const v1::Check& check : registration.instance.checks) {
+    const auto it = old.find(check.id());
+    const bool same = it != old.end() && it->second == SerializeCheck(check);
+    worst = std::max(worst, same ? StatusOf(check, read_check) : InitialStatus(check));
+    if (same) old.erase(it);
+  }
+  for (const auto& [id, definition] : old) {
+    ops.push_back(storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
+  }
+  return worst;
+}
+
+void CarryLives(const StoredInstance& present, storage::v1::InstanceRecord& record) {
+  auto* first = record.add_superseded();
+  first->set_life(present.record.life());
+  first->set_incarnation(present.words.incarnation);
+  for (const auto& old : present.record.superseded()) {
+    if (record.superseded_size() == kMaxSuperseded) break;
+    *record.add_superseded() = old;
+  }
+}
+
+storage::Op PutInstanceOp(std::string_view key, const storage::InstanceWords& words,
+                          const storage::v1::InstanceRecord& record) {
+  return storage::Put(Family::kInstances, std::string(key),
+                      storage::EncodeInstanceValue(words, record.SerializeAsString()));
+}
+
+const v1::Check* FindCheck(const StoredInstance& present, const std::string& id) {
+  const auto& checks = present.record.checks();
+  if (id.empty()) return checks.size() == 1 ? &checks[0] : nullptr;
+  const auto it =
+      std::find_if(checks.begin(), checks.end(), [&](const auto& c) { return c.id() == id; });
+  return it == checks.end() ? nullptr : &*it;
+}
+
+absl::Status NoSuchCheck(const StoredInstance& present, const std::string& id) {
+  if (present.record.checks().empty()) {
+    return MakeError(StatusCode::kNotFound, Reason::kCheckNotFound, "the instance has no checks");
+  }
+  if (id.empty()) {
+    return base::WithField(
+        MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
+                  absl::StrCat("check_id is empty and the instance has ",
+                               present.record.checks_size(), " checks; say which")),
+        "check_id");
+  }
+  return MakeError(StatusCode::kNotFound, Reason::kCheckNotFound,
+                   absl::StrCat("the instance has no check \"",
+                                base::EscapeForTerminal(id.substr(0, 64)), "\""));
+}
+
+// At most kMaxOutput bytes, cut between characters.
+std::string CutOutput(std::string output) {
+  if (output.size() <= kMaxOutput) return output;
+  size_t end = kMaxOutput;
+  while (end > 0 && (static_cast<uint8_t>(output[end]) & 0xC0) == 0x80) --end;
+  output.resize(end);
+  return output;
+}
+
+}  // namespace
+
+absl::StatusOr<StoredInstance> DecodeStored(std::string_view value) {
+  auto decoded = storage::DecodeInstanceValue(value);
+  if (!decoded.ok()) return decoded.status();
+  StoredInstance out;
+  out.mod_seq = decoded->mod_seq;
+  out.words = decoded->words;
+  if (!out.record.ParseFromArray(decoded->payload.data(),
+                                 static_cast<int>(decoded->payload.size()))) {
+    return MakeError(StatusCode::kDataLoss, Reason::kStorageDamaged,
+                     "an instance record can't be read");
+  }
+  return out;
+}
+
+LeaseSpec MakeLeaseSpec(std::string key, uint64_t mod_seq, uint64_t incarnation,
+                        const storage::v1::InstanceRecord& record) {
+  LeaseSpec spec;
+  spec.key = std::move(key);
+  spec.mod_seq = mod_seq;
+  spec.incarnation = incarnation;
+  const auto copy_life = [](const std::string& from, LifeId& to) {
+    if (from.size() != to.size()) return false;
+    std::copy(from.begin(), from.end(), to.begin());
+    return true;
+  };
+  spec.fenced = copy_life(record.life(), spec.life);
+  spec.digest = DigestOf(record.endpoint(), record.checks());
+  spec.ttl = absl::Milliseconds(record.ttl_ms());
+  for (const auto& old : record.superseded()) {
+    Superseded superseded;
+    superseded.incarnation = old.incarnation();
+    copy_life(old.life(), superseded.life);
+    spec.superseded.push_back(superseded);
+  }
+  return spec;
+}
+
+absl::Status CheckPreconditions(const Registration& registration, const LeaseSpec* present) {
+  const v1::Precondition& precondition = registration.precondition;
+  // The same life that asks again (its answer was lost) gets its own success.
+  const bool own = present != nullptr && SameLife(registration.life, *present);
+  if (present != nullptr && !registration.life.empty() && !own) {
+    for (const Superseded& old : present->superseded) {
+      if (!std::equal(old.life.begin(), old.life.end(), registration.life.begin(),
+                      [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); })) {
+        continue;
+      }
+      if (old.life == LifeId{}) continue;
+      return MakeError(StatusCode::kFailedPrecondition, Reason::kSuperseded,
+                       absl::StrCat("this life was replaced by incarnation ", present->incarnation,
+                                    "; it has to stop"));
+    }
+  }
+  if (precondition.must_be_new() && present != nullptr && !own) {
+    return MakeError(StatusCode::kAlreadyExists, Reason::kAlreadyExists,
+                     absl::StrCat("the key is taken by incarnation ", present->incarnation));
+  }
+  if (precondition.kind_case() == v1::Precondition::kMustReplaceIncarnation && !own &&
+      (present == nullptr || present->incarnation != precondition.must_replace_incarnation())) {
+    return MakeError(
+        StatusCode::kFailedPrecondition, Reason::kPreconditionFailed,
+        present == nullptr
+            ? std::string("there is no instance to replace")
+            : absl::StrCat("the key has incarnation ", present->incarnation, ", not ",
+                           precondition.must_replace_incarnation()));
+  }
+  return absl::OkStatus();
+}
+
+bool IsNoOp(const Registration& registration, const LeaseSpec& present) {
+  return present.digest == registration.instance.digest && present.ttl == registration.ttl &&
+         (registration.life.empty() || SameLife(registration.life, present));
+}
+
+Change ChangeFor(const Registration& registration, const StoredInstance* present,
+                 const ReadCheck& read_check) {
+  Change out;
+  out.changed = true;
+  storage::v1::InstanceRecord record;
+  storage::InstanceWords words;  // zero: of this write
+  record.set_endpoint(registration.instance.endpoint);
+  *record.mutable_checks() = registration.instance.checks;
+  record.set_life(registration.life);
+  record.set_ttl_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(registration.ttl)));
+  record.set_state(v1::ACTIVE);
+  record.set_origin(registration.origin);
+  record.set_health(CarryChecks(registration, present, read_check, out.unit.ops));
+  if (present == nullptr) {
+    out.unit.preconditions.push_back(storage::Absent(Family::kInstances, registration.key));
+    out.unit.ops.push_back(storage::Delete(Family::kTombstones, registration.key));
+  } else {
+    out.unit.preconditions.push_back(
+        storage::ModSeqIs(Family::kInstances, registration.key, present->mod_seq));
+    words.create_seq = present->words.create_seq;
+    const bool same_life = Continues(registration.life, present->record.life());
+    if (same_life) {
+      words.incarnation = present->words.incarnation;
+      record.set_life(present->record.life());
+      *record.mutable_superseded() = present->record.superseded();
+    } else {
+      CarryLives(*present, record);
+    }
+    // Draining ends with the life; maintenance is the operator's word.
+    if (same_life || present->record.state() == v1::MAINTENANCE) {
+      record.set_state(present->record.state());
+    }
+    const bool visible = record.endpoint() != present->record.endpoint() ||
+                         record.health() != present->record.health() ||
+                         record.state() != present->record.state();
+    if (!visible) words.visible_seq = present->words.visible_seq;
+  }
+  out.incarnation = words.incarnation;
+  out.unit.ops.push_back(PutInstanceOp(registration.key, words, record));
+  return out;
+}
+
+Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms) {
+  Change out;
+  out.changed = true;
+  out.incarnation = present.words.incarnation;
+  const std::string k(key);
+  out.unit.preconditions.push_back(storage::ModSeqIs(Family::kInstances, k, present.mod_seq));
+  out.unit.ops.push_back(storage::Delete(Family::kInstances, k));
+  storage::v1::TombstoneRecord tombstone;
+  tombstone.set_deleted_at_ms(now_ms);
+  out.unit.ops.push_back(storage::Put(Family::kTombstones, k,
+                                      storage::EncodeValue(tombstone.SerializeAsString())));
+  for (const v1::Check& check : present.record.checks()) {
+    out.unit.ops.push_back(
+        storage::Delete(Family::kChecks, storage::EncodeCheckKey(key, check.id())));
+  }
+  return out;
+}
+
+absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
+                                const v1::ReportHealthRequest& report, const ReadCheck& read_check,
+                                uint64_t now_ms) {
+  if (report.status() < v1::PASSING || report.status() > v1::CRITICAL) {
+    return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
+                                     absl::StrCat("status is ", report.status(),
+                                                  "; allowed: PASSING, WARNING, CRITICAL")),
+                           "status");
+  }
+  const v1::Check* check = FindCheck(present, report.check_id());
+  if (check == nullptr) return NoSuchCheck(present, report.check_id());
+
+  Change out;
+  out.incarnation = present.words.incarnation;
+  const std::string output = CutOutput(report.output());
+  const auto before = read_check(check->id());
+  const bool same_status = before && before->status() == report.status();
+  if (same_status && before->output() == output) return out;
+
+  out.changed = !same_status;
+  storage::v1::CheckRecord result;
+  result.set_status(report.status());
+  result.set_output(output);
+  result.set_at_ms(now_ms);
+  out.unit.preconditions.push_back(
+      storage::ModSeqIs(Family::kInstances, std::string(key), present.mod_seq));
+  out.unit.ops.push_back(storage::Put(Family::kChecks, storage::EncodeCheckKey(key, check->id()),
+                                      storage::EncodeValue(result.SerializeAsString())));
+  if (same_status) return out;
+  // A new status goes through the instance's record too, so that whoever decides on the instance
+  // at the same time is made to look again.
+  storage::v1::InstanceRecord record = present.record;
+  v1::Health worst = report.status();
+  for (const v1::Check& other : record.checks()) {
+    if (other.id() != check->id()) worst = std::max(worst, StatusOf(other, read_check));
+  }
+  storage::InstanceWords words = present.words;
+  if (worst != record.health()) words.visible_seq = 0;
+  record.set_health(worst);
+  out.unit.ops.push_back(PutInstanceOp(key, words, record));
+  return out;
+}
+
+absl::Status CheckIncarnation(uint64_t given, uint64_t present, const storage::InstanceKey& key) {
+  if (given == 0 || given == present) return absl::OkStatus();
+  if (given < present) {
+    return MakeError(StatusCode::kFailedPrecondition, Reason::kStaleIncarnation,
+                     absl::StrCat("incarnation ", given, " was replaced by ", present));
+  }
+  return MakeError(StatusCode::kNotFound, Reason::kInstanceNotFound,
+                   absl::StrCat("service \"", key.service, "\" has no instance \"",
+                                base::EscapeForTerminal(key.id), "\" of incarnation ", given));
+}
+
+}  // namespace muster::core

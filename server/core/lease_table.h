@@ -1,0 +1,158 @@
+// LeaseTable: one lease for each instance (permanent ones included), renewed without disk or
+// strand.
+//
+// Each lease has one atomic word {deadline, live | expiring}. A heartbeat stores a deadline; expiry
+// takes live -> expiring by compare-and-swap before the removal is proposed, so a heartbeat either
+// renews or learns that it lost. A lease that was replaced or erased stays `expiring` for ever, so
+// nobody renews it by accident. Membership belongs to the strand.
+//
+// Time is lease time: the steady clock less all gaps. When the ticker was not called for over a
+// second (stopped process, paused machine), the gap does not count, so nobody expires for it. Until
+// the next tick lease time runs on for a second at most, and may step back by less at that tick.
+//
+// Thread safety: all members; those marked [strand] change membership. Units: microseconds.
+// Cost: Renew is one look-up under a shard's lock and one store.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/rng.h"
+#include "server/core/instance.h"
+#include "server/core/timer_wheel.h"
+
+namespace muster::core {
+
+using LifeId = std::array<uint8_t, 16>;
+
+// A life that another one replaced.
+struct Superseded {
+  LifeId life{};
+  uint64_t incarnation = 0;
+};
+
+// What is constant between two commits of an instance.
+struct LeaseSpec {
+  std::string key;           // storage::EncodeInstanceKey
+  uint64_t mod_seq = 0;
+  uint64_t incarnation = 0;  // also the lease handle
+  bool fenced = false;       // has a life
+  LifeId life{};
+  Digest digest;             // of the definition
+  absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
+  std::vector<Superseded> superseded;
+};
+
+class Lease {
+ public:
+  explicit Lease(LeaseSpec spec) : spec_(std::move(spec)) {}
+  const LeaseSpec& spec() const { return spec_; }
+  bool permanent() const { return spec_.ttl == absl::ZeroDuration(); }
+
+ private:
+  friend class LeaseTable;
+  const LeaseSpec spec_;
+  // Deadline in us of lease time << 1 | expiring. A deadline of 0: permanent, or not started yet.
+  mutable std::atomic<uint64_t> word_{0};
+};
+
+enum class RenewOutcome { kRenewed, kUnknown, kStale, kLoading };
+
+struct Renewal {
+  RenewOutcome outcome = RenewOutcome::kUnknown;
+  absl::Duration remaining = absl::ZeroDuration();  // zero for permanent
+};
+
+class LeaseTable {
+ public:
+  struct Options {
+    double restart_spread = 0.5;  // share of the TTL
+  };
+  LeaseTable(const base::Clock& clock, base::Rng& rng, Options options);
+
+  // Renews. incarnation 0 = whichever. A lower one than the present: kStale; a higher: kUnknown.
+  Renewal Renew(std::string_view key, uint64_t incarnation);
+  Renewal RenewHandle(uint64_t handle);
+  // For a registration that changed nothing; false when the lease is expiring.
+  bool Renew(const Lease& lease);
+
+  std::shared_ptr<const Lease> Find(std::string_view key) const;
+  absl::Duration Remaining(const Lease& lease) const;
+
+  // [strand] Inserts or replaces. A new commit starts a full TTL, except with `keep_deadline`
+  // (health changes) where a present deadline stays: an overdue lease falls due again.
+  void Put(LeaseSpec spec, bool keep_deadline);
+  void Erase(std::string_view key);
+  // [strand, replay] As Put, with the full TTL from SetLoaded on plus a random share of it.
+  void Restore(LeaseSpec spec);
+
+  // While loading, renewals are answered kLoading. SetLoaded starts the restored leases.
+  void SetLoaded();
+
+  // Every 100 ms or so by one thread: notices gaps.
+  void Tick();
+  // Leases that fell due, at most `max`, the longest overdue first: each is now expiring.
+  std::vector<std::shared_ptr<const Lease>> TakeExpired(size_t max);
+  // The removal of an expiring lease failed: live again, due after `delay`. Nothing happens when
+  // the lease was replaced or erased since.
+  void GiveBack(const Lease& lease, absl::Duration delay);
+
+  // All leases (a copy of pointers), in no order.
+  std::vector<std::shared_ptr<const Lease>> All() const;
+  uint64_t size() const;
+
+ private:
+  static constexpr size_t kShards = 64;
+  struct Shard {
+    mutable base::Mutex mu;
+    absl::flat_hash_map<std::string_view, std::shared_ptr<Lease>> by_key MUSTER_GUARDED_BY(mu);
+  };
+  struct HandleShard {
+    mutable base::Mutex mu;
+    // Handles of replaced lives point to the present lease, whose incarnation differs.
+    absl::flat_hash_map<uint64_t, std::shared_ptr<Lease>> by_handle MUSTER_GUARDED_BY(mu);
+  };
+
+  Shard& ShardOf(std::string_view key) const;
+  HandleShard& HandleShardOf(uint64_t handle) const;
+  int64_t Now() const;  // lease time
+  Renewal RenewLease(const Lease& lease) const;
+  void SetHandles(const std::shared_ptr<Lease>& lease);
+  // Those that still point to `lease`.
+  void DropHandles(const std::shared_ptr<Lease>& lease);
+  // When the wheel has to look at a lease: a renewal may come at any time and mean now + TTL.
+  int64_t LookAt(const Lease& lease, int64_t deadline_us) const;
+  void File(const std::shared_ptr<Lease>& lease, int64_t deadline_us);
+  // From the wheel's mouth: takes it (true), files it again or drops it.
+  bool Take(const std::shared_ptr<Lease>& lease, int64_t now_us) MUSTER_REQUIRES(wheel_mu_);
+
+  const base::Clock& clock_;
+  base::Rng& rng_;
+  const Options options_;
+
+  mutable std::array<Shard, kShards> shards_;
+  mutable std::array<HandleShard, kShards> handles_;
+  std::atomic<bool> loaded_{false};
+  std::atomic<int64_t> gap_us_{0};
+  std::atomic<int64_t> cap_us_{0};        // lease time does not pass it before the next tick
+  std::atomic<int64_t> last_tick_us_{0};  // steady
+  std::atomic<uint64_t> size_{0};
+
+  base::Mutex wheel_mu_;  // after a shard's mu
+  TimerWheel<std::weak_ptr<Lease>> wheel_ MUSTER_GUARDED_BY(wheel_mu_);
+  // Each live lease is filed once, in wheel_ or due_.
+  std::deque<std::weak_ptr<Lease>> due_ MUSTER_GUARDED_BY(wheel_mu_);
+};
+
+}  // namespace muster::core

@@ -1,0 +1,116 @@
+// Registry: the only door through which state changes.
+//
+// It reads the applied state, decides, and proposes with preconditions on what it read; a unit
+// that is rejected is decided anew on the current value. A no-op verdict is given at once only
+// when no write of the same key is on its way; else a barrier is proposed.
+//
+// Thread safety: all members, from any thread; none waits. `done` runs on the caller's thread (for
+// errors and no-ops) or on the engine's completion thread.
+// Errors: base::Reason in each status.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "muster/v1/registry.pb.h"
+#include "server/core/catalog.h"
+#include "server/core/instance.h"
+#include "server/core/instance_change.h"
+#include "server/core/lease_table.h"
+#include "storage/engine.h"
+
+namespace muster::core {
+
+struct RegistryOptions {
+  absl::Duration default_ttl = absl::Seconds(30);
+  absl::Duration min_ttl = absl::Seconds(1);
+  absl::Duration max_ttl = absl::Hours(24);
+  uint64_t max_instances = 2'000'000;
+  size_t max_batch = 1000;
+  size_t tombstones_per_service = 1024;
+  absl::Duration tombstone_age = absl::Hours(1);
+  absl::Duration forget_empty_after = absl::Hours(24);
+};
+
+// Where a call came from.
+struct Caller {
+  std::string peer_address;  // an IP, "" when unknown
+  bool loopback_peer_ok = true;
+  std::string origin = "grpc";
+};
+
+class Registry {
+ public:
+  Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases, const base::Clock& clock,
+           RegistryOptions options);
+  ~Registry();
+
+  using RegisterDone = std::function<void(absl::StatusOr<v1::RegisterResponse>)>;
+  void Register(const v1::RegisterRequest& request, const Caller& caller, RegisterDone done);
+
+  // One proposal for all; results in order, each as of Register.
+  using BatchDone = std::function<void(std::vector<absl::StatusOr<v1::RegisterResponse>>)>;
+  void BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller, BatchDone done);
+
+  using DeregisterDone = std::function<void(absl::StatusOr<v1::DeregisterResponse>)>;
+  void Deregister(const v1::DeregisterRequest& request, DeregisterDone done);
+
+  using ReportDone = std::function<void(absl::StatusOr<v1::ReportHealthResponse>)>;
+  void ReportHealth(const v1::ReportHealthRequest& request, ReportDone done);
+
+  // At most 10,000 items.
+  absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
+
+  // Proposes the removal of what fell due, at most 512 per call. Returns how many.
+  size_t ExpireDue();
+  // Prunes tombstones and forgets services that are long empty. Every few seconds.
+  void Maintain();
+
+  const RegistryOptions& options() const { return options_; }
+
+ private:
+  struct Write;  // one attempt at changing one instance
+  class PendingKeys;
+  static constexpr int kMaxHeartbeats = 10000;
+
+  absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(const v1::RegisterRequest& request,
+                                                          const Caller& caller);
+  v1::RegisterResponse RegisteredReply(const Write& write, uint64_t seq, uint64_t incarnation,
+                                       bool changed) const;
+  // True: write.change is to be proposed. False: done, nothing to write.
+  absl::StatusOr<bool> Decide(Write& write);
+  absl::StatusOr<bool> DecideRegister(Write& write,
+                                      const std::function<absl::Status()>& read_present,
+                                      std::optional<StoredInstance>& present,
+                                      const ReadCheck& read_check);
+  storage::Unit EnsureService(const Write& write) const;
+  bool NeedsService(const Write& write) const;
+  void AttemptMany(std::vector<std::shared_ptr<Write>> writes);
+  void Settle(const std::vector<std::shared_ptr<Write>>& writes,
+              std::vector<storage::UnitResult> results);
+  void Finish(Write& write, absl::Status status, uint64_t seq);
+  void Prune(const ServiceInfo& info, uint64_t now_ms);
+  void Forget(const ServiceInfo& info, uint64_t now_ms);
+
+  storage::Engine& engine_;
+  Catalog& catalog_;
+  LeaseTable& leases_;
+  const base::Clock& clock_;
+  const RegistryOptions options_;
+  std::unique_ptr<PendingKeys> pending_;
+};
+
+}  // namespace muster::core

@@ -1,0 +1,131 @@
+// The Registry's upkeep: bounds what is kept of deletions, and forgets services that are long empty.
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "server/core/registry.h"
+
+namespace muster::core {
+namespace {
+
+using storage::Family;
+
+constexpr size_t kMaxPrunedAtOnce = 256;
+
+// The store's record of a service, with its modify seq; nullopt when there is none.
+std::optional<std::pair<uint64_t, storage::v1::ServiceRecord>> ReadService(
+    const storage::Engine& engine, const std::string& key) {
+  auto value = engine.Get(Family::kServices, key);
+  if (!value.ok()) return std::nullopt;
+  auto decoded = storage::DecodeValue(*value);
+  storage::v1::ServiceRecord record;
+  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
+                                              static_cast<int>(decoded->payload.size()))) {
+    return std::nullopt;
+  }
+  return std::pair(decoded->mod_seq, std::move(record));
+}
+
+// The store's tombstone of a key; nullopt when there is none.
+struct StoredTombstone {
+  uint64_t seq = 0;
+  uint64_t deleted_at_ms = 0;
+};
+std::optional<StoredTombstone> ReadTombstone(const storage::Engine& engine,
+                                             const std::string& key) {
+  auto value = engine.Get(Family::kTombstones, key);
+  if (!value.ok()) return std::nullopt;
+  auto decoded = storage::DecodeValue(*value);
+  storage::v1::TombstoneRecord record;
+  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
+                                              static_cast<int>(decoded->payload.size()))) {
+    return std::nullopt;
+  }
+  return StoredTombstone{decoded->mod_seq, record.deleted_at_ms()};
+}
+
+void LogRefusal(const std::vector<storage::UnitResult>& results) {
+  const auto& result = results.front();
+  if (result.verdict == storage::UnitResult::Verdict::kNotCommitted ||
+      result.verdict == storage::UnitResult::Verdict::kUnknown) {
+    base::Log(base::LogLevel::kWarn, "upkeep could not be written",
+              {{"error", std::string(result.status.message())}});
+  }
+}
+
+}  // namespace
+
+void Registry::Maintain() {
+  const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
+  std::vector<std::shared_ptr<const ServiceInfo>> with_tombstones;
+  std::vector<std::shared_ptr<const ServiceInfo>> empty;
+  catalog_.List("*", "", "", [&](const auto& info) {
+    if (info->view->tombstone_count() > 0) with_tombstones.push_back(info);
+    if (info->view->size() == 0) empty.push_back(info);
+    return true;
+  });
+  for (const auto& info : with_tombstones) Prune(*info, now_ms);
+  for (const auto& info : empty) Forget(*info, now_ms);
+}
+
+// Drops the oldest tombstones of a service that has too many or too old ones, and raises its floor.
+void Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
+  const ServiceView& view = *info.view;
+  const size_t allowed = std::max(options_.tombstones_per_service, view.size());
+  const size_t excess = view.tombstone_count() > allowed ? view.tombstone_count() - allowed : 0;
+  // An empty service keeps its last deletions for as long as it is known at all.
+  const absl::Duration age = view.size() == 0
+                                 ? std::max(options_.tombstone_age, options_.forget_empty_after)
+                                 : options_.tombstone_age;
+  const auto age_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(age));
+  storage::Unit unit;
+  uint64_t floor = 0;
+  size_t count = 0;
+  for (const auto& chunk : view.tombstones()) {
+    for (const Tombstone& t : *chunk) {
+      const std::string key = storage::EncodeInstanceKey(info.ns, info.service, t.node, t.id);
+      // A key that came back has no tombstone in the store, or a newer one later in the list.
+      const auto stored = ReadTombstone(engine_, key);
+      const bool same = stored && stored->seq == t.seq;
+      if (count >= kMaxPrunedAtOnce ||
+          (count >= excess && same && stored->deleted_at_ms + age_ms > now_ms)) {
+        break;
+      }
+      ++count;
+      floor = t.seq;
+      if (!same) continue;
+      unit.preconditions.push_back(storage::ModSeqIs(Family::kTombstones, key, t.seq));
+      unit.ops.push_back(storage::Delete(Family::kTombstones, key));
+    }
+    if (count >= kMaxPrunedAtOnce || floor != chunk->back().seq) break;
+  }
+  if (count == 0) return;
+  const std::string key = storage::EncodeServiceKey(info.ns, info.service);
+  auto record = ReadService(engine_, key);
+  if (!record) return;
+  record->second.set_floor(std::max(record->second.floor(), floor));
+  unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, record->first));
+  unit.ops.push_back(
+      storage::Put(Family::kServices, key, storage::EncodeValue(record->second.SerializeAsString())));
+  engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
+}
+
+// Forgets a service without instances once its deletions are gone and it is old enough.
+void Registry::Forget(const ServiceInfo& info, uint64_t now_ms) {
+  const auto after_ms =
+      static_cast<uint64_t>(absl::ToInt64Milliseconds(options_.forget_empty_after));
+  if (info.view->size() > 0 || info.view->tombstone_count() > 0) return;
+  if (info.created_at_ms + after_ms > now_ms) return;
+  const std::string key = storage::EncodeServiceKey(info.ns, info.service);
+  storage::Unit unit;
+  unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, info.mod_seq));
+  unit.ops.push_back(storage::Delete(Family::kServices, key));
+  unit.ops.push_back(storage::Put(Family::kMeta, std::string(storage::kForgottenKey),
+                                  storage::EncodeValue("")));
+  engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
+}
+
+}  // namespace muster::core

@@ -1,0 +1,352 @@
+#include "server/core/service_view.h"
+
+#include <algorithm>
+
+#include "absl/container/btree_map.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
+
+namespace muster::core {
+namespace {
+
+using google::protobuf::io::CodedOutputStream;
+using google::protobuf::io::StringOutputStream;
+using google::protobuf::internal::WireFormatLite;
+
+constexpr uint8_t kEndpointsTag = (1 << 3) | 2;  // field 1, length-delimited
+
+std::string EncodeTail(const EndpointState& endpoint) {
+  v1::Endpoint tail;
+  tail.set_health(endpoint.health);
+  tail.set_state(endpoint.state);
+  tail.set_revision(endpoint.seq);
+  return tail.SerializeAsString();
+}
+
+int CompareKeys(std::string_view node_a, std::string_view id_a, std::string_view node_b,
+                std::string_view id_b) {
+  const int by_node = node_a.compare(node_b);
+  return by_node != 0 ? by_node : id_a.compare(id_b);
+}
+
+size_t LowerBoundIn(const Leaf& leaf, std::string_view node, std::string_view id) {
+  auto it = std::partition_point(leaf.entries.begin(), leaf.entries.end(),
+                                 [&](const EndpointEntry& e) {
+                                   return CompareKeys(leaf.node(e), leaf.id(e), node, id) < 0;
+                                 });
+  return static_cast<size_t>(it - leaf.entries.begin());
+}
+
+// The last leaf whose first key is not greater than (node, id); 0 when there is none.
+size_t LeafIndex(const std::vector<LeafRef>& leaves, std::string_view node, std::string_view id) {
+  auto it = std::partition_point(leaves.begin(), leaves.end(), [&](const LeafRef& ref) {
+    const Leaf& leaf = *ref.leaf;
+    const EndpointEntry& first = leaf.entries.front();
+    return CompareKeys(leaf.node(first), leaf.id(first), node, id) <= 0;
+  });
+  return it == leaves.begin() ? 0 : static_cast<size_t>(it - leaves.begin()) - 1;
+}
+
+bool DefaultMatches(const EndpointEntry& e) {
+  return e.health == v1::PASSING && e.state == v1::ACTIVE;
+}
+
+// Appends one endpoint. The keys are the first fields of an encoded endpoint, but are written here
+// so that their place is known whatever the definition holds.
+void AppendEndpoint(const EndpointState& state, Leaf& leaf) {
+  const std::string tail = EncodeTail(state);
+  const size_t body_size = state.definition.size() + tail.size();
+  EndpointEntry e;
+  e.offset = static_cast<uint32_t>(leaf.bytes.size());
+  {
+    StringOutputStream stream(&leaf.bytes);
+    CodedOutputStream out(&stream);
+    out.WriteTag(kEndpointsTag);
+    out.WriteVarint32(static_cast<uint32_t>(body_size));
+  }
+  e.body = static_cast<uint32_t>(leaf.bytes.size());
+  leaf.bytes.append(state.definition);
+  leaf.bytes.append(tail);
+  e.size = static_cast<uint32_t>(leaf.bytes.size()) - e.offset;
+  e.health = state.health;
+  e.state = state.state;
+  e.seq = state.seq;
+  e.hash = EndpointHash(state.node, state.id, state.seq);
+  leaf.entries.push_back(e);
+}
+
+// Finds node and id in the encoded endpoint: fields 1 and 2 come first and are short.
+void LocateKey(const std::string& bytes, EndpointEntry& e) {
+  const auto* begin = reinterpret_cast<const uint8_t*>(bytes.data()) + e.body;
+  google::protobuf::io::CodedInputStream in(begin, static_cast<int>(e.offset + e.size - e.body));
+  e.node_offset = e.id_offset = e.body;
+  e.node_size = e.id_size = 0;
+  while (const uint32_t tag = in.ReadTag()) {
+    const int field = WireFormatLite::GetTagFieldNumber(tag);
+    uint32_t size = 0;
+    if (field > 2 || !in.ReadVarint32(&size)) return;
+    const auto at = static_cast<uint32_t>(e.body + in.CurrentPosition());
+    (field == 1 ? e.node_offset : e.id_offset) = at;
+    (field == 1 ? e.node_size : e.id_size) = static_cast<uint16_t>(size);
+    if (!in.Skip(static_cast<int>(size))) return;
+  }
+}
+
+LeafRef MakeRef(std::shared_ptr<const Leaf> leaf) {
+  LeafRef ref;
+  for (const EndpointEntry& e : leaf->entries) {
+    ref.max_seq = std::max(ref.max_seq, e.seq);
+    if (DefaultMatches(e)) {
+      ref.checksum += e.hash;
+      ++ref.default_matches;
+    }
+  }
+  ref.leaf = std::move(leaf);
+  return ref;
+}
+
+// Copies one entry with its bytes to the end of `to`.
+void CopyEntry(const Leaf& from, const EndpointEntry& e, Leaf& to) {
+  EndpointEntry copy = e;
+  const auto shift = static_cast<uint32_t>(to.bytes.size()) - e.offset;
+  copy.offset += shift;
+  copy.body += shift;
+  copy.node_offset += shift;
+  copy.id_offset += shift;
+  to.bytes.append(from.field(e));
+  to.entries.push_back(copy);
+}
+
+}  // namespace
+
+uint64_t EndpointHash(std::string_view node, std::string_view id, uint64_t seq) {
+  uint64_t hash = 14695981039346656037ULL;
+  const auto add = [&hash](uint8_t byte) { hash = (hash ^ byte) * 1099511628211ULL; };
+  for (char c : node) add(static_cast<uint8_t>(c));
+  add(0);
+  for (char c : id) add(static_cast<uint8_t>(c));
+  add(0);
+  for (int i = 0; i < 8; ++i) add(static_cast<uint8_t>(seq >> (8 * i)));
+  return hash;
+}
+
+std::optional<ServiceView::Position> ServiceView::Find(std::string_view node,
+                                                       std::string_view id) const {
+  if (leaves_.empty()) return std::nullopt;
+  const Leaf& leaf = *leaves_[LeafIndex(leaves_, node, id)].leaf;
+  const size_t i = LowerBoundIn(leaf, node, id);
+  if (i == leaf.entries.size()) return std::nullopt;
+  const EndpointEntry& e = leaf.entries[i];
+  if (leaf.node(e) != node || leaf.id(e) != id) return std::nullopt;
+  return Position{&leaf, &e};
+}
+
+std::pair<size_t, size_t> ServiceView::UpperBound(std::string_view node,
+                                                  std::string_view id) const {
+  if (leaves_.empty()) return {0, 0};
+  const size_t l = LeafIndex(leaves_, node, id);
+  const Leaf& leaf = *leaves_[l].leaf;
+  size_t i = LowerBoundIn(leaf, node, id);
+  if (i < leaf.entries.size() && leaf.node(leaf.entries[i]) == node &&
+      leaf.id(leaf.entries[i]) == id) {
+    ++i;
+  }
+  return i == leaf.entries.size() ? std::pair<size_t, size_t>{l + 1, 0}
+                                  : std::pair<size_t, size_t>{l, i};
+}
+
+// Changes wait, by key, until Build.
+struct ViewBuilder::State {
+  struct Change {
+    bool remove = false;
+    std::string definition;
+    EndpointState endpoint;  // its string_views are unset: key and definition are here
+  };
+  using Key = std::pair<std::string, std::string>;
+
+  std::shared_ptr<const ServiceView> base;
+  absl::btree_map<Key, Change> changes;
+  std::vector<Tombstone> tombstones;
+  bool tombstones_sorted = true;
+  uint64_t floor = 0;
+  uint64_t seq = 0;
+
+  void Emit(const Key& key, const Change& change, Leaf& out) {
+    if (change.remove) return;
+    EndpointState state = change.endpoint;
+    state.node = key.first;
+    state.id = key.second;
+    state.definition = change.definition;
+    AppendEndpoint(state, out);
+    LocateKey(out.bytes, out.entries.back());
+  }
+
+  // Merges the changes in [it, end) with an old leaf (may be null), in key order.
+  template <typename It>
+  Leaf Merge(const Leaf* old, It it, It end) {
+    Leaf out;
+    size_t i = 0;
+    const size_t n = old == nullptr ? 0 : old->entries.size();
+    if (old != nullptr) out.bytes.reserve(old->bytes.size() + 512);
+    while (i < n || it != end) {
+      int order = 1;  // < 0: the old entry comes first; 0: the change replaces it
+      if (i < n) {
+        const EndpointEntry& e = old->entries[i];
+        order = it == end ? -1
+                          : CompareKeys(old->node(e), old->id(e), it->first.first,
+                                        it->first.second);
+      }
+      if (order < 0) {
+        CopyEntry(*old, old->entries[i++], out);
+        continue;
+      }
+      if (order == 0) ++i;
+      Emit(it->first, it->second, out);
+      ++it;
+    }
+    return out;
+  }
+
+  static void Append(const Leaf& merged, std::vector<LeafRef>& leaves) {
+    const size_t n = merged.entries.size();
+    if (n == 0) return;
+    const size_t parts = (n + kMaxLeafEndpoints - 1) / kMaxLeafEndpoints;
+    if (parts == 1) {
+      leaves.push_back(MakeRef(std::make_shared<const Leaf>(merged)));
+      return;
+    }
+    for (size_t p = 0; p < parts; ++p) {
+      auto part = std::make_shared<Leaf>();
+      for (size_t i = n * p / parts; i < n * (p + 1) / parts; ++i) {
+        CopyEntry(merged, merged.entries[i], *part);
+      }
+      leaves.push_back(MakeRef(std::move(part)));
+    }
+  }
+
+  void BuildLeaves(ServiceView& view) {
+    auto it = changes.begin();
+    const size_t n = base == nullptr ? 0 : base->leaves_.size();
+    view.leaves_.reserve(n + 1);
+    for (size_t l = 0; l < n; ++l) {
+      auto end = changes.end();
+      if (l + 1 < n) {
+        const Leaf& next = *base->leaves_[l + 1].leaf;
+        const EndpointEntry& first = next.entries.front();
+        end = changes.lower_bound(Key(next.node(first), next.id(first)));
+      }
+      if (it == end) {
+        view.leaves_.push_back(base->leaves_[l]);
+      } else {
+        Append(Merge(base->leaves_[l].leaf.get(), it, end), view.leaves_);
+        it = end;
+      }
+    }
+    if (n == 0) Append(Merge(nullptr, it, changes.end()), view.leaves_);
+  }
+
+  void BuildTombstones(ServiceView& view) {
+    if (base != nullptr) view.tombstones_ = base->tombstones_;
+    if (!tombstones_sorted) {
+      std::sort(tombstones.begin(), tombstones.end(),
+                [](const Tombstone& a, const Tombstone& b) { return a.seq < b.seq; });
+    }
+    auto& chunks = view.tombstones_;
+    for (size_t i = 0; i < tombstones.size();) {
+      auto chunk = std::make_shared<TombstoneChunk>();
+      if (!chunks.empty() && chunks.back()->size() < kMaxTombstoneChunk) {
+        *chunk = *chunks.back();
+        chunks.pop_back();
+      }
+      while (i < tombstones.size() && chunk->size() < kMaxTombstoneChunk) {
+        chunk->push_back(std::move(tombstones[i++]));
+      }
+      chunks.push_back(std::move(chunk));
+    }
+    DropBelow(view.floor_, chunks);
+    for (const auto& chunk : chunks) view.tombstone_count_ += chunk->size();
+  }
+
+  static void DropBelow(uint64_t floor,
+                        std::vector<std::shared_ptr<const TombstoneChunk>>& chunks) {
+    const auto gone = std::find_if(chunks.begin(), chunks.end(),
+                                   [&](const auto& c) { return c->back().seq > floor; });
+    chunks.erase(chunks.begin(), gone);
+    if (chunks.empty() || chunks.front()->front().seq > floor) return;
+    auto rest = std::make_shared<TombstoneChunk>();
+    for (const Tombstone& t : *chunks.front()) {
+      if (t.seq > floor) rest->push_back(t);
+    }
+    chunks.front() = std::move(rest);
+  }
+};
+
+ViewBuilder::ViewBuilder(std::shared_ptr<const ServiceView> base)
+    : state_(std::make_unique<State>()) {
+  if (base != nullptr) {
+    state_->floor = base->floor_;
+    state_->seq = base->seq_;
+  }
+  state_->base = std::move(base);
+}
+
+ViewBuilder::ViewBuilder(ViewBuilder&&) noexcept = default;
+ViewBuilder& ViewBuilder::operator=(ViewBuilder&&) noexcept = default;
+ViewBuilder::~ViewBuilder() = default;
+
+void ViewBuilder::Upsert(const EndpointState& endpoint) {
+  State::Change change;
+  change.definition = std::string(endpoint.definition);
+  change.endpoint = endpoint;
+  change.endpoint.node = change.endpoint.id = change.endpoint.definition = {};
+  Touch(endpoint.seq);
+  state_->changes.insert_or_assign(
+      State::Key(std::string(endpoint.node), std::string(endpoint.id)), std::move(change));
+}
+
+void ViewBuilder::Remove(std::string_view node, std::string_view id, uint64_t seq) {
+  State::Change change;
+  change.remove = true;
+  state_->changes.insert_or_assign(State::Key(std::string(node), std::string(id)),
+                                   std::move(change));
+  AddTombstone(node, id, seq);
+}
+
+void ViewBuilder::AddTombstone(std::string_view node, std::string_view id, uint64_t seq) {
+  auto& tombstones = state_->tombstones;
+  if (!tombstones.empty() && tombstones.back().seq > seq) state_->tombstones_sorted = false;
+  tombstones.push_back(Tombstone{std::string(node), std::string(id), seq});
+  Touch(seq);
+}
+
+void ViewBuilder::SetFloor(uint64_t floor) { state_->floor = std::max(state_->floor, floor); }
+
+void ViewBuilder::Touch(uint64_t seq) { state_->seq = std::max(state_->seq, seq); }
+
+std::shared_ptr<const ServiceView> ViewBuilder::Build() {
+  auto view = std::make_shared<ServiceView>();
+  view->seq_ = state_->seq;
+  view->floor_ = state_->floor;
+  state_->BuildLeaves(*view);
+  state_->BuildTombstones(*view);
+  for (const LeafRef& ref : view->leaves_) {
+    view->size_ += ref.leaf->entries.size();
+    view->default_checksum_ += ref.checksum;
+    view->default_matches_ += ref.default_matches;
+  }
+  // Counts by health change with the leaves that were copied; the others keep theirs.
+  for (const LeafRef& ref : view->leaves_) {
+    if (ref.default_matches == ref.leaf->entries.size()) {
+      view->counts_[v1::PASSING] += ref.default_matches;
+      continue;
+    }
+    for (const EndpointEntry& e : ref.leaf->entries) {
+      ++view->counts_[e.health];
+      if (e.state != v1::ACTIVE) ++view->inactive_;
+    }
+  }
+  return view;
+}
+
+}  // namespace muster::core
