@@ -1,0 +1,42 @@
+// Judges a group: decides, in order, which units hold, and gives the others' reasons.
+//
+//   JudgedGroup judged = JudgeGroup(units, last_seq, reader);
+//
+// Pure: no thread, no clock, no disk but through `reader`. Every engine uses this, so that no two
+// of them can differ in what a precondition means.
+//
+// Ownership: the result's commits point into `units`, which must outlive it and stay where it is.
+// Cost: one read per precondition whose key no earlier unit of the group has written.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "storage/engine.h"
+
+namespace muster::storage {
+
+// The committed value of a key; nullopt when absent.
+using GroupReader =
+    absl::FunctionRef<absl::StatusOr<std::optional<std::string>>(Family, std::string_view)>;
+
+struct JudgedGroup {
+  std::vector<UnitResult> results;  // one for each unit
+  std::vector<Commit> commits;      // units that hold and have ops; seqs ascending
+  uint64_t last_seq = 0;            // of the last commit, or what it was before
+};
+
+// Stamps the seq into the ops of each unit that holds, beginning with last_seq + 1. A unit whose
+// preconditions can't be read is kNotCommitted with the reader's error.
+JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, GroupReader reader);
+
+// What a unit weighs against max_unit_bytes: keys and values of its ops.
+size_t UnitBytes(const Unit& unit);
+
+}  // namespace muster::storage

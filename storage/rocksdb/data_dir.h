@@ -1,0 +1,24 @@
+// The directory that a store lives in.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace muster::storage {
+
+// UNAVAILABLE (STORAGE_UNUSABLE): "data directory /x: permission denied".
+absl::Status UnusableDirectory(const std::filesystem::path& dir, std::string_view why);
+
+// Creates `dir` with mode 0700 when it isn't there, its parents with the usual mode, durably.
+absl::Status CreateDataDir(const std::filesystem::path& dir);
+
+// Makes the entries of `dir` durable.
+absl::Status SyncDirectory(const std::filesystem::path& dir);
+
+// DATA_LOSS when `dir` has files of a store but not the one that names the others: opening it
+// would begin an empty store beside them.
+absl::Status CheckWhole(const std::filesystem::path& dir);
+
+}  // namespace muster::storage

@@ -1,0 +1,259 @@
+#include "storage/rocksdb/database.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "storage/rocksdb/data_dir.h"
+#include "storage/store_record.h"
+
+namespace muster::storage {
+namespace {
+
+using base::MakeError;
+using base::Reason;
+
+rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
+std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+absl::Status Damaged(std::string_view what) {
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kStorageDamaged,
+                   absl::StrCat("storage is damaged: ", std::string(what)));
+}
+
+absl::Status Translate(const rocksdb::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  if (status.IsCorruption() || status.IsPathNotFound()) return Damaged(status.ToString());
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable, status.ToString());
+}
+
+absl::Status TranslateOpen(const rocksdb::Status& status, const std::string& dir) {
+  const std::string text = status.ToString();
+  if (absl::StrContains(text, "LOCK: Resource temporarily unavailable") ||
+      absl::StrContains(text, "lock hold by current process")) {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable,
+                     absl::StrCat("data directory ", dir, " is in use by another musterd"));
+  }
+  if (status.IsInvalidArgument() && absl::StrContains(text, "Column families not opened")) {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, Reason::kFormatNewer,
+        absl::StrCat("data directory ", dir, " was written by a newer musterd: ", text));
+  }
+  if (status.IsCorruption() || status.IsPathNotFound()) {
+    return Damaged(absl::StrCat("data directory ", dir, ": ", text));
+  }
+  return UnusableDirectory(dir, text);
+}
+
+rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
+  rocksdb::DBOptions db;
+  db.create_if_missing = true;
+  db.create_missing_column_families = true;
+  db.paranoid_checks = true;
+  // A torn record at the end of the log was never acknowledged, so it may go. A damaged one before
+  // that was: opening fails then, where kPointInTimeRecovery would drop it, and what follows it,
+  // without a word.
+  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  db.db_write_buffer_size = options.write_buffer_bytes;
+  // A family that is seldom written mustn't keep the whole log alive.
+  db.max_total_wal_size = 2 * options.write_buffer_bytes;
+  db.max_open_files = 512;
+  db.max_background_jobs = 2;
+  // A failed write freezes the engine; the database mustn't mend itself behind its back.
+  db.max_bgerror_resume_count = 0;
+  db.keep_log_file_num = 4;
+  db.max_log_file_size = 1 << 20;
+  db.stats_dump_period_sec = 0;
+  db.stats_persist_period_sec = 0;
+  return db;
+}
+
+rocksdb::ColumnFamilyOptions MakeFamilyOptions(const DatabaseOptions& options,
+                                               const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.cache_index_and_filter_blocks = true;
+  rocksdb::ColumnFamilyOptions family;
+  family.write_buffer_size = options.write_buffer_bytes / 2;
+  family.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return family;
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> MakeDescriptors(const DatabaseOptions& options) {
+  const auto cache = rocksdb::NewLRUCache(options.block_cache_bytes);
+  const rocksdb::ColumnFamilyOptions family = MakeFamilyOptions(options, cache);
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  for (std::string_view name : kFamilyNames) descriptors.emplace_back(std::string(name), family);
+  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, family);
+  return descriptors;
+}
+
+std::string SeqValue(uint64_t seq) {
+  std::string value = EncodeValue("");
+  StampModSeq(value, seq);
+  return value;
+}
+
+bool IsSeqKey(Family family, std::string_view key) {
+  return family == Family::kMeta && key == kSeqKey;
+}
+
+class DatabaseSnapshot : public Snapshot {
+ public:
+  using Handles = std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount + 1>;
+
+  // `owner` keeps `db` and `handles` alive. Takes `snapshot` over.
+  DatabaseSnapshot(std::shared_ptr<const Database> owner, rocksdb::DB& db, const Handles& handles,
+                   const rocksdb::Snapshot* snapshot, Revision revision)
+      : owner_(std::move(owner)),
+        db_(db),
+        handles_(handles),
+        snapshot_(snapshot),
+        revision_(revision) {}
+  ~DatabaseSnapshot() override { db_.ReleaseSnapshot(snapshot_); }
+
+  Revision revision() const override { return revision_; }
+
+  absl::Status Scan(
+      Family family, std::string_view prefix,
+      const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    rocksdb::ReadOptions read;
+    read.snapshot = snapshot_;
+    read.fill_cache = false;
+    const std::unique_ptr<rocksdb::Iterator> it(
+        db_.NewIterator(read, handles_[static_cast<int>(family)]));
+    for (it->Seek(ToSlice(prefix)); it->Valid() && ToView(it->key()).starts_with(prefix);
+         it->Next()) {
+      if (IsSeqKey(family, ToView(it->key()))) continue;
+      if (!visit(ToView(it->key()), ToView(it->value()))) break;
+    }
+    return Translate(it->status());
+  }
+
+ private:
+  const std::shared_ptr<const Database> owner_;
+  rocksdb::DB& db_;
+  const Handles& handles_;
+  const rocksdb::Snapshot* const snapshot_;
+  const Revision revision_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& options) {
+  if (absl::Status status = CreateDataDir(options.data_dir); !status.ok()) return status;
+  if (absl::Status status = CheckWhole(options.data_dir); !status.ok()) return status;
+  std::shared_ptr<Database> database(new Database(options.sync));
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(MakeDbOptions(options), options.data_dir,
+                                                   MakeDescriptors(options), &handles, &db);
+  if (!opened.ok()) return TranslateOpen(opened, options.data_dir);
+  database->db_.reset(db);
+  for (size_t i = 0; i < handles.size(); ++i) database->handles_[i] = handles[i];
+  return database;
+}
+
+Database::Database(bool sync) : sync_(sync) {}
+
+Database::~Database() {
+  if (db_ == nullptr) return;
+  // Failures here change nothing: what was acknowledged is in the synced log.
+  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+    db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  }
+  db_->Close().PermitUncheckedError();
+}
+
+absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
+                                                          std::string_view key) const {
+  std::string value;
+  const rocksdb::Status status =
+      db_->Get(rocksdb::ReadOptions(), handles_[static_cast<int>(family)], ToSlice(key), &value);
+  if (status.IsNotFound()) return std::nullopt;
+  if (!status.ok()) return Translate(status);
+  return value;
+}
+
+absl::Status Database::Write(absl::Span<const Commit> commits) {
+  rocksdb::WriteBatch batch;
+  rocksdb::Status status;
+  for (const Commit& commit : commits) {
+    for (const Op& op : commit.ops) {
+      rocksdb::ColumnFamilyHandle* handle = handles_[static_cast<int>(op.family)];
+      status = op.kind == Op::Kind::kPut ? batch.Put(handle, op.key, op.value)
+                                         : batch.Delete(handle, op.key);
+      if (!status.ok()) return Translate(status);
+    }
+  }
+  status = batch.Put(handles_[static_cast<int>(Family::kMeta)], ToSlice(kSeqKey),
+                     SeqValue(commits.back().seq));
+  if (!status.ok()) return Translate(status);
+  rocksdb::WriteOptions write;
+  write.sync = sync_;
+  return Translate(db_->Write(write, &batch));
+}
+
+absl::Status Database::WriteIdentity(const StoreRecordView& record) {
+  rocksdb::ColumnFamilyHandle* meta = handles_[static_cast<int>(Family::kMeta)];
+  rocksdb::WriteBatch batch;
+  rocksdb::Status status = batch.Put(meta, ToSlice(kStoreKey), EncodeStoreRecord(record));
+  if (status.ok()) status = batch.Put(meta, ToSlice(kSeqKey), SeqValue(record.base_seq));
+  if (!status.ok()) return Translate(status);
+  rocksdb::WriteOptions write;
+  write.sync = true;
+  return Translate(db_->Write(write, &batch));
+}
+
+absl::StatusOr<bool> Database::Empty() const {
+  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(rocksdb::ReadOptions(), handle));
+    it->SeekToFirst();
+    if (it->Valid()) return false;
+    if (!it->status().ok()) return Translate(it->status());
+  }
+  return true;
+}
+
+absl::StatusOr<std::optional<Database::Identity>> Database::Load() const {
+  auto store = Read(Family::kMeta, kStoreKey);
+  if (!store.ok()) return store.status();
+  auto seq = Read(Family::kMeta, kSeqKey);
+  if (!seq.ok()) return seq.status();
+  if (!*store && !*seq) {
+    auto empty = Empty();
+    if (!empty.ok()) return empty.status();
+    if (*empty) return std::nullopt;
+  }
+  if (!*store || !*seq) return Damaged("its identity is missing from meta");
+  auto record = DecodeStoreRecord(**store);
+  if (!record.ok()) return record.status();
+  auto last = DecodeValue(**seq);
+  if (!last.ok()) return last.status();
+  return Identity{*record, last->mod_seq};
+}
+
+absl::StatusOr<std::unique_ptr<Snapshot>> Database::TakeSnapshot(uint64_t epoch) const {
+  rocksdb::ReadOptions read;
+  read.snapshot = db_->GetSnapshot();
+  std::string seq;
+  const rocksdb::Status status =
+      db_->Get(read, handles_[static_cast<int>(Family::kMeta)], ToSlice(kSeqKey), &seq);
+  // Built first, so that the snapshot is released whatever the read said.
+  auto snapshot = std::make_unique<DatabaseSnapshot>(shared_from_this(), *db_, handles_,
+                                                     read.snapshot, Revision{epoch, ModSeqOf(seq)});
+  if (!status.ok()) return Translate(status);
+  return snapshot;
+}
+
+}  // namespace muster::storage

@@ -1,0 +1,69 @@
+// A RocksDB database with muster's column families: opening, reading, one synced write per group.
+//
+// Thread safety: Read and TakeSnapshot from any thread; the rest from one thread.
+// Ownership: snapshots keep the database open.
+// Errors: UNAVAILABLE (STORAGE_UNUSABLE), DATA_LOSS (STORAGE_DAMAGED), FAILED_PRECONDITION
+// (FORMAT_NEWER).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "storage/engine.h"
+#include "storage/strand.h"
+
+namespace rocksdb {
+class ColumnFamilyHandle;
+class DB;
+}  // namespace rocksdb
+
+namespace muster::storage {
+
+struct DatabaseOptions {
+  std::string data_dir;  // created, readable by its owner alone, when it doesn't exist
+  bool sync = true;      // false: a write survives the process, not the machine
+  size_t write_buffer_bytes = 64 << 20;  // of all families together
+  size_t block_cache_bytes = 64 << 20;
+};
+
+class Database : public std::enable_shared_from_this<Database>, public GroupStore {
+ public:
+  static absl::StatusOr<std::shared_ptr<Database>> Open(const DatabaseOptions& options);
+  ~Database() override;
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  struct Identity {
+    StoreRecordView record;
+    uint64_t seq = 0;  // of the last commit
+  };
+  // nullopt for a database without any key.
+  absl::StatusOr<std::optional<Identity>> Load() const;
+  // Writes meta/store and meta/seq, synced.
+  absl::Status WriteIdentity(const StoreRecordView& record);
+
+  absl::StatusOr<std::optional<std::string>> Read(Family family,
+                                                  std::string_view key) const override;
+  // Also writes the last commit's seq to meta/seq, in the same batch.
+  absl::Status Write(absl::Span<const Commit> commits) override;
+  absl::StatusOr<std::unique_ptr<Snapshot>> TakeSnapshot(uint64_t epoch) const;
+
+ private:
+  explicit Database(bool sync);
+  absl::StatusOr<bool> Empty() const;
+
+  const bool sync_;
+  // Constant after Open.
+  std::unique_ptr<rocksdb::DB> db_;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount + 1> handles_{};  // the last: "default"
+};
+
+}  // namespace muster::storage

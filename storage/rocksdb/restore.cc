@@ -1,0 +1,122 @@
+#include "storage/rocksdb/restore.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "storage/backup_file.h"
+#include "storage/rocksdb/data_dir.h"
+#include "storage/rocksdb/database.h"
+#include "storage/store_record.h"
+
+namespace muster::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kWriteBytes = 4 << 20;
+
+// Collects entries and writes them in large batches, unsynced: WriteIdentity syncs them all.
+class EntryWriter {
+ public:
+  EntryWriter(Database& database, uint64_t seq) : database_(database), seq_(seq) {}
+
+  absl::Status Add(BackupEntry entry) {
+    bytes_ += entry.key.size() + entry.value.size();
+    ops_.push_back(Put(entry.family, std::move(entry.key), std::move(entry.value)));
+    return bytes_ >= kWriteBytes ? Flush() : absl::OkStatus();
+  }
+
+  absl::Status Flush() {
+    if (ops_.empty()) return absl::OkStatus();
+    const Commit commit{seq_, ops_};
+    absl::Status status = database_.Write({&commit, 1});
+    ops_.clear();
+    bytes_ = 0;
+    return status;
+  }
+
+ private:
+  Database& database_;
+  const uint64_t seq_;
+  std::vector<Op> ops_;
+  size_t bytes_ = 0;
+};
+
+absl::Status CheckSeq(const BackupEntry& entry, uint64_t backup_seq) {
+  if (ModSeqOf(entry.value) <= backup_seq) return absl::OkStatus();
+  return base::MakeError(absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
+                         absl::StrCat("the backup is damaged: a record of seq ",
+                                      ModSeqOf(entry.value), " in a backup of seq ", backup_seq));
+}
+
+absl::Status Fill(BackupReader& reader, const v1::BackupHeader& header,
+                  const StoreRecordView& record, Database& database) {
+  EntryWriter writer(database, record.base_seq);
+  bool has_record = false;
+  while (true) {
+    auto entry = reader.Next();
+    if (!entry.ok()) return entry.status();
+    if (!*entry) break;
+    if (absl::Status status = CheckSeq(**entry, header.seq()); !status.ok()) return status;
+    if ((*entry)->family == Family::kMeta && (*entry)->key == kStoreKey) {
+      has_record = true;
+      continue;
+    }
+    if (absl::Status status = writer.Add(**std::move(entry)); !status.ok()) return status;
+  }
+  if (!has_record) {
+    return base::MakeError(absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
+                           "the backup is damaged: it holds no store record");
+  }
+  if (absl::Status status = writer.Flush(); !status.ok()) return status;
+  return database.WriteIdentity(record);
+}
+
+absl::Status BuildStore(std::istream& backup, const fs::path& dir, const base::Clock& clock,
+                        base::Rng& rng) {
+  BackupReader reader(backup);
+  auto header = reader.ReadHeader();
+  if (!header.ok()) return header.status();
+  auto database = Database::Open({.data_dir = dir.string(), .sync = false});
+  if (!database.ok()) return database.status();
+  return Fill(reader, *header, NewStoreRecord(clock, rng, header->seq()), **database);
+}
+
+absl::Status CheckVacant(const fs::path& dir) {
+  std::error_code error;
+  if (!fs::exists(dir, error))
+    return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
+  const bool empty = fs::is_directory(dir, error) && fs::is_empty(dir, error);
+  if (error) return UnusableDirectory(dir, error.message());
+  if (empty) return absl::OkStatus();
+  return base::MakeError(
+      absl::StatusCode::kAlreadyExists, base::Reason::kAlreadyExists,
+      absl::StrCat("data directory ", dir.string(), " isn't empty: restore into a new one"));
+}
+
+absl::Status PutInPlace(const fs::path& built, const fs::path& dir) {
+  std::error_code error;
+  if (fs::rename(built, dir, error); error) return UnusableDirectory(dir, error.message());
+  return SyncDirectory(dir.parent_path());
+}
+
+}  // namespace
+
+absl::Status RestoreBackup(std::istream& backup, const std::string& data_dir,
+                           const base::Clock& clock, base::Rng& rng) {
+  std::error_code error;
+  fs::path dir = fs::absolute(data_dir, error).lexically_normal();
+  if (!dir.has_filename()) dir = dir.parent_path();
+  if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
+  const fs::path built = absl::StrCat(dir.string(), ".restore-", absl::Hex(rng.Next()));
+  absl::Status status = BuildStore(backup, built, clock, rng);
+  if (status.ok()) status = PutInPlace(built, dir);
+  if (!status.ok()) fs::remove_all(built, error);
+  return status;
+}
+
+}  // namespace muster::storage

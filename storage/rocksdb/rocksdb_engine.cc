@@ -1,0 +1,97 @@
+#include "storage/rocksdb/rocksdb_engine.h"
+
+#include <utility>
+
+#include "base/errors.h"
+#include "storage/replay.h"
+#include "storage/rocksdb/database.h"
+#include "storage/store_record.h"
+
+namespace muster::storage {
+namespace {
+
+using base::MutexLock;
+
+// The store's identity; a new one for a new store.
+absl::StatusOr<Database::Identity> LoadOrCreate(Database& database, const base::Clock& clock,
+                                                base::Rng& rng) {
+  auto identity = database.Load();
+  if (!identity.ok()) return identity.status();
+  if (*identity) return **identity;
+  const StoreRecordView record = NewStoreRecord(clock, rng, /*last_seq=*/0);
+  if (absl::Status status = database.WriteIdentity(record); !status.ok()) return status;
+  return Database::Identity{record, record.base_seq};
+}
+
+}  // namespace
+
+RocksDbEngine::RocksDbEngine(const RocksDbOptions& options)
+    : options_(options), strand_(options.limits, Strand::Mode::kThreaded, *this, options.clock) {}
+
+RocksDbEngine::~RocksDbEngine() { Close(); }
+
+absl::Status RocksDbEngine::Open(std::vector<CommitSink*> sinks) {
+  auto database = Database::Open({.data_dir = options_.data_dir,
+                                  .sync = options_.sync,
+                                  .write_buffer_bytes = options_.write_buffer_bytes,
+                                  .block_cache_bytes = options_.block_cache_bytes});
+  if (!database.ok()) return database.status();
+  auto identity = LoadOrCreate(**database, options_.clock, options_.rng);
+  if (!identity.ok()) return identity.status();
+  auto snapshot = (*database)->TakeSnapshot(identity->record.epoch);
+  if (!snapshot.ok()) return snapshot.status();
+  if (absl::Status status = ReplayStore(**snapshot, identity->record, sinks); !status.ok()) {
+    return status;
+  }
+  {
+    MutexLock lock(mu_);
+    db_ = *std::move(database);
+  }
+  strand_.Start({identity->record.epoch, identity->seq}, std::move(sinks));
+  return absl::OkStatus();
+}
+
+void RocksDbEngine::Propose(Batch batch, WriteClass write_class, Done done) {
+  strand_.Propose(std::move(batch), write_class, std::move(done));
+}
+
+absl::StatusOr<std::shared_ptr<Database>> RocksDbEngine::OpenDatabase() const {
+  MutexLock lock(mu_);
+  if (db_ != nullptr) return db_;
+  return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kClosed,
+                         "the storage engine is closed");
+}
+
+absl::StatusOr<std::optional<std::string>> RocksDbEngine::Read(Family family,
+                                                               std::string_view key) const {
+  auto database = OpenDatabase();
+  if (!database.ok()) return database.status();
+  return (*database)->Read(family, key);
+}
+
+absl::Status RocksDbEngine::Write(absl::Span<const Commit> commits) {
+  auto database = OpenDatabase();
+  if (!database.ok()) return database.status();
+  return (*database)->Write(commits);
+}
+
+absl::StatusOr<std::string> RocksDbEngine::Get(Family family, std::string_view key) const {
+  auto value = Read(family, key);
+  if (!value.ok()) return value.status();
+  if (!*value) return absl::NotFoundError("no such key");
+  return **std::move(value);
+}
+
+absl::StatusOr<std::unique_ptr<Snapshot>> RocksDbEngine::GetSnapshot() const {
+  auto database = OpenDatabase();
+  if (!database.ok()) return database.status();
+  return (*database)->TakeSnapshot(revision().epoch);
+}
+
+void RocksDbEngine::Close() {
+  strand_.Close();
+  MutexLock lock(mu_);
+  db_.reset();
+}
+
+}  // namespace muster::storage

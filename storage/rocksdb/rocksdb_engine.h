@@ -1,0 +1,67 @@
+// The engine of one machine: a store in a directory, through RocksDB.
+//
+//   RocksDbEngine engine({.data_dir = "/var/lib/muster", .clock = clock, .rng = rng});
+//   absl::Status opened = engine.Open({&catalog});
+//
+// Group commit: all units that wait share one write and one sync. A directory belongs to one open
+// engine at a time. Copying its files while the engine runs gives no usable store: make a backup.
+//
+// Thread safety, errors: as Engine. Snapshots keep the directory in use.
+// Cost: memory bounded by write_buffer_bytes + block_cache_bytes and the limits of the queue.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/rng.h"
+#include "storage/engine.h"
+#include "storage/strand.h"
+
+namespace muster::storage {
+
+class Database;
+
+struct RocksDbOptions {
+  std::string data_dir;  // created, readable by its owner alone, when it doesn't exist
+  const base::Clock& clock;
+  base::Rng& rng;
+  bool sync = true;  // false: an acknowledged write survives the process, not the machine
+  size_t write_buffer_bytes = 64 << 20;
+  size_t block_cache_bytes = 64 << 20;
+  EngineLimits limits{};
+};
+
+class RocksDbEngine : public Engine, private GroupStore {
+ public:
+  explicit RocksDbEngine(const RocksDbOptions& options);
+  ~RocksDbEngine() override;
+
+  absl::Status Open(std::vector<CommitSink*> sinks) override;
+  void Propose(Batch batch, WriteClass write_class, Done done) override;
+  // UNAVAILABLE before Open and after Close.
+  absl::StatusOr<std::string> Get(Family family, std::string_view key) const override;
+  absl::StatusOr<std::unique_ptr<Snapshot>> GetSnapshot() const override;
+  Revision revision() const override { return strand_.revision(); }
+  size_t max_unit_ops() const override { return strand_.limits().max_unit_ops; }
+  size_t max_unit_bytes() const override { return strand_.limits().max_unit_bytes; }
+  EngineStats Stats() const override { return strand_.Stats("rocksdb"); }
+  void Close() override;
+
+ private:
+  absl::StatusOr<std::optional<std::string>> Read(Family family,
+                                                  std::string_view key) const override;
+  absl::Status Write(absl::Span<const Commit> commits) override;
+  absl::StatusOr<std::shared_ptr<Database>> OpenDatabase() const;
+
+  const RocksDbOptions options_;
+  mutable base::Mutex mu_;
+  std::shared_ptr<Database> db_ MUSTER_GUARDED_BY(mu_);
+  Strand strand_;  // last: its thread uses the others
+};
+
+}  // namespace muster::storage

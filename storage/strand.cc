@@ -1,0 +1,325 @@
+#include "storage/strand.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "base/log.h"
+#include "storage/group.h"
+
+namespace muster::storage {
+namespace {
+
+using base::MakeError;
+using base::MutexLock;
+using base::Reason;
+using Verdict = UnitResult::Verdict;
+
+constexpr absl::Duration kQueueRetryAfter = absl::Milliseconds(100);
+
+std::vector<UnitResult> NotCommitted(size_t count, const absl::Status& status) {
+  return std::vector<UnitResult>(count, {.verdict = Verdict::kNotCommitted, .status = status});
+}
+
+absl::Status BadOp(std::string_view what) {
+  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField, what);
+}
+
+absl::Status CheckOp(const Op& op) {
+  if (static_cast<int>(op.family) >= kFamilyCount) {
+    return BadOp("an operation on an unknown family");
+  }
+  if (op.family == Family::kMeta && op.key == kSeqKey) {
+    return BadOp("an operation on meta/seq, which the engine alone writes");
+  }
+  if (op.kind == Op::Kind::kPut && op.value.size() < kHeaderBytes) {
+    return BadOp("a value without a header");
+  }
+  return absl::OkStatus();
+}
+
+// The group's write failed: what it would have written may or may not be durable.
+void MarkFailed(std::vector<UnitResult>& results, const std::vector<bool>& wrote,
+                const absl::Status& unknown, const absl::Status& frozen) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (wrote[i] && results[i].verdict == Verdict::kCommitted) {
+      results[i] = {.verdict = Verdict::kUnknown, .status = unknown};
+    } else {
+      // A verdict reached beside writes of unknown outcome tells nothing.
+      results[i] = {.verdict = Verdict::kNotCommitted, .status = frozen};
+    }
+  }
+}
+
+}  // namespace
+
+Strand::Strand(const EngineLimits& limits, Mode mode, GroupStore& store, const base::Clock& clock)
+    : limits_(limits), mode_(mode), store_(store), clock_(clock) {}
+
+Strand::~Strand() { Close(); }
+
+void Strand::Start(const Revision& revision, std::vector<CommitSink*> sinks) {
+  epoch_ = revision.epoch;
+  seq_ = revision.seq;
+  sinks_ = std::move(sinks);
+  if (mode_ == Mode::kThreaded) {
+    done_thread_ = std::make_unique<base::SerialExecutor>("muster-done");
+  }
+  {
+    MutexLock lock(mu_);
+    state_ = State::kOpen;
+  }
+  if (mode_ == Mode::kThreaded) {
+    thread_ = std::make_unique<base::NamedThread>("muster-strand", [this] { Loop(); });
+  }
+}
+
+void Strand::Propose(Batch batch, WriteClass write_class, Done done) {
+  std::function<void()> run_here;
+  {
+    MutexLock lock(mu_);
+    absl::Status status = Admit(batch, write_class);
+    if (status.ok() && !batch.units.empty()) {
+      Enqueue(std::move(batch), std::move(done));
+      return;
+    }
+    auto refuse = [done = std::move(done), count = batch.units.size(), status = std::move(status)] {
+      done(NotCommitted(count, status));
+    };
+    if (state_ == State::kOpen || state_ == State::kClosing) {
+      PostCompletion(std::move(refuse));
+    } else {
+      run_here = std::move(refuse);
+    }
+  }
+  if (run_here) run_here();
+}
+
+absl::Status Strand::Admit(const Batch& batch, WriteClass write_class) const {
+  if (state_ != State::kOpen) {
+    return MakeError(absl::StatusCode::kCancelled, Reason::kClosed, "the storage engine is closed");
+  }
+  if (frozen_) return FrozenStatus();
+  if (absl::Status status = CheckUnits(batch); !status.ok()) return status;
+  return CheckRoom(batch, write_class);
+}
+
+absl::Status Strand::CheckUnits(const Batch& batch) const {
+  for (const Unit& unit : batch.units) {
+    if (unit.ops.size() > limits_.max_unit_ops) {
+      return MakeError(absl::StatusCode::kInvalidArgument, Reason::kLimitBatch,
+                       absl::StrCat("a unit of ", unit.ops.size(), " operations, the limit is ",
+                                    limits_.max_unit_ops));
+    }
+    if (const size_t bytes = UnitBytes(unit); bytes > limits_.max_unit_bytes) {
+      return MakeError(
+          absl::StatusCode::kInvalidArgument, Reason::kLimitBatch,
+          absl::StrCat("a unit of ", bytes, " bytes, the limit is ", limits_.max_unit_bytes));
+    }
+    for (const Op& op : unit.ops) {
+      if (absl::Status status = CheckOp(op); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Strand::CheckRoom(const Batch& batch, WriteClass write_class) const {
+  size_t bytes = queue_bytes_;
+  for (const Unit& unit : batch.units) bytes += UnitBytes(unit);
+  const size_t percent =
+      write_class == WriteClass::kInternal ? 100 : 100 - limits_.reserved_percent;
+  if (queue_.size() + batch.units.size() <= limits_.queue_max * percent / 100 &&
+      bytes <= limits_.queue_max_bytes * percent / 100) {
+    return absl::OkStatus();
+  }
+  return base::WithRetryAfter(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kQueueFull,
+                absl::StrCat("the write queue is full: ", queue_.size(),
+                             " units wait, the limit is ", limits_.queue_max)),
+      kQueueRetryAfter);
+}
+
+void Strand::Enqueue(Batch batch, Done done) {
+  auto open = std::make_shared<OpenBatch>();
+  open->done = std::move(done);
+  open->waiting = batch.units.size();
+  open->results.resize(batch.units.size());
+  for (size_t i = 0; i < batch.units.size(); ++i) {
+    const size_t bytes = UnitBytes(batch.units[i]);
+    queue_bytes_ += bytes;
+    queue_.push_back({std::move(batch.units[i]), bytes, i, open});
+  }
+  wake_.NotifyOne();
+}
+
+void Strand::PostCompletion(std::function<void()> completion) {
+  if (mode_ == Mode::kThreaded) {
+    done_thread_->Post(std::move(completion));
+  } else {
+    manual_completions_.push_back(std::move(completion));
+  }
+}
+
+void Strand::Loop() {
+  while (true) {
+    std::vector<Waiting> group;
+    {
+      MutexLock lock(mu_);
+      while (queue_.empty() && state_ == State::kOpen) wake_.Wait(mu_);
+      if (queue_.empty()) return;
+      group = TakeGroup();
+    }
+    RunGroup(std::move(group));
+  }
+}
+
+size_t Strand::RunPending() {
+  size_t settled = 0;
+  while (true) {
+    std::vector<Waiting> group;
+    {
+      MutexLock lock(mu_);
+      if (!queue_.empty()) group = TakeGroup();
+    }
+    settled += group.size();
+    if (!group.empty()) {
+      RunGroup(std::move(group));
+    } else if (!RunCompletion()) {
+      return settled;
+    }
+  }
+}
+
+bool Strand::RunCompletion() {
+  std::function<void()> completion;
+  {
+    MutexLock lock(mu_);
+    if (manual_completions_.empty()) return false;
+    completion = std::move(manual_completions_.front());
+    manual_completions_.pop_front();
+  }
+  completion();
+  return true;
+}
+
+std::vector<Strand::Waiting> Strand::TakeGroup() {
+  std::vector<Waiting> group;
+  size_t bytes = 0;
+  while (!queue_.empty() && group.size() < limits_.group_max_units &&
+         (group.empty() || bytes + queue_.front().bytes <= limits_.group_max_bytes)) {
+    bytes += queue_.front().bytes;
+    group.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  queue_bytes_ -= bytes;
+  return group;
+}
+
+void Strand::RunGroup(std::vector<Waiting> group) {
+  std::vector<Unit> units;
+  units.reserve(group.size());
+  for (Waiting& waiting : group) units.push_back(std::move(waiting.unit));
+  Settle(std::move(group), JudgeAndWrite(absl::MakeSpan(units)));
+}
+
+std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
+  {
+    MutexLock lock(mu_);
+    if (frozen_) return NotCommitted(units.size(), FrozenStatus());
+  }
+  JudgedGroup judged =
+      JudgeGroup(units, seq_.load(std::memory_order_relaxed),
+                 [this](Family family, std::string_view key) { return store_.Read(family, key); });
+  if (judged.commits.empty()) return std::move(judged.results);
+  if (const absl::Status status = store_.Write(judged.commits); !status.ok()) {
+    Freeze(status);
+    std::vector<bool> wrote;
+    for (const Unit& unit : units) wrote.push_back(!unit.ops.empty());
+    MutexLock lock(mu_);
+    MarkFailed(judged.results, wrote,
+               MakeError(absl::StatusCode::kUnknown, Reason::kOutcomeUnknown,
+                         absl::StrCat("the write may or may not be durable: ", status.message())),
+               FrozenStatus());
+    return std::move(judged.results);
+  }
+  for (CommitSink* sink : sinks_) sink->OnCommits(judged.commits);
+  seq_.store(judged.last_seq, std::memory_order_release);
+  MutexLock lock(mu_);
+  commits_ += judged.commits.size();
+  ++groups_;
+  return std::move(judged.results);
+}
+
+void Strand::Freeze(const absl::Status& status) {
+  base::Log(base::LogLevel::kError, "a write failed: storage is read-only until restarted",
+            {{"reason", std::string(status.message())}});
+  MutexLock lock(mu_);
+  frozen_ = true;
+  frozen_since_ = clock_.System();
+  frozen_reason_ = std::string(status.message());
+}
+
+absl::Status Strand::FrozenStatus() const {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageReadOnly,
+                   absl::StrCat("storage is read-only since a write failed: ", frozen_reason_));
+}
+
+void Strand::Settle(std::vector<Waiting> group, std::vector<UnitResult> results) {
+  std::vector<std::shared_ptr<OpenBatch>> complete;
+  for (size_t i = 0; i < group.size(); ++i) {
+    OpenBatch& batch = *group[i].batch;
+    batch.results[group[i].index] = std::move(results[i]);
+    if (--batch.waiting == 0) complete.push_back(std::move(group[i].batch));
+  }
+  if (complete.empty()) return;
+  MutexLock lock(mu_);
+  PostCompletion([complete = std::move(complete)] {
+    for (const auto& batch : complete) batch->done(std::move(batch->results));
+  });
+}
+
+void Strand::Close() {
+  MutexLock close_lock(close_mu_);
+  {
+    MutexLock lock(mu_);
+    if (state_ != State::kOpen) {
+      state_ = State::kClosed;
+      return;
+    }
+    state_ = State::kClosing;
+    wake_.NotifyAll();
+  }
+  if (mode_ == Mode::kManual) {
+    RunPending();
+  } else {
+    thread_->Join();
+  }
+  {
+    // Nobody posts from here on: a later Propose runs its done in the call.
+    MutexLock lock(mu_);
+    state_ = State::kClosed;
+  }
+  if (mode_ == Mode::kManual) {
+    while (RunCompletion()) {
+    }
+  } else {
+    done_thread_->Stop();
+  }
+}
+
+Revision Strand::revision() const { return {epoch_, seq_.load(std::memory_order_acquire)}; }
+
+EngineStats Strand::Stats(std::string name) const {
+  MutexLock lock(mu_);
+  return {.name = std::move(name),
+          .queue_used = queue_.size(),
+          .queue_max = limits_.queue_max,
+          .commits = commits_,
+          .groups = groups_,
+          .frozen = frozen_,
+          .frozen_since = frozen_since_,
+          .frozen_reason = frozen_reason_};
+}
+
+}  // namespace muster::storage
