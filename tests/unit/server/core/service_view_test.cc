@@ -1,0 +1,118 @@
+#include "server/core/service_view.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/unit/server/core/view_model.h"
+
+namespace muster::core {
+namespace {
+
+std::shared_ptr<const ServiceView> WithEndpoints(int count) {
+  ViewBuilder builder(nullptr);
+  for (int i = 0; i < count; ++i) {
+    v1::Endpoint endpoint;
+    endpoint.set_id(absl::StrFormat("i%05d", i));
+    endpoint.set_address("10.0.0.1");
+    const std::string definition = EncodeDefinition(endpoint);
+    builder.Upsert({"", endpoint.id(), definition, v1::PASSING, v1::ACTIVE,
+                    static_cast<uint64_t>(100 + i)});
+  }
+  return builder.Build();
+}
+
+TEST(EndpointHash, IsTheDocumentedFnv) {
+  // The worked example of docs/grpc-api.md: node "n1", id "api-1", revision 5.
+  EXPECT_EQ(EndpointHash("n1", "api-1", 5), 0x46a92e28a47a3f83ULL);
+}
+
+TEST(ServiceView, KeepsKeyOrderAcrossLeaves) {
+  const auto view = WithEndpoints(1000);
+  EXPECT_EQ(view->size(), 1000u);
+  EXPECT_GT(view->leaves().size(), 7u);
+  std::string last;
+  for (const LeafRef& ref : view->leaves()) {
+    EXPECT_LE(ref.leaf->entries.size(), kMaxLeafEndpoints);
+    for (const EndpointEntry& e : ref.leaf->entries) {
+      EXPECT_LT(last, ref.leaf->id(e));
+      last = std::string(ref.leaf->id(e));
+    }
+  }
+}
+
+TEST(ServiceView, AChangeSharesTheOtherLeaves) {
+  const auto before = WithEndpoints(1000);
+  ViewBuilder builder(before);
+  v1::Endpoint endpoint;
+  endpoint.set_id("i00500");
+  endpoint.set_address("10.0.0.2");
+  builder.Upsert({"", "i00500", EncodeDefinition(endpoint), v1::PASSING, v1::ACTIVE, 5000});
+  const auto after = builder.Build();
+  size_t copied = 0;
+  for (size_t i = 0; i < before->leaves().size(); ++i) {
+    copied += before->leaves()[i].leaf != after->leaves()[i].leaf;
+  }
+  EXPECT_EQ(copied, 1u);
+  EXPECT_EQ(after->seq(), 5000u);
+  const auto found = after->Find("", "i00500");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(ParseField(found->leaf->field(*found->entry)).address(), "10.0.0.2");
+}
+
+TEST(ServiceView, EncodedEndpointCarriesWhatTheServerKnows) {
+  ViewBuilder builder(nullptr);
+  v1::Endpoint declared;
+  declared.set_node("n1");
+  declared.set_id("a");
+  declared.set_port(80);
+  builder.Upsert({"n1", "a", EncodeDefinition(declared), v1::WARNING, v1::DRAINING, 7});
+  const auto view = builder.Build();
+  const auto found = view->Find("n1", "a");
+  ASSERT_TRUE(found);
+  const v1::Endpoint endpoint = ParseField(found->leaf->field(*found->entry));
+  EXPECT_EQ(endpoint.port(), 80u);
+  EXPECT_EQ(endpoint.health(), v1::WARNING);
+  EXPECT_EQ(endpoint.state(), v1::DRAINING);
+  EXPECT_EQ(endpoint.revision(), 7u);
+  EXPECT_EQ(view->count(v1::WARNING), 1u);
+  EXPECT_EQ(view->inactive(), 1u);
+}
+
+TEST(ServiceView, RemovalLeavesATombstoneUntilTheFloorPassesIt) {
+  ViewBuilder remove(WithEndpoints(2));
+  remove.Remove("", "i00000", 500);
+  remove.Remove("", "i00001", 501);
+  const auto view = remove.Build();
+  EXPECT_EQ(view->size(), 0u);
+  EXPECT_TRUE(view->leaves().empty());
+  EXPECT_EQ(view->tombstone_count(), 2u);
+  ViewBuilder raise(view);
+  raise.SetFloor(500);
+  const auto pruned = raise.Build();
+  EXPECT_EQ(pruned->tombstone_count(), 1u);
+  EXPECT_EQ(pruned->floor(), 500u);
+  ViewBuilder lower(pruned);
+  lower.SetFloor(3);
+  EXPECT_EQ(lower.Build()->floor(), 500u) << "a floor never goes down";
+}
+
+TEST(ServiceView, UpperBoundWalksEveryKeyOnce) {
+  const auto view = WithEndpoints(300);
+  std::pair<size_t, size_t> at{0, 0};
+  int seen = 0;
+  while (at.first < view->leaves().size()) {
+    const Leaf& leaf = *view->leaves()[at.first].leaf;
+    const EndpointEntry& e = leaf.entries[at.second];
+    ++seen;
+    at = view->UpperBound(leaf.node(e), leaf.id(e));
+  }
+  EXPECT_EQ(seen, 300);
+  EXPECT_FALSE(view->Find("", "nobody"));
+  EXPECT_FALSE(ViewBuilder(nullptr).Build()->Find("", "nobody"));
+}
+
+}  // namespace
+}  // namespace muster::core
