@@ -64,7 +64,8 @@ class History {
     } else if (action == 18) {
       Wipe(builder);
     } else {
-      builder.SetFloor(seq_ - std::min<uint64_t>(seq_, rng_.Uniform(400)));
+      if (view_ == nullptr) return;
+      builder.SetFloor(view_->seq() - std::min<uint64_t>(view_->seq(), rng_.Uniform(400)));
     }
     view_ = builder.Build();
     if (rng_.Uniform(10) == 0) Restart();
