@@ -1,0 +1,319 @@
+#include "server/core/registry.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "tests/support/core_stack.h"
+
+namespace muster::core {
+namespace {
+
+using base::Reason;
+using base::ReasonOf;
+using R = v1::HeartbeatResponse;
+
+v1::RegisterRequest Request(const std::string& id, char life = 'a') {
+  v1::RegisterRequest request;
+  v1::Instance* instance = request.mutable_instance();
+  instance->set_service("Api");
+  instance->set_id(id);
+  instance->set_address("10.0.0.1");
+  instance->set_port(80);
+  if (life != 0) request.set_life_id(std::string(16, life));
+  request.mutable_ttl()->set_seconds(3);
+  return request;
+}
+
+v1::InstanceKey Key(const std::string& id) {
+  v1::InstanceKey key;
+  key.set_service("api");
+  key.set_id(id);
+  return key;
+}
+
+class RegistryTest : public testing::Test {
+ protected:
+  uint64_t Commits() { return core_.engine.Stats().commits; }
+
+  base::FakeClock clock_;
+  std::shared_ptr<storage::MemoryStore> store_ = std::make_shared<storage::MemoryStore>();
+  CoreStack core_{clock_, store_};
+};
+
+TEST_F(RegistryTest, RegistersAndGrants) {
+  const auto response = core_.Register(Request("a"));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_TRUE(response->changed());
+  EXPECT_GT(response->incarnation(), 0u);
+  EXPECT_EQ(response->lease_handle(), response->incarnation());
+  EXPECT_EQ(response->ttl().seconds(), 3);
+  EXPECT_EQ(response->heartbeat_interval().seconds(), 1);
+  EXPECT_EQ(response->key().service(), "Api");
+  EXPECT_EQ(core_.View("api")->size(), 1u);
+  EXPECT_EQ(core_.catalog.Get("default", "api")->display, "Api");
+  EXPECT_EQ(core_.catalog.revision().seq, response->revision().seq());
+}
+
+TEST_F(RegistryTest, TheSameContentAndLifeIsNeverAChange) {
+  ASSERT_TRUE(core_.Register(Request("a")).ok());
+  const uint64_t commits = Commits();
+  const auto view = core_.View("api");
+  for (int i = 0; i < 100'000; ++i) {
+    const auto again = core_.Register(Request("a"));
+    ASSERT_TRUE(again.ok() && !again->changed());
+  }
+  EXPECT_EQ(Commits(), commits);
+  EXPECT_EQ(core_.View("api"), view);
+}
+
+TEST_F(RegistryTest, ANewLifeIsFencedFromTheOldOne) {
+  const auto old = core_.Register(Request("a", 'a'));
+  const auto now = core_.Register(Request("a", 'b'));
+  ASSERT_TRUE(now.ok());
+  EXPECT_GT(now->incarnation(), old->incarnation());
+  const uint64_t visible = core_.View("api")->seq();
+  EXPECT_EQ(core_.Beat(old->lease_handle()), R::STALE);
+  EXPECT_EQ(core_.Beat(now->lease_handle()), R::RENEWED);
+
+  v1::DeregisterRequest late;
+  *late.mutable_key() = Key("a");
+  late.set_incarnation(old->incarnation());
+  EXPECT_EQ(ReasonOf(core_.Deregister(late).status()), Reason::kStaleIncarnation);
+  v1::ReportHealthRequest report;
+  *report.mutable_key() = Key("a");
+  report.set_incarnation(old->incarnation());
+  report.set_status(v1::CRITICAL);
+  EXPECT_EQ(ReasonOf(core_.Report(report).status()), Reason::kStaleIncarnation);
+  EXPECT_EQ(core_.View("api")->seq(), visible);
+  EXPECT_EQ(ReasonOf(core_.Register(Request("a", 'a')).status()), Reason::kSuperseded)
+      << "two living processes don't take the key from each other in turn";
+}
+
+TEST_F(RegistryTest, ANewLifeWithTheSameContentWakesNobody) {
+  ASSERT_TRUE(core_.Register(Request("a", 'a')).ok());
+  const uint64_t visible = core_.View("api")->seq();
+  const auto again = core_.Register(Request("a", 'b'));
+  EXPECT_TRUE(again->changed());
+  EXPECT_EQ(core_.View("api")->seq(), visible);
+}
+
+TEST_F(RegistryTest, FencingSurvivesARestart) {
+  const auto old = core_.Register(Request("a", 'a'));
+  const auto now = core_.Register(Request("a", 'b'));
+  core_.engine.Close();
+  CoreStack restarted(clock_, store_);
+  EXPECT_EQ(restarted.Beat(old->lease_handle()), R::STALE);
+  EXPECT_EQ(restarted.Beat(now->lease_handle()), R::RENEWED);
+  EXPECT_EQ(ReasonOf(restarted.Register(Request("a", 'a')).status()), Reason::kSuperseded);
+}
+
+TEST_F(RegistryTest, NoLifeJoinsThePresentOne) {
+  const auto first = core_.Register(Request("a", 'a'));
+  auto request = Request("a", 0);
+  request.mutable_instance()->set_port(81);
+  const auto joined = core_.Register(request);
+  ASSERT_TRUE(joined.ok());
+  EXPECT_EQ(joined->incarnation(), first->incarnation());
+  EXPECT_EQ(core_.Beat(first->lease_handle()), R::RENEWED);
+}
+
+TEST_F(RegistryTest, ExpiresAtTheTtlAndNotBefore) {
+  const auto response = core_.Register(Request("a"));
+  core_.Advance(absl::Milliseconds(2900));
+  EXPECT_EQ(core_.View("api")->size(), 1u);
+  core_.Advance(absl::Milliseconds(400));
+  EXPECT_EQ(core_.View("api")->size(), 0u);
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 1u);
+  EXPECT_EQ(core_.Beat(response->lease_handle()), R::UNKNOWN);
+}
+
+TEST_F(RegistryTest, HeartbeatsKeepItWithoutAWrite) {
+  const auto response = core_.Register(Request("a"));
+  const uint64_t commits = Commits();
+  for (int i = 0; i < 30; ++i) {
+    core_.Advance(absl::Seconds(1));
+    ASSERT_EQ(core_.Beat(response->lease_handle()), R::RENEWED);
+  }
+  EXPECT_EQ(Commits(), commits);
+}
+
+TEST_F(RegistryTest, AStoppedProcessExpiresNobody) {
+  const auto response = core_.Register(Request("a"));
+  clock_.Advance(absl::Seconds(9));
+  core_.Advance(absl::Seconds(1));
+  EXPECT_EQ(core_.Beat(response->lease_handle()), R::RENEWED);
+}
+
+TEST_F(RegistryTest, DeregisterBehindARegisterInTheQueueIsSeen) {
+  ASSERT_TRUE(core_.Register(Request("a")).ok());
+  bool removed = false;
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("a");
+  core_.registry.Deregister(remove, [&](auto result) { removed = result.ok(); });
+  // The same content and life: a no-op by the applied state, but not by the queue.
+  absl::StatusOr<v1::RegisterResponse> again = absl::UnknownError("");
+  core_.registry.Register(Request("a"), {}, [&](auto result) { again = std::move(result); });
+  core_.Run();
+  EXPECT_TRUE(removed);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->changed());
+  EXPECT_EQ(core_.View("api")->size(), 1u);
+}
+
+TEST_F(RegistryTest, BatchTellsPerItem) {
+  v1::BatchRegisterRequest batch;
+  for (int i = 0; i < 500; ++i) *batch.add_requests() = Request(absl::StrCat("i", i));
+  batch.mutable_requests(7)->mutable_instance()->set_port(70000);
+  std::vector<absl::StatusOr<v1::RegisterResponse>> results;
+  core_.registry.BatchRegister(batch, {}, [&](auto r) { results = std::move(r); });
+  core_.Run();
+  ASSERT_EQ(results.size(), 500u);
+  for (int i = 0; i < 500; ++i) {
+    EXPECT_EQ(results[static_cast<size_t>(i)].ok(), i != 7) << i;
+  }
+  EXPECT_EQ(base::FieldOf(results[7].status()), "instance.port");
+  EXPECT_EQ(core_.View("api")->size(), 499u);
+}
+
+TEST_F(RegistryTest, Preconditions) {
+  auto fresh = Request("a", 'a');
+  fresh.mutable_precondition()->set_must_be_new(true);
+  const auto first = core_.Register(fresh);
+  ASSERT_TRUE(first.ok());
+  EXPECT_TRUE(core_.Register(fresh).ok()) << "its own answer may have been lost";
+  auto other = Request("a", 'b');
+  other.mutable_precondition()->set_must_be_new(true);
+  EXPECT_EQ(ReasonOf(core_.Register(other).status()), Reason::kAlreadyExists);
+  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation() + 5);
+  EXPECT_EQ(ReasonOf(core_.Register(other).status()), Reason::kPreconditionFailed);
+  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation());
+  EXPECT_TRUE(core_.Register(other).ok());
+}
+
+TEST_F(RegistryTest, ReportedHealthIsSeenAndKeptAcrossRegistrations) {
+  auto request = Request("a");
+  v1::Check* check = request.mutable_instance()->add_checks();
+  check->set_id("self");
+  check->mutable_ttl()->mutable_ttl()->set_seconds(10);
+  const auto first = core_.Register(request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(core_.View("api")->count(v1::CRITICAL), 1u) << "until the first report";
+  v1::ReportHealthRequest report;
+  *report.mutable_key() = Key("a");
+  report.set_incarnation(first->incarnation());
+  report.set_status(v1::PASSING);
+  ASSERT_TRUE(core_.Report(report).ok());
+  EXPECT_EQ(core_.View("api")->count(v1::PASSING), 1u);
+  const uint64_t commits = Commits();
+  EXPECT_FALSE(core_.Report(report)->changed());
+  EXPECT_EQ(Commits(), commits);
+  request.mutable_instance()->set_port(81);
+  ASSERT_TRUE(core_.Register(request).ok());
+  EXPECT_EQ(core_.View("api")->count(v1::PASSING), 1u) << "the check's definition is the same";
+  report.set_check_id("other");
+  EXPECT_EQ(ReasonOf(core_.Report(report).status()), Reason::kCheckNotFound);
+}
+
+TEST_F(RegistryTest, AReportIsNoSignOfLife) {
+  auto request = Request("a");
+  request.mutable_instance()->add_checks()->mutable_ttl()->mutable_ttl()->set_seconds(10);
+  ASSERT_TRUE(core_.Register(request).ok());
+  v1::ReportHealthRequest report;
+  *report.mutable_key() = Key("a");
+  for (int i = 0; i < 4; ++i) {
+    core_.Advance(absl::Seconds(1));
+    report.set_status(i % 2 == 0 ? v1::PASSING : v1::CRITICAL);
+    (void)core_.Report(report);
+  }
+  EXPECT_EQ(core_.View("api")->size(), 0u);
+}
+
+TEST_F(RegistryTest, ARestartKeepsViewsRevisionsAndTombstones) {
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(core_.Register(Request(absl::StrCat("i", i))).ok());
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("i3");
+  ASSERT_TRUE(core_.Deregister(remove).ok());
+  const auto before = core_.View("api");
+  const auto revision = core_.catalog.revision();
+  core_.engine.Close();
+  CoreStack restarted(clock_, store_);
+  const auto after = restarted.View("api");
+  ASSERT_NE(after, nullptr);
+  EXPECT_EQ(after->default_checksum(), before->default_checksum());
+  EXPECT_EQ(after->seq(), before->seq());
+  EXPECT_EQ(after->floor(), before->floor());
+  EXPECT_EQ(after->tombstone_count(), 1u);
+  EXPECT_EQ(restarted.catalog.revision(), revision);
+}
+
+TEST_F(RegistryTest, OldDeletionsAndEmptyServicesAreForgotten) {
+  auto request = Request("a");
+  ASSERT_TRUE(core_.Register(request).ok());
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("a");
+  ASSERT_TRUE(core_.Deregister(remove).ok());
+  core_.registry.Maintain();
+  core_.Run();
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 1u) << "too young";
+  clock_.Advance(absl::Hours(25));
+  core_.registry.Maintain();
+  core_.Run();
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 0u);
+  EXPECT_GT(core_.View("api")->floor(), 0u);
+  core_.registry.Maintain();
+  core_.Run();
+  EXPECT_EQ(core_.View("api"), nullptr);
+  EXPECT_GT(core_.catalog.forgotten_seq(), 0u);
+  ASSERT_TRUE(core_.Register(request).ok());
+  EXPECT_EQ(core_.View("api")->floor(), core_.catalog.forgotten_seq());
+}
+
+TEST_F(RegistryTest, ManyDeletionsRaiseTheFloor) {
+  RegistryOptions options;
+  options.tombstones_per_service = 10;
+  core_.engine.Close();
+  CoreStack core(clock_, store_, options);
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(core.Register(Request(absl::StrCat("i", i))).ok());
+    v1::DeregisterRequest remove;
+    *remove.mutable_key() = Key(absl::StrCat("i", i));
+    ASSERT_TRUE(core.Deregister(remove).ok());
+  }
+  core.registry.Maintain();
+  core.Run();
+  EXPECT_EQ(core.View("api")->tombstone_count(), 10u);
+  EXPECT_GT(core.View("api")->floor(), 0u);
+}
+
+TEST_F(RegistryTest, BadRequestsNameTheField) {
+  auto request = Request("a");
+  request.set_life_id("short");
+  EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "life_id");
+  request = Request("a");
+  request.mutable_ttl()->set_seconds(0);
+  EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "ttl");
+  request.mutable_ttl()->set_seconds(3);
+  request.set_permanent(true);
+  EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "ttl");
+  v1::DeregisterRequest nobody;
+  *nobody.mutable_key() = Key("nobody");
+  EXPECT_EQ(ReasonOf(core_.Deregister(nobody).status()), Reason::kInstanceNotFound);
+}
+
+TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {
+  RegistryOptions options;
+  options.max_instances = 2;
+  core_.engine.Close();
+  CoreStack core(clock_, store_, options);
+  ASSERT_TRUE(core.Register(Request("a")).ok());
+  ASSERT_TRUE(core.Register(Request("b")).ok());
+  const auto third = core.Register(Request("c"));
+  EXPECT_EQ(ReasonOf(third.status()), Reason::kLimitInstances);
+  EXPECT_TRUE(base::RetryAfterOf(third.status()));
+}
+
+}  // namespace
+}  // namespace muster::core
