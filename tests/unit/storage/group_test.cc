@@ -1,0 +1,112 @@
+#include "storage/group.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/errors.h"
+
+namespace muster::storage {
+namespace {
+
+using Verdict = UnitResult::Verdict;
+
+constexpr Family kFamily = Family::kInstances;
+
+class GroupTest : public ::testing::Test {
+ protected:
+  JudgedGroup Judge(std::vector<Unit> units) {
+    units_ = std::move(units);
+    return JudgeGroup(absl::MakeSpan(units_), 100, [this](Family, std::string_view key) {
+      ++reads_;
+      return Read(key);
+    });
+  }
+
+  absl::StatusOr<std::optional<std::string>> Read(std::string_view key) const {
+    if (key == "unreadable") return absl::DataLossError("no");
+    const auto found = stored_.find(std::string(key));
+    if (found == stored_.end()) return std::nullopt;
+    return found->second;
+  }
+
+  void Store(const std::string& key, uint64_t seq) {
+    stored_[key] = EncodeValue("stored");
+    StampModSeq(stored_[key], seq);
+  }
+
+  static Op PutOp(const std::string& key) { return Put(kFamily, key, EncodeValue("new")); }
+
+  std::vector<Unit> units_;
+  std::map<std::string, std::string> stored_;
+  int reads_ = 0;
+};
+
+TEST_F(GroupTest, NumbersUnitsThatWriteAndNoOthers) {
+  const JudgedGroup judged = Judge({Unit{.ops = {PutOp("a"), PutOp("b")}},
+                                    Unit{},
+                                    Unit{.preconditions = {Present(kFamily, "none")}, .ops = {PutOp("c")}},
+                                    Unit{.ops = {Delete(kFamily, "d")}}});
+  EXPECT_EQ(judged.last_seq, 102u);
+  ASSERT_EQ(judged.commits.size(), 2u);
+  EXPECT_EQ(judged.commits[0].seq, 101u);
+  EXPECT_EQ(ModSeqOf(judged.commits[0].ops[1].value), 101u);
+  EXPECT_EQ(judged.commits[1].seq, 102u);
+  EXPECT_EQ(judged.results[0].seq, 101u);
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+  EXPECT_EQ(judged.results[1].seq, 101u);
+  EXPECT_EQ(judged.results[2].verdict, Verdict::kRejected);
+  EXPECT_EQ(judged.results[3].seq, 102u);
+}
+
+TEST_F(GroupTest, PreconditionsSeeEarlierUnits) {
+  Store("a", 7);
+  const JudgedGroup judged =
+      Judge({Unit{.preconditions = {ModSeqIs(kFamily, "a", 7)}, .ops = {Delete(kFamily, "a")}},
+             Unit{.preconditions = {ModSeqIs(kFamily, "a", 7)}, .ops = {PutOp("x")}},
+             Unit{.preconditions = {Absent(kFamily, "a")}, .ops = {PutOp("a")}},
+             Unit{.preconditions = {Absent(kFamily, "a")}, .ops = {PutOp("a")}},
+             Unit{.preconditions = {ModSeqIs(kFamily, "a", 102), Present(kFamily, "a")}}});
+  EXPECT_EQ(judged.results[0].verdict, Verdict::kCommitted);
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kRejected);
+  EXPECT_EQ(judged.results[1].current, "") << "absent";
+  EXPECT_EQ(judged.results[2].verdict, Verdict::kCommitted);
+  EXPECT_EQ(judged.results[3].verdict, Verdict::kRejected);
+  EXPECT_EQ(ModSeqOf(judged.results[3].current), 102u) << "the current value is the group's own";
+  EXPECT_EQ(judged.results[4].verdict, Verdict::kCommitted);
+  EXPECT_EQ(reads_, 1);
+}
+
+TEST_F(GroupTest, ARejectedUnitLeavesNoTrace) {
+  const JudgedGroup judged =
+      Judge({Unit{.preconditions = {Present(kFamily, "none")}, .ops = {PutOp("a")}},
+             Unit{.preconditions = {Absent(kFamily, "a")}, .ops = {PutOp("b")}}});
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+  ASSERT_EQ(judged.commits.size(), 1u);
+  EXPECT_EQ(judged.commits[0].ops[0].key, "b");
+}
+
+TEST_F(GroupTest, SameKeyInAnotherFamilyIsAnotherKey) {
+  const JudgedGroup judged =
+      Judge({Unit{.ops = {PutOp("a")}},
+             Unit{.preconditions = {Absent(Family::kTombstones, "a"), Present(kFamily, "a")}}});
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+}
+
+TEST_F(GroupTest, AValueThatCantBeReadStopsItsUnitOnly) {
+  const JudgedGroup judged =
+      Judge({Unit{.preconditions = {Absent(kFamily, "unreadable")}, .ops = {PutOp("a")}},
+             Unit{.ops = {PutOp("b")}}});
+  EXPECT_EQ(judged.results[0].verdict, Verdict::kNotCommitted);
+  EXPECT_EQ(judged.results[0].status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+}
+
+TEST_F(GroupTest, LastOpOfAUnitWins) {
+  const JudgedGroup judged = Judge({Unit{.ops = {PutOp("a"), Delete(kFamily, "a")}},
+                                    Unit{.preconditions = {Absent(kFamily, "a")}}});
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+}
+
+}  // namespace
+}  // namespace muster::storage
