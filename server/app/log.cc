@@ -1,0 +1,105 @@
+#include "server/app/log.h"
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
+#include "base/text.h"
+
+namespace muster::app {
+namespace {
+
+std::string TimeText(base::SystemTime time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromUnixMicros(time.us),
+                          absl::UTCTimeZone());
+}
+
+// Bare where a reader can still tell where the value ends.
+std::string TextValue(std::string_view value) {
+  const std::string safe = base::EscapeForTerminal(value);
+  const bool bare =
+      !value.empty() && safe == value && value.find_first_of(" \"=\\") == std::string_view::npos;
+  if (bare) return safe;
+  const std::string escaped =
+      absl::StrReplaceAll(base::Av(value), {{"\"", "\\\""}, {"\\", "\\\\"}});
+  return absl::StrCat("\"", base::EscapeForTerminal(escaped), "\"");
+}
+
+void AppendJsonAscii(char c, std::string& out) {
+  if (c == '"' || c == '\\') {
+    out.push_back('\\');
+    out.push_back(c);
+  } else if (c < 0x20 || c == 0x7F) {
+    absl::StrAppend(&out, "\\u", absl::Hex(static_cast<uint8_t>(c), absl::kZeroPad4));
+  } else {
+    out.push_back(c);
+  }
+}
+
+std::string JsonValue(std::string_view value) {
+  std::string out = "\"";
+  while (!value.empty()) {
+    size_t size = 0;
+    while (size < value.size() && static_cast<uint8_t>(value[size]) >= 0x80) ++size;
+    if (size == 0) {
+      AppendJsonAscii(value[0], out);
+      value.remove_prefix(1);
+      continue;
+    }
+    // No backslash in here but those that escaping adds.
+    const std::string safe = base::EscapeForTerminal(value.substr(0, size));
+    absl::StrAppend(&out, absl::StrReplaceAll(safe, {{"\\", "\\\\"}}));
+    value.remove_prefix(size);
+  }
+  out.push_back('"');
+  return out;
+}
+
+}  // namespace
+
+std::string FormatLogLine(LogFormat format, base::SystemTime time, base::LogLevel level,
+                          std::string_view message, absl::Span<const base::LogField> fields) {
+  const std::string when = TimeText(time);
+  const absl::string_view level_name = base::Av(base::LogLevelName(level));
+  if (format == LogFormat::kText) {
+    std::string line =
+        absl::StrCat("time=", when, " level=", level_name, " msg=", TextValue(message));
+    for (const base::LogField& field : fields) {
+      absl::StrAppend(&line, " ", base::Av(field.key), "=", TextValue(field.value));
+    }
+    return line;
+  }
+  std::string line = absl::StrCat("{\"time\":\"", when, "\",\"level\":\"", level_name,
+                                  "\",\"msg\":", JsonValue(message));
+  for (const base::LogField& field : fields) {
+    absl::StrAppend(&line, ",", JsonValue(field.key), ":", JsonValue(field.value));
+  }
+  line.push_back('}');
+  return line;
+}
+
+base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock,
+                          std::shared_ptr<spdlog::sinks::sink> target) {
+  // base::Log has dropped what is below its level: this one passes everything.
+  auto logger = std::make_shared<spdlog::logger>("muster", std::move(target));
+  logger->set_level(spdlog::level::trace);
+  logger->flush_on(spdlog::level::trace);
+  logger->set_pattern("%v");
+  return [format, &clock, logger](base::LogLevel level, std::string_view message,
+                                  absl::Span<const base::LogField> fields) {
+    const std::string line = FormatLogLine(format, clock.System(), level, message, fields);
+    logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+  };
+}
+
+void InstallLog(LogFormat format, base::LogLevel level, const base::Clock& clock) {
+  base::SetLogLevel(level);
+  base::SetLogSink(MakeLogSink(format, clock, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+}
+
+}  // namespace muster::app
