@@ -30,12 +30,12 @@ Digest DigestOf(std::string_view endpoint,
 
 // A registration that is fit to be stored.
 struct NormalInstance {
-  storage::InstanceKey key;   // names in lower case
-  std::string display_name;   // the service's, as given
-  std::string endpoint;       // encoded v1::Endpoint, fields 1-12, deterministic
+  storage::InstanceKey key;  // names in lower case
+  std::string display_name;  // the service's, as given
+  std::string endpoint;      // encoded v1::Endpoint, fields 1-12, deterministic
   google::protobuf::RepeatedPtrField<v1::Check> checks;
   v1::Health initial_health = v1::PASSING;
-  Digest digest;              // of endpoint and checks
+  Digest digest;  // of endpoint and checks
 };
 
 // A name in lower case. `field` is used in the message: `service name "a b" contains ' ' at 1;
@@ -48,8 +48,8 @@ absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::
 
 // `peer_address` (an IP, may be empty) stands in for an empty address; it is refused when loopback
 // unless `loopback_peer_ok`.
-absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance, std::string_view peer_address,
-                                         bool loopback_peer_ok);
+absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
+                                         std::string_view peer_address, bool loopback_peer_ok);
 
 // The whole instance again, for people: the reverse of Normalise.
 v1::Instance ToInstance(const storage::InstanceKeyView& key, std::string_view display_name,

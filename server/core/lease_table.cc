@@ -1,8 +1,10 @@
 #include "server/core/lease_table.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/hash/hash.h"
+#include "base/text.h"
 
 namespace muster::core {
 namespace {
@@ -44,7 +46,7 @@ LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options
 }
 
 LeaseTable::Shard& LeaseTable::ShardOf(std::string_view key) const {
-  return shards_[ShardIndex(absl::HashOf(key))];
+  return shards_[ShardIndex(absl::HashOf(base::Av(key)))];
 }
 
 LeaseTable::HandleShard& LeaseTable::HandleShardOf(uint64_t handle) const {
@@ -71,6 +73,7 @@ Renewal LeaseTable::RenewLease(const Lease& lease) const {
   const uint64_t renewed = lease.permanent() ? 0 : WordOf(Now() + TtlUs(lease));
   do {
     if (IsExpiring(word)) return {RenewOutcome::kUnknown};
+    if (word == 0 && !lease.permanent()) break;  // restored: its TTL begins with SetLoaded
   } while (!lease.word_.compare_exchange_weak(word, renewed));
   return {RenewOutcome::kRenewed, lease.spec().ttl};
 }
@@ -245,22 +248,25 @@ bool LeaseTable::Take(const std::shared_ptr<Lease>& lease, int64_t now_us) {
 }
 
 std::vector<std::shared_ptr<const Lease>> LeaseTable::TakeExpired(size_t max) {
-  std::vector<std::shared_ptr<const Lease>> out;
-  if (!loaded_.load()) return out;
-  base::MutexLock lock(wheel_mu_);
-  const int64_t now = Now();
-  std::vector<std::weak_ptr<Lease>> fresh;
-  wheel_.Advance(now, fresh);
-  std::move(fresh.begin(), fresh.end(), std::back_inserter(due_));
-  while (!due_.empty() && out.size() < max) {
-    const std::shared_ptr<Lease> lease = due_.front().lock();
-    due_.pop_front();
-    if (lease != nullptr && Take(lease, now)) out.push_back(lease);
+  if (!loaded_.load()) return {};
+  std::vector<std::pair<uint64_t, std::shared_ptr<const Lease>>> taken;
+  {
+    base::MutexLock lock(wheel_mu_);
+    const int64_t now = Now();
+    std::vector<std::weak_ptr<Lease>> fresh;
+    wheel_.Advance(now, fresh);
+    std::move(fresh.begin(), fresh.end(), std::back_inserter(due_));
+    while (!due_.empty() && taken.size() < max) {
+      const std::shared_ptr<Lease> lease = due_.front().lock();
+      due_.pop_front();
+      if (lease != nullptr && Take(lease, now)) taken.emplace_back(lease->word_.load(), lease);
+    }
   }
-  // They come by ticks of the wheel already.
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
-    return a->word_.load() < b->word_.load();
-  });
+  // The wheel orders them by its ticks already.
+  std::sort(taken.begin(), taken.end());
+  std::vector<std::shared_ptr<const Lease>> out;
+  out.reserve(taken.size());
+  for (auto& [word, lease] : taken) out.push_back(std::move(lease));
   return out;
 }
 

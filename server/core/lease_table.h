@@ -44,12 +44,12 @@ struct Superseded {
 
 // What is constant between two commits of an instance.
 struct LeaseSpec {
-  std::string key;           // storage::EncodeInstanceKey
+  std::string key;  // storage::EncodeInstanceKey
   uint64_t mod_seq = 0;
   uint64_t incarnation = 0;  // also the lease handle
   bool fenced = false;       // has a life
   LifeId life{};
-  Digest digest;             // of the definition
+  Digest digest;                              // of the definition
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   std::vector<Superseded> superseded;
 };
@@ -94,7 +94,8 @@ class LeaseTable {
   // (health changes) where a present deadline stays: an overdue lease falls due again.
   void Put(LeaseSpec spec, bool keep_deadline);
   void Erase(std::string_view key);
-  // [strand, replay] As Put, with the full TTL from SetLoaded on plus a random share of it.
+  // [strand, replay] As Put of a new key, with the full TTL from SetLoaded on plus a random share
+  // of it. REQUIRES: before SetLoaded.
   void Restore(LeaseSpec spec);
 
   // While loading, renewals are answered kLoading. SetLoaded starts the restored leases.
@@ -134,7 +135,7 @@ class LeaseTable {
   // When the wheel has to look at a lease: a renewal may come at any time and mean now + TTL.
   int64_t LookAt(const Lease& lease, int64_t deadline_us) const;
   void File(const std::shared_ptr<Lease>& lease, int64_t deadline_us);
-  // From the wheel's mouth: takes it (true), files it again or drops it.
+  // Judges a lease that the wheel handed out: takes it (true), files it again or drops it.
   bool Take(const std::shared_ptr<Lease>& lease, int64_t now_us) MUSTER_REQUIRES(wheel_mu_);
 
   const base::Clock& clock_;

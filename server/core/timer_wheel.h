@@ -6,6 +6,7 @@
 // insert it again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>

@@ -1,0 +1,53 @@
+// What fields of a request may hold: the rules and their messages. A message names the field, what
+// is wrong with it and what is allowed, on one line and safe to print.
+//
+// Thread safety: pure. Errors: INVALID_ARGUMENT with the field's path. Cost: nothing is built
+// unless a rule is broken.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/errors.h"
+#include "google/protobuf/duration.pb.h"
+
+namespace muster::core {
+
+// Names a field: {"instance", "checks", 2, "http.url"} is instance.checks[2].http.url, which
+// messages call checks[2].http.url. Views must outlive it.
+struct FieldRef {
+  std::string_view parent;
+  std::string_view name;
+  std::optional<size_t> index = std::nullopt;
+  std::string_view part = "";
+
+  std::string Text() const;
+  std::string Path() const;
+};
+
+// "<field> <problem>".
+absl::Status FieldError(const FieldRef& field, std::string_view problem,
+                        base::Reason reason = base::Reason::kInvalidField);
+
+// In quotes, escaped, and cut when long.
+std::string Quoted(std::string_view value);
+
+// 1-128 of A-Z a-z 0-9 . _ -. No field in the error; the message calls it `what`.
+absl::Status CheckName(std::string_view what, std::string_view name);
+// Printable UTF-8 of `min` to `max` bytes.
+absl::Status CheckText(const FieldRef& field, std::string_view text, size_t min, size_t max);
+// An IP that can be connected to, or a host name.
+absl::Status CheckAddress(const FieldRef& field, std::string_view address);
+absl::Status CheckNumber(const FieldRef& field, uint64_t value, uint64_t max);
+absl::Status CheckCount(const FieldRef& field, size_t count, size_t max);
+absl::Status CheckDuration(const FieldRef& field, const google::protobuf::Duration& value,
+                           absl::Duration min, absl::Duration max);
+
+// REQUIRES: within what CheckDuration allows.
+absl::Duration FromProto(const google::protobuf::Duration& value);
+
+}  // namespace muster::core

@@ -1,0 +1,283 @@
+#include "server/core/instance.h"
+
+#include <xxhash.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "base/net_address.h"
+#include "base/text.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/core/check_rules.h"
+#include "server/core/field_rules.h"
+
+namespace muster::core {
+namespace {
+
+constexpr size_t kMaxNode = 255;
+constexpr size_t kMaxId = 255;
+constexpr size_t kMaxAddresses = 8;
+constexpr size_t kMaxNamedPorts = 16;
+constexpr size_t kMaxPortName = 64;
+constexpr size_t kMaxTags = 64;
+constexpr size_t kMaxTag = 1024;
+constexpr size_t kMaxMetadata = 64;
+constexpr size_t kMaxMetadataKey = 128;
+constexpr size_t kMaxMetadataValue = 512;
+constexpr size_t kMaxLocalityPart = 128;
+constexpr size_t kMaxVersion = 128;
+constexpr size_t kMaxProtocol = 32;
+constexpr uint32_t kMaxPort = 65535;
+constexpr uint32_t kMaxWeight = 65535;
+constexpr uint32_t kDefaultWeight = 1;
+constexpr std::string_view kParent = "instance";
+
+// Maps in the order of their keys, so that equal messages have equal bytes.
+void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out) {
+  google::protobuf::io::StringOutputStream stream(&out);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+}
+
+void AppendSized(std::string_view part, std::string& out) {
+  const uint64_t size = part.size();
+  for (size_t i = 0; i < sizeof(size); ++i) out.push_back(static_cast<char>(size >> (8 * i)));
+  out.append(part);
+}
+
+absl::StatusOr<storage::InstanceKey> NamesOf(const v1::InstanceKey& key, std::string_view field) {
+  storage::InstanceKey out;
+  const std::string_view ns = key.namespace_().empty() ? kDefaultNamespace : key.namespace_();
+  if (auto s = CheckName("namespace", ns); !s.ok()) {
+    return base::WithField(s, FieldRef{field, "namespace"}.Path());
+  }
+  if (auto s = CheckName("service name", key.service()); !s.ok()) {
+    return base::WithField(s, FieldRef{field, "service"}.Path());
+  }
+  if (auto s = CheckText({field, "node"}, key.node(), 0, kMaxNode); !s.ok()) return s;
+  out.ns = base::AsciiLower(ns);
+  out.service = base::AsciiLower(key.service());
+  out.node = key.node();
+  return out;
+}
+
+// The same for every start of the same process, so that a crash loop doesn't fill the service.
+std::string DefaultId(std::string_view service, std::string_view address, uint32_t port) {
+  const std::string text = absl::StrCat(base::Av(address), ":", port);
+  const uint64_t hash = XXH3_64bits(text.data(), text.size());
+  return absl::StrCat(base::Av(service), "-", absl::Hex(hash, absl::kZeroPad16));
+}
+
+absl::StatusOr<std::string> AddressOf(const v1::Instance& instance, std::string_view peer_address,
+                                      bool loopback_peer_ok) {
+  const FieldRef field{kParent, "address"};
+  if (!instance.address().empty()) {
+    if (auto s = CheckAddress(field, instance.address()); !s.ok()) return s;
+    return instance.address();
+  }
+  if (!peer_address.empty() && base::IsLoopback(peer_address) && !loopback_peer_ok) {
+    return FieldError(field,
+                      absl::StrCat("is empty and the call came from ", base::Av(peer_address),
+                                   ", which other machines can't connect to; give one"));
+  }
+  if (auto s = CheckAddress(field, peer_address); !s.ok()) return s;
+  return std::string(peer_address);
+}
+
+absl::Status CheckAddresses(const v1::Instance& instance) {
+  const auto& addresses = instance.additional_addresses();
+  const auto count = static_cast<size_t>(addresses.size());
+  if (auto s = CheckCount({kParent, "additional_addresses"}, count, kMaxAddresses); !s.ok()) {
+    return s;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    auto s = CheckAddress({kParent, "additional_addresses", i}, addresses[static_cast<int>(i)]);
+    if (!s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPorts(const v1::Instance& instance) {
+  if (auto s = CheckNumber({kParent, "port"}, instance.port(), kMaxPort); !s.ok()) return s;
+  const FieldRef field{kParent, "named_ports"};
+  if (auto s = CheckCount(field, instance.named_ports().size(), kMaxNamedPorts); !s.ok()) return s;
+  for (const auto& [name, port] : instance.named_ports()) {
+    if (auto s = CheckText(field, name, 1, kMaxPortName); !s.ok()) return s;
+    if (auto s = CheckNumber(field, port, kMaxPort); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTags(const v1::Instance& instance) {
+  const auto count = static_cast<size_t>(instance.tags_size());
+  if (auto s = CheckCount({kParent, "tags"}, count, kMaxTags); !s.ok()) return s;
+  for (size_t i = 0; i < count; ++i) {
+    auto s = CheckText({kParent, "tags", i}, instance.tags(static_cast<int>(i)), 1, kMaxTag);
+    if (!s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckMetadata(const v1::Instance& instance) {
+  const FieldRef field{kParent, "metadata"};
+  if (auto s = CheckCount(field, instance.metadata().size(), kMaxMetadata); !s.ok()) return s;
+  for (const auto& [key, value] : instance.metadata()) {
+    if (auto s = CheckText(field, key, 1, kMaxMetadataKey); !s.ok()) return s;
+    if (auto s = CheckText(field, value, 0, kMaxMetadataValue); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckHints(const v1::Instance& instance) {
+  const v1::Weight& weight = instance.weight();
+  if (auto s = CheckNumber({kParent, "weight.passing"}, weight.passing(), kMaxWeight); !s.ok()) {
+    return s;
+  }
+  if (auto s = CheckNumber({kParent, "weight.warning"}, weight.warning(), kMaxWeight); !s.ok()) {
+    return s;
+  }
+  const v1::Locality& locality = instance.locality();
+  for (const auto& [name, value] :
+       {std::pair<std::string_view, const std::string&>{"locality.region", locality.region()},
+        {"locality.zone", locality.zone()},
+        {"locality.sub_zone", locality.sub_zone()}}) {
+    if (auto s = CheckText({kParent, name}, value, 0, kMaxLocalityPart); !s.ok()) return s;
+  }
+  if (auto s = CheckText({kParent, "version"}, instance.version(), 0, kMaxVersion); !s.ok()) {
+    return s;
+  }
+  return CheckText({kParent, "protocol"}, instance.protocol(), 0, kMaxProtocol);
+}
+
+absl::Status CheckFields(const v1::Instance& instance) {
+  for (const auto check : {CheckAddresses, CheckPorts, CheckTags, CheckMetadata, CheckHints}) {
+    if (auto s = check(instance); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+std::string EncodeEndpoint(const v1::Instance& instance, const storage::InstanceKey& key,
+                           std::string address) {
+  v1::Endpoint endpoint;
+  endpoint.set_node(key.node);
+  endpoint.set_id(key.id);
+  endpoint.set_address(std::move(address));
+  *endpoint.mutable_additional_addresses() = instance.additional_addresses();
+  endpoint.set_port(instance.port());
+  *endpoint.mutable_named_ports() = instance.named_ports();
+  *endpoint.mutable_tags() = instance.tags();
+  *endpoint.mutable_metadata() = instance.metadata();
+  // A given weight of 0 means no traffic, so the default has to be written out.
+  const bool weighted = instance.has_weight();
+  v1::Weight& weight = *endpoint.mutable_weight();
+  weight.set_passing(weighted ? instance.weight().passing() : kDefaultWeight);
+  weight.set_warning(weighted ? instance.weight().warning() : kDefaultWeight);
+  const v1::Locality& locality = instance.locality();
+  if (!locality.region().empty()) endpoint.mutable_locality()->set_region(locality.region());
+  if (!locality.zone().empty()) endpoint.mutable_locality()->set_zone(locality.zone());
+  if (!locality.sub_zone().empty()) endpoint.mutable_locality()->set_sub_zone(locality.sub_zone());
+  endpoint.set_version(instance.version());
+  endpoint.set_protocol(instance.protocol());
+  std::string out;
+  AppendDeterministic(endpoint, out);
+  return out;
+}
+
+}  // namespace
+
+Digest DigestOf(std::string_view endpoint,
+                const google::protobuf::RepeatedPtrField<v1::Check>& checks) {
+  std::string text;
+  AppendSized(endpoint, text);
+  for (const v1::Check& check : checks) {
+    std::string bytes;
+    AppendDeterministic(check, bytes);
+    AppendSized(bytes, text);
+  }
+  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+  return {hash.low64, hash.high64};
+}
+
+absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view name,
+                                       std::string_view field) {
+  if (auto s = CheckName(what, name); !s.ok()) return base::WithField(s, field);
+  return base::AsciiLower(name);
+}
+
+absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field) {
+  auto out = NamesOf(key, field);
+  if (!out.ok()) return out;
+  if (auto s = CheckText({field, "id"}, key.id(), 1, kMaxId); !s.ok()) return s;
+  out->id = key.id();
+  return out;
+}
+
+absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
+                                         std::string_view peer_address, bool loopback_peer_ok) {
+  if (const size_t bytes = instance.ByteSizeLong(); bytes > kMaxInstanceBytes) {
+    return FieldError({"", kParent},
+                      absl::StrCat("has ", bytes, " bytes; at most ", kMaxInstanceBytes),
+                      base::Reason::kInstanceTooLarge);
+  }
+  v1::InstanceKey names;
+  names.set_namespace_(instance.namespace_());
+  names.set_service(instance.service());
+  names.set_node(instance.node());
+  auto key = NamesOf(names, kParent);
+  if (!key.ok()) return key.status();
+  auto address = AddressOf(instance, peer_address, loopback_peer_ok);
+  if (!address.ok()) return address.status();
+  key->id =
+      instance.id().empty() ? DefaultId(key->service, *address, instance.port()) : instance.id();
+  if (auto s = CheckText({kParent, "id"}, key->id, 1, kMaxId); !s.ok()) return s;
+  if (auto s = CheckFields(instance); !s.ok()) return s;
+  auto checks = NormalChecks(instance.checks());
+  if (!checks.ok()) return checks.status();
+
+  NormalInstance out;
+  out.display_name = instance.service();
+  out.endpoint = EncodeEndpoint(instance, *key, *std::move(address));
+  out.key = *std::move(key);
+  out.checks = *std::move(checks);
+  out.initial_health = InitialHealth(out.checks);
+  out.digest = DigestOf(out.endpoint, out.checks);
+  return out;
+}
+
+v1::Instance ToInstance(const storage::InstanceKeyView& key, std::string_view display_name,
+                        const storage::v1::InstanceRecord& record) {
+  v1::Endpoint endpoint;
+  // Bytes of our own; of damaged ones what could be read is shown.
+  (void)endpoint.ParseFromString(record.endpoint());
+  v1::Instance out;
+  out.set_namespace_(std::string(key.ns));
+  out.set_service(std::string(display_name.empty() ? key.service : display_name));
+  out.set_node(std::string(key.node));
+  out.set_id(std::string(key.id));
+  out.set_address(endpoint.address());
+  *out.mutable_additional_addresses() = endpoint.additional_addresses();
+  out.set_port(endpoint.port());
+  *out.mutable_named_ports() = endpoint.named_ports();
+  *out.mutable_tags() = endpoint.tags();
+  *out.mutable_metadata() = endpoint.metadata();
+  if (endpoint.has_weight()) *out.mutable_weight() = endpoint.weight();
+  if (endpoint.has_locality()) *out.mutable_locality() = endpoint.locality();
+  out.set_version(endpoint.version());
+  out.set_protocol(endpoint.protocol());
+  *out.mutable_checks() = record.checks();
+  return out;
+}
+
+v1::InstanceKey ToProto(const storage::InstanceKeyView& key) {
+  v1::InstanceKey out;
+  out.set_namespace_(std::string(key.ns));
+  out.set_service(std::string(key.service));
+  out.set_node(std::string(key.node));
+  out.set_id(std::string(key.id));
+  return out;
+}
+
+}  // namespace muster::core
