@@ -176,8 +176,8 @@ TEST_P(EngineConformanceTest, PreconditionsSeeEarlierUnitsOfTheGroup) {
   harness_->Block();
   std::vector<OutcomePtr> outcomes;
   for (int i = 0; i < 5; ++i) {
-    outcomes.push_back(harness_->Propose({Unit{
-        .preconditions = {Absent(kFamily, "a")}, .ops = PutUnit("a", std::to_string(i)).ops}}));
+    outcomes.push_back(harness_->Propose({Unit{.preconditions = {Absent(kFamily, "a")},
+                                               .ops = PutUnit("a", std::to_string(i)).ops}}));
   }
   harness_->Unblock();
   const UnitResult first = harness_->Wait(outcomes[0])[0];
@@ -203,10 +203,9 @@ TEST_P(EngineConformanceTest, BarriersAreJudgedInOrderAndWriteNothing) {
   EXPECT_EQ(harness_->Run({.preconditions = {Present(kFamily, "a")}}).verdict, Verdict::kRejected);
 
   harness_->Block();
-  const OutcomePtr outcome =
-      harness_->Propose({PutUnit("a"), Unit{.preconditions = {Present(kFamily, "a")}},
-                         Unit{.ops = {Delete(kFamily, "a")}},
-                         Unit{.preconditions = {Present(kFamily, "a")}}});
+  const OutcomePtr outcome = harness_->Propose(
+      {PutUnit("a"), Unit{.preconditions = {Present(kFamily, "a")}},
+       Unit{.ops = {Delete(kFamily, "a")}}, Unit{.preconditions = {Present(kFamily, "a")}}});
   harness_->Unblock();
   const auto results = harness_->Wait(outcome);
   ASSERT_EQ(results.size(), 4u);

@@ -24,8 +24,7 @@ class MemoryHarness : public EngineHarness {
 
   std::unique_ptr<Engine> NewEngine() override {
     auto engine = std::make_unique<MemoryEngine>(
-        MemoryEngineOptions{
-            .clock = clock_, .rng = rng_, .threaded = threaded_, .limits = limits_},
+        MemoryEngineOptions{.clock = clock_, .rng = rng_, .threaded = threaded_, .limits = limits_},
         store_);
     memory_ = engine.get();
     return engine;
@@ -231,8 +230,9 @@ void EngineHarness::Close() {
 
 OutcomePtr EngineHarness::Propose(std::vector<Unit> units, WriteClass write_class) {
   auto outcome = std::make_shared<Outcome>();
-  engine_->Propose(Batch{std::move(units)}, write_class,
-                   [outcome](std::vector<UnitResult> results) { outcome->Set(std::move(results)); });
+  engine_->Propose(
+      Batch{std::move(units)}, write_class,
+      [outcome](std::vector<UnitResult> results) { outcome->Set(std::move(results)); });
   return outcome;
 }
 

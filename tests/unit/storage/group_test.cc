@@ -43,10 +43,10 @@ class GroupTest : public ::testing::Test {
 };
 
 TEST_F(GroupTest, NumbersUnitsThatWriteAndNoOthers) {
-  const JudgedGroup judged = Judge({Unit{.ops = {PutOp("a"), PutOp("b")}},
-                                    Unit{},
-                                    Unit{.preconditions = {Present(kFamily, "none")}, .ops = {PutOp("c")}},
-                                    Unit{.ops = {Delete(kFamily, "d")}}});
+  const JudgedGroup judged =
+      Judge({Unit{.ops = {PutOp("a"), PutOp("b")}}, Unit{},
+             Unit{.preconditions = {Present(kFamily, "none")}, .ops = {PutOp("c")}},
+             Unit{.ops = {Delete(kFamily, "d")}}});
   EXPECT_EQ(judged.last_seq, 102u);
   ASSERT_EQ(judged.commits.size(), 2u);
   EXPECT_EQ(judged.commits[0].seq, 101u);

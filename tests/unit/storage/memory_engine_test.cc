@@ -24,11 +24,10 @@ class MemoryEngineTest : public ::testing::Test {
   }
 
   static void ProposePut(Engine& engine, const std::string& key, std::vector<UnitResult>* out) {
-    engine.Propose(
-        {{Unit{.ops = {Put(Family::kInstances, key, testing::Value("v"))}}}}, WriteClass::kUser,
-        [out](std::vector<UnitResult> results) {
-          out->insert(out->end(), results.begin(), results.end());
-        });
+    engine.Propose({{Unit{.ops = {Put(Family::kInstances, key, testing::Value("v"))}}}},
+                   WriteClass::kUser, [out](std::vector<UnitResult> results) {
+                     out->insert(out->end(), results.begin(), results.end());
+                   });
   }
 
   base::FakeClock clock_;
@@ -133,11 +132,8 @@ TEST_F(MemoryEngineTest, AFailedWriteFreezesUntilReopened) {
 TEST_F(MemoryEngineTest, UnitsThatWaitedBehindAFailedGroupAreNotCommitted) {
   auto store = std::make_shared<MemoryStore>();
   RecordingSink sink;
-  MemoryEngine engine({.clock = clock_,
-                       .rng = rng_,
-                       .threaded = false,
-                       .limits = {.group_max_units = 2}},
-                      store);
+  MemoryEngine engine(
+      {.clock = clock_, .rng = rng_, .threaded = false, .limits = {.group_max_units = 2}}, store);
   ASSERT_TRUE(engine.Open({&sink}).ok());
   store->FailWrites(absl::UnavailableError("gone"));
   std::vector<UnitResult> results;

@@ -1,1 +1,199 @@
+// From a running engine to a backup file to a new data directory.
+#include "storage/rocksdb/restore.h"
+
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <filesystem>
+#include <sstream>
+#include <thread>
+
+#include "base/errors.h"
+#include "rocksdb_harness.h"
+#include "storage/backup_file.h"
+#include "storage/memory_engine.h"
+
+namespace muster::storage {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::RecordingSink;
+using testing::RocksDbHarness;
+using testing::Tables;
+using testing::Value;
+
+std::string BackupOf(const Engine& engine, const base::Clock& clock) {
+  std::string file;
+  auto snapshot = engine.GetSnapshot();
+  EXPECT_TRUE(snapshot.ok()) << snapshot.status();
+  const absl::Status written = WriteBackup(**snapshot, clock, "test", [&](std::string_view chunk) {
+    file.append(chunk);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(written.ok()) << written;
+  return file;
+}
+
+uint64_t SeqOf(const std::string& file) {
+  std::istringstream in(file);
+  BackupReader reader(in);
+  auto header = reader.ReadHeader();
+  EXPECT_TRUE(header.ok()) << header.status();
+  return header.ok() ? header->seq() : 0;
+}
+
+Tables WithoutStoreRecord(Tables tables) {
+  tables[0].erase(std::string(kStoreKey));
+  return tables;
+}
+
+class RestoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(harness_.Open().ok()); }
+
+  void Write(int count) {
+    for (int i = 0; i < count; ++i) {
+      const std::string key = "k" + std::to_string(written_++);
+      harness_.Run({.ops = {Put(Family::kInstances, key, Value(std::string(300, 'x'))),
+                            Put(Family::kTransitions, key, Value("t"))}});
+    }
+  }
+
+  absl::Status Restore(const std::string& file, const std::string& dir) {
+    std::istringstream in(file);
+    return RestoreBackup(in, dir, harness_.clock(), harness_.rng());
+  }
+
+  // What stands in the temp dir; a failed restore must leave nothing there.
+  int EntriesInTemp() {
+    int count = 0;
+    for ([[maybe_unused]] const auto& entry : fs::directory_iterator(harness_.temp().path())) {
+      ++count;
+    }
+    return count;
+  }
+
+  RocksDbHarness harness_;
+  const std::string target_ = harness_.temp() / "restored";
+  int written_ = 0;
+};
+
+TEST_F(RestoreTest, BackupUnderLoadHoldsTheStateOfItsRevision) {
+  Write(50);
+  std::atomic<bool> stop{false};
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) {
+      const std::string key = "k" + std::to_string(i % 97);
+      harness_.Run(i % 5 == 4 ? Unit{.ops = {Delete(Family::kInstances, key)}}
+                              : Unit{.ops = {Put(Family::kInstances, key, Value("new")),
+                                             Put(Family::kChecks, key, Value("new"))}});
+      ++written;
+    }
+  });
+  std::vector<std::string> files;
+  for (int i = 0; i < 5; ++i) {
+    const int before = written;
+    files.push_back(BackupOf(harness_.engine(), harness_.clock()));
+    while (written < before + 20) std::this_thread::yield();
+  }
+  stop = true;
+  writer.join();
+
+  for (size_t i = 0; i < files.size(); ++i) {
+    const uint64_t seq = SeqOf(files[i]);
+    Tables expected = {};
+    expected[0][std::string(kStoreKey)] =
+        *harness_.engine().Get(Family::kMeta, std::string(kStoreKey));
+    for (const auto& commit : harness_.sink().log()) {
+      if (commit.seq > seq) break;
+      for (const Op& op : commit.ops) testing::Apply(op, expected);
+    }
+    const std::string dir = target_ + std::to_string(i);
+    ASSERT_TRUE(Restore(files[i], dir).ok());
+    RecordingSink sink;
+    auto engine = harness_.NewEngineAt(dir);
+    ASSERT_TRUE(engine->Open({&sink}).ok());
+    EXPECT_EQ(WithoutStoreRecord(testing::TablesOf(**engine->GetSnapshot())),
+              WithoutStoreRecord(expected));
+  }
+}
+
+TEST_F(RestoreTest, ARestoredStoreHasANewEpochAndSeqGoesOn) {
+  Write(30);
+  const Revision old = harness_.engine().revision();
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  // The clock stands: the seqs have overtaken the time at which the epoch began.
+  ASSERT_GT(old.seq, static_cast<uint64_t>(harness_.clock().System().us));
+  ASSERT_TRUE(Restore(file, target_).ok());
+
+  RecordingSink sink;
+  auto engine = harness_.NewEngineAt(target_);
+  ASSERT_TRUE(engine->Open({&sink}).ok());
+  EXPECT_NE(sink.opened().epoch, old.epoch);
+  EXPECT_EQ(sink.opened().seq, old.seq + 1);
+  EXPECT_EQ(sink.record().base_seq, old.seq + 1);
+  EXPECT_EQ(*engine->Get(Family::kInstances, "k7"),
+            *harness_.engine().Get(Family::kInstances, "k7"))
+      << "records keep their seqs";
+  struct stat stat;
+  ASSERT_EQ(::stat(target_.c_str(), &stat), 0);
+  EXPECT_EQ(stat.st_mode & 0777, 0700u);
+}
+
+TEST_F(RestoreTest, SeqBeginsAtTheTimeWhenThatIsLater) {
+  Write(3);
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  harness_.clock().Advance(absl::Hours(1));
+  ASSERT_TRUE(Restore(file, target_).ok());
+  RecordingSink sink;
+  auto engine = harness_.NewEngineAt(target_);
+  ASSERT_TRUE(engine->Open({&sink}).ok());
+  EXPECT_EQ(sink.opened().seq, static_cast<uint64_t>(harness_.clock().System().us));
+}
+
+TEST_F(RestoreTest, TheMemoryEnginesBackupRestoresToo) {
+  base::SeededRng rng(3);
+  MemoryEngine memory({.clock = harness_.clock(), .rng = rng, .threaded = false});
+  RecordingSink sink;
+  ASSERT_TRUE(memory.Open({&sink}).ok());
+  memory.Propose({{Unit{.ops = {Put(Family::kNodes, "n", Value("v"))}}}}, WriteClass::kUser,
+                 [](std::vector<UnitResult>) {});
+  memory.RunPending();
+  ASSERT_TRUE(Restore(BackupOf(memory, harness_.clock()), target_ + "/").ok());
+  RecordingSink restored;
+  auto engine = harness_.NewEngineAt(target_);
+  ASSERT_TRUE(engine->Open({&restored}).ok());
+  EXPECT_EQ(WithoutStoreRecord(restored.tables()), WithoutStoreRecord(sink.tables()));
+}
+
+TEST_F(RestoreTest, OnlyIntoADirectoryThatIsEmptyOrNotThere) {
+  Write(3);
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  fs::create_directory(target_);
+  EXPECT_TRUE(Restore(file, target_).ok()) << "empty";
+  const absl::Status again = Restore(file, target_);
+  EXPECT_EQ(again.code(), absl::StatusCode::kAlreadyExists) << again;
+  EXPECT_EQ(Restore(file, harness_.dir()).code(), absl::StatusCode::kAlreadyExists) << "in use";
+  EXPECT_EQ(EntriesInTemp(), 2) << "the store, the restored store, nothing else";
+}
+
+TEST_F(RestoreTest, ADamagedBackupLeavesNothingBehind) {
+  Write(2000);
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  ASSERT_GT(file.size(), 600'000u) << "several frames";
+  for (const size_t at : {size_t{3}, size_t{30}, file.size() / 2, file.size() - 3}) {
+    std::string damaged = file;
+    damaged[at] ^= 0x10;
+    const absl::Status status = Restore(damaged, target_);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << at << ": " << status;
+    const absl::Status cut = Restore(file.substr(0, at), target_);
+    EXPECT_EQ(cut.code(), absl::StatusCode::kDataLoss) << at << ": " << cut;
+  }
+  EXPECT_EQ(EntriesInTemp(), 1);
+  EXPECT_TRUE(Restore(file, target_).ok());
+}
+
+}  // namespace
+}  // namespace muster::storage

@@ -70,7 +70,7 @@ TEST(SchemaTest, RefusesKeysWithTheWrongNumberOfParts) {
 }
 
 TEST(SchemaTest, ByteOrderIsTupleOrder) {
-  const InstanceKey keys[] = {{"a", "b", "", "z"},  {"a", "b", "n", "a"}, {"a", "b-c", "", "a"},
+  const InstanceKey keys[] = {{"a", "b", "", "z"},   {"a", "b", "n", "a"}, {"a", "b-c", "", "a"},
                               {"a", "b.c", "", "a"}, {"a", "b1", "", "a"}, {"a-b", "a", "", "a"}};
   for (const InstanceKey& left : keys) {
     for (const InstanceKey& right : keys) {
@@ -86,11 +86,12 @@ TEST(SchemaTest, ValuesArePinned) {
   EXPECT_EQ(value, "\x01\x08\x07\x06\x05\x04\x03\x02\x01pay"s);
   EXPECT_EQ(ModSeqOf(value), 0x0102030405060708u);
   const std::string instance = EncodeInstanceValue({1, 0, 0x0300, 4}, "p");
-  EXPECT_EQ(instance, "\x01\0\0\0\0\0\0\0\0"
-                      "\x01\0\0\0\0\0\0\0"
-                      "\0\0\0\0\0\0\0\0"
-                      "\0\x03\0\0\0\0\0\0"
-                      "\x04\0\0\0\0\0\0\0p"s);
+  EXPECT_EQ(instance,
+            "\x01\0\0\0\0\0\0\0\0"
+            "\x01\0\0\0\0\0\0\0"
+            "\0\0\0\0\0\0\0\0"
+            "\0\x03\0\0\0\0\0\0"
+            "\x04\0\0\0\0\0\0\0p"s);
 }
 
 TEST(SchemaTest, AWordOfZeroIsTheModifySeq) {
