@@ -1,6 +1,5 @@
 #include "base/duration_text.h"
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
@@ -9,11 +8,8 @@ namespace muster::base {
 
 absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
   absl::Duration out;
-  const absl::string_view given = Av(text);
-  const bool other_unit =
-      absl::EndsWith(given, "us") || absl::EndsWith(given, "ns") || absl::StrContains(given, "inf");
-  if (other_unit || !absl::ParseDuration(given, &out) || out < absl::ZeroDuration() ||
-      out > absl::Hours(24 * 366)) {
+  const bool other_unit = text.find_first_not_of("0123456789.hms") != std::string_view::npos;
+  if (other_unit || !absl::ParseDuration(Av(text), &out) || out > absl::Hours(24 * 366)) {
     return MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField,
                      absl::StrCat("\"", EscapeForTerminal(text.substr(0, 64)),
                                   "\" is no duration; allowed: like 250ms, 30s, 1h30m, at most "

@@ -15,15 +15,36 @@ constexpr std::string_view kReasonUrl = "muster/reason";
 constexpr std::string_view kFieldUrl = "muster/field";
 constexpr std::string_view kRetryUrl = "muster/retry_after_ms";
 
-constexpr std::array<std::string_view, 30> kNames = {
-    "INVALID_FIELD",        "NAME_INVALID",       "INSTANCE_TOO_LARGE", "INSTANCE_NOT_FOUND",
-    "CHECK_NOT_FOUND",      "STALE_INCARNATION",  "SUPERSEDED",         "PRECONDITION_FAILED",
-    "ALREADY_EXISTS",       "EPOCH_CHANGED",      "PAGE_TOKEN_EXPIRED", "PAGE_TOKEN_INVALID",
-    "QUEUE_FULL",           "LIMIT_SUBSCRIPTIONS", "LIMIT_INSTANCES",   "LIMIT_MESSAGE_SIZE",
-    "LIMIT_BATCH",          "LOADING",            "DRAINING",           "STORAGE_READ_ONLY",
-    "STORAGE_DAMAGED",      "STORAGE_UNUSABLE",   "FORMAT_NEWER",       "OUTCOME_UNKNOWN",
-    "TOKEN_MISSING",        "TOKEN_UNKNOWN",      "RIGHT_MISSING",      "NOT_IN_THIS_RELEASE",
-    "CLOSED",               "INTERNAL"};
+constexpr std::array<std::string_view, 30> kNames = {"INVALID_FIELD",
+                                                     "NAME_INVALID",
+                                                     "INSTANCE_TOO_LARGE",
+                                                     "INSTANCE_NOT_FOUND",
+                                                     "CHECK_NOT_FOUND",
+                                                     "STALE_INCARNATION",
+                                                     "SUPERSEDED",
+                                                     "PRECONDITION_FAILED",
+                                                     "ALREADY_EXISTS",
+                                                     "EPOCH_CHANGED",
+                                                     "PAGE_TOKEN_EXPIRED",
+                                                     "PAGE_TOKEN_INVALID",
+                                                     "QUEUE_FULL",
+                                                     "LIMIT_SUBSCRIPTIONS",
+                                                     "LIMIT_INSTANCES",
+                                                     "LIMIT_MESSAGE_SIZE",
+                                                     "LIMIT_BATCH",
+                                                     "LOADING",
+                                                     "DRAINING",
+                                                     "STORAGE_READ_ONLY",
+                                                     "STORAGE_DAMAGED",
+                                                     "STORAGE_UNUSABLE",
+                                                     "FORMAT_NEWER",
+                                                     "OUTCOME_UNKNOWN",
+                                                     "TOKEN_MISSING",
+                                                     "TOKEN_UNKNOWN",
+                                                     "RIGHT_MISSING",
+                                                     "NOT_IN_THIS_RELEASE",
+                                                     "CLOSED",
+                                                     "INTERNAL"};
 static_assert(kNames.size() == static_cast<size_t>(Reason::kInternal) + 1);
 
 std::optional<std::string> PayloadText(const absl::Status& status, std::string_view url) {

@@ -11,6 +11,7 @@ bool SerialExecutor::Post(std::function<void()> task) {
     MutexLock lock(mu_);
     if (stopped_) return false;
     tasks_.push_back(std::move(task));
+    ++unfinished_;
   }
   ready_.NotifyOne();
   return true;
@@ -22,12 +23,13 @@ void SerialExecutor::Stop() {
     stopped_ = true;
   }
   ready_.NotifyAll();
+  MutexLock lock(join_mu_);
   thread_.Join();
 }
 
 size_t SerialExecutor::size() const {
   MutexLock lock(mu_);
-  return tasks_.size();
+  return unfinished_;
 }
 
 void SerialExecutor::Run() {
@@ -39,7 +41,12 @@ void SerialExecutor::Run() {
       if (tasks_.empty()) return;
       batch.swap(tasks_);
     }
-    for (auto& task : batch) task();
+    for (auto& task : batch) {
+      task();
+      task = nullptr;  // what it captured ends here, not with the batch
+      MutexLock lock(mu_);
+      --unfinished_;
+    }
   }
 }
 

@@ -1,8 +1,10 @@
 // One named thread that runs what is posted, in order.
 //
-// Thread safety: all members. Stop() runs what was posted before it; later posts are dropped.
+// Thread safety: all members. Stop() runs what was posted before it and returns when that is done;
+// later posts are dropped. REQUIRES: no task stops or destroys its own executor.
 #pragma once
 
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <string>
@@ -20,6 +22,7 @@ class SerialExecutor {
   // False when stopped.
   bool Post(std::function<void()> task);
   void Stop();
+  // Posted and not finished, the running one included.
   size_t size() const;
 
  private:
@@ -28,8 +31,10 @@ class SerialExecutor {
   mutable Mutex mu_;
   CondVar ready_;
   std::deque<std::function<void()>> tasks_ MUSTER_GUARDED_BY(mu_);
+  size_t unfinished_ MUSTER_GUARDED_BY(mu_) = 0;
   bool stopped_ MUSTER_GUARDED_BY(mu_) = false;
-  NamedThread thread_;
+  Mutex join_mu_;  // before mu_
+  NamedThread thread_ MUSTER_GUARDED_BY(join_mu_);
 };
 
 }  // namespace muster::base

@@ -6,6 +6,9 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/errors.h"
 #include "base/mutex.h"
 #include "base/text.h"
@@ -27,10 +30,23 @@ SinkSlot& Slot() {
   return slot;
 }
 
+// Bare where a reader can still tell where the value ends.
+std::string FieldText(std::string_view value) {
+  if (!value.empty() && value.find_first_of(" \"=\\") == std::string_view::npos) {
+    return EscapeForTerminal(value);
+  }
+  const std::string quoted = absl::StrReplaceAll(Av(value), {{"\\", "\\\\"}, {"\"", "\\\""}});
+  return absl::StrCat("\"", EscapeForTerminal(quoted), "\"");
+}
+
+// One call per line, so that lines of several threads don't mix.
 void WriteToStderr(LogLevel level, std::string_view message, absl::Span<const LogField> fields) {
-  std::string line = absl::StrCat(Av(LogLevelName(level)), " ", EscapeForTerminal(message));
+  const absl::Time now = absl::FromUnixMicros(RealClock().System().us);
+  std::string line =
+      absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone()), " ",
+                   Av(LogLevelName(level)), " ", EscapeForTerminal(message));
   for (const LogField& field : fields) {
-    absl::StrAppend(&line, " ", Av(field.key), "=\"", EscapeForTerminal(field.value), "\"");
+    absl::StrAppend(&line, " ", Av(field.key), "=", FieldText(field.value));
   }
   line.push_back('\n');
   std::fwrite(line.data(), 1, line.size(), stderr);

@@ -6,6 +6,7 @@
 //   { MutexLock lock(mu); ++count; }
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -60,10 +61,12 @@ class CondVar {
     cv_.wait(lock);
     lock.release();
   }
-  // False when the time ran out.
+  // False when the time ran out; that is after a year at most.
   bool WaitFor(Mutex& mu, absl::Duration timeout) MUSTER_REQUIRES(mu) {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);
-    const auto status = cv_.wait_for(lock, absl::ToChronoMicroseconds(timeout));
+    // The standard library adds the timeout to the time now: an endless one would overflow.
+    const auto bounded = std::min(timeout, absl::Hours(24 * 365));
+    const auto status = cv_.wait_for(lock, absl::ToChronoMicroseconds(bounded));
     lock.release();
     return status == std::cv_status::no_timeout;
   }

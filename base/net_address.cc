@@ -22,6 +22,7 @@ using Bytes = std::array<uint8_t, 16>;
 // IPv4 as ::ffff:a.b.c.d.
 std::optional<Bytes> ParseIp(std::string_view host) {
   const std::string text(host);
+  if (absl::StrContains(Av(host), '\0')) return std::nullopt;  // inet_pton would stop there
   Bytes out{};
   in_addr v4;
   if (inet_pton(AF_INET, text.c_str(), &v4) == 1) {
@@ -39,6 +40,12 @@ bool IsMappedV4(const Bytes& ip) {
          ip[10] == 0xFF && ip[11] == 0xFF;
 }
 
+bool IsHostName(std::string_view host) {
+  return std::all_of(host.begin(), host.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
+  });
+}
+
 absl::Status NoAddress(std::string_view text) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField,
                    absl::StrCat("\"", EscapeForTerminal(text.substr(0, 128)),
@@ -54,13 +61,13 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text) {
   std::string_view host = text.substr(0, colon);
   const std::string_view port_text = text.substr(colon + 1);
   uint32_t port = 0;
-  const bool digits = !port_text.empty() && std::all_of(port_text.begin(), port_text.end(),
-                                                        absl::ascii_isdigit);
+  const bool digits =
+      !port_text.empty() && std::all_of(port_text.begin(), port_text.end(), absl::ascii_isdigit);
   if (!digits || !absl::SimpleAtoi(Av(port_text), &port) || port > 65535) return NoAddress(text);
   const bool bracketed = absl::StartsWith(Av(host), "[") && absl::EndsWith(Av(host), "]");
   if (bracketed) host = host.substr(1, host.size() - 2);
-  if (host.empty() || bracketed != absl::StrContains(Av(host), ':')) return NoAddress(text);
-  if (bracketed && !IsIpLiteral(host)) return NoAddress(text);
+  if (host.empty() || (bracketed && !absl::StrContains(Av(host), ':'))) return NoAddress(text);
+  if (bracketed ? !IsIpLiteral(host) : !IsHostName(host)) return NoAddress(text);
   return HostPort{std::string(host), static_cast<uint16_t>(port)};
 }
 

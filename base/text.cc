@@ -33,11 +33,15 @@ size_t CharacterSize(std::string_view text) {
   return size;
 }
 
-// C0 controls, DEL, and the C1 controls U+0080 to U+009F.
+// C0 controls, DEL, the C1 controls U+0080 to U+009F, and what breaks or turns a line: U+2028 to
+// U+202E, U+2066 to U+2069.
 bool IsControl(std::string_view text, size_t size) {
-  const auto first = static_cast<uint8_t>(text[0]);
-  if (size == 1) return first < 0x20 || first == 0x7F;
-  return size == 2 && first == 0xC2 && static_cast<uint8_t>(text[1]) < 0xA0;
+  const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  if (size == 1) return at(0) < 0x20 || at(0) == 0x7F;
+  if (size == 2) return at(0) == 0xC2 && at(1) < 0xA0;
+  if (size != 3 || at(0) != 0xE2) return false;
+  return (at(1) == 0x80 && at(2) >= 0xA8 && at(2) <= 0xAE) ||
+         (at(1) == 0x81 && at(2) >= 0xA6 && at(2) <= 0xA9);
 }
 
 size_t EditDistance(std::string_view a, std::string_view b) {
