@@ -14,10 +14,29 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/muster-config-version.cma
 install(FILES ${PROJECT_BINARY_DIR}/muster-config.cmake ${PROJECT_BINARY_DIR}/muster-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
 
-# muster_install_library(TARGET EXPORT_NAME): exports a target of ours.
-function(muster_install_library TARGET EXPORT_NAME)
-  set_target_properties(${TARGET} PROPERTIES EXPORT_NAME ${EXPORT_NAME})
-  install(TARGETS ${TARGET} EXPORT muster-targets
+# muster_install_library(TARGET t EXPORT_NAME n HEADERS folder INTO subfolder): exports a target of
+# ours with the headers of a folder, which are found below INTO of the include directory.
+function(muster_install_library)
+  cmake_parse_arguments(ARG "" "TARGET;EXPORT_NAME;HEADERS;INTO" "" ${ARGN})
+  set_target_properties(${ARG_TARGET} PROPERTIES EXPORT_NAME ${ARG_EXPORT_NAME})
+  install(TARGETS ${ARG_TARGET} EXPORT muster-targets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
           INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(DIRECTORY ${ARG_HEADERS}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${ARG_INTO}
+          FILES_MATCHING PATTERN "*.h" PATTERN "CMakeFiles" EXCLUDE)
+endfunction()
+
+# After all rooms: what is there is installed.
+function(muster_install_all)
+  muster_install_library(TARGET muster_proto EXPORT_NAME proto
+    HEADERS ${PROJECT_BINARY_DIR}/proto INTO .)
+  muster_install_library(TARGET muster_base EXPORT_NAME base
+    HEADERS ${PROJECT_SOURCE_DIR}/base INTO base)
+  install(EXPORT muster-targets NAMESPACE muster::
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
+  foreach(PROGRAM musterd muster)
+    if(TARGET ${PROGRAM})
+      install(TARGETS ${PROGRAM} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    endif()
+  endforeach()
 endfunction()

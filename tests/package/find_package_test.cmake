@@ -1,0 +1,21 @@
+# Run by ctest: cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DCOMPILER= -P this
+file(REMOVE_RECURSE ${WORK})
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE CODE OUTPUT_VARIABLE OUT ERROR_VARIABLE OUT)
+  if(NOT CODE EQUAL 0)
+    message(FATAL_ERROR "failed (${CODE}): ${ARGN}\n${OUT}")
+  endif()
+  set(OUT "${OUT}" PARENT_SCOPE)
+endfunction()
+
+must(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
+must(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -G ${GENERATOR}
+  -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+must(${CMAKE_COMMAND} --build ${WORK}/build)
+must(${WORK}/build/consumer)
+if(NOT OUT MATCHES "STALE_INCARNATION web")
+  message(FATAL_ERROR "the consumer printed: ${OUT}")
+endif()
+if(NOT EXISTS ${WORK}/prefix/share/muster/proto/muster/v1/registry.proto)
+  message(FATAL_ERROR "the API definition is not installed")
+endif()
