@@ -2,17 +2,21 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
+#include <cstdarg>
+#include <cstdio>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "base/log.h"
 #include "storage/rocksdb/data_dir.h"
 #include "storage/store_record.h"
 
@@ -54,6 +58,32 @@ absl::Status TranslateOpen(const rocksdb::Status& status, const std::string& dir
   return UnusableDirectory(dir, text);
 }
 
+// Hands the database's warnings and errors to muster's log. Not a file of its own in the data
+// directory: on a full disk a library built with assertions, as Debian's is, aborts when it can't
+// write its second line there.
+class LogForwarder : public rocksdb::Logger {
+ public:
+  LogForwarder() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
+
+  using Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    Forward(base::LogLevel::kWarn, format, arguments);
+  }
+  void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < GetInfoLogLevel() || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
+    Forward(
+        level == rocksdb::InfoLogLevel::WARN_LEVEL ? base::LogLevel::kWarn : base::LogLevel::kError,
+        format, arguments);
+  }
+
+ private:
+  static void Forward(base::LogLevel level, const char* format, va_list arguments) {
+    char text[512];
+    std::vsnprintf(text, sizeof(text), format, arguments);
+    base::Log(level, "rocksdb", {{"message", text}});
+  }
+};
+
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   rocksdb::DBOptions db;
   db.create_if_missing = true;
@@ -70,8 +100,7 @@ rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   db.max_background_jobs = 2;
   // A failed write freezes the engine; the database mustn't mend itself behind its back.
   db.max_bgerror_resume_count = 0;
-  db.keep_log_file_num = 4;
-  db.max_log_file_size = 1 << 20;
+  db.info_log = std::make_shared<LogForwarder>();
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   return db;
