@@ -100,6 +100,18 @@ std::string UsageError(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(message, "\ntry musterd --help");
 }
 
+// An empty value is a script's variable that was not set: taken as it is, --tokens "" would let
+// everybody in. Nothing when there is none.
+std::optional<FlagsResult> EmptyValue(const CommandLine& line) {
+  std::string_view flag = line.config_file == "" ? kConfigFlag : "";
+  for (size_t i = 0; i < std::size(kSettings); ++i) {
+    if (line.values[i] == "") flag = kSettings[i].flag;
+  }
+  if (flag.empty()) return std::nullopt;
+  return Failure(kWrongUsage,
+                 absl::StrCat(base::Av(flag), " is given an empty value\ntry musterd --help"));
+}
+
 // Nothing when the line is good.
 std::optional<FlagsResult> ReadCommandLine(int argc, const char* const* argv, CommandLine& line) {
   CLI::App app("musterd, the muster server: services register, clients discover and watch them.",
@@ -107,7 +119,7 @@ std::optional<FlagsResult> ReadCommandLine(int argc, const char* const* argv, Co
   try {
     AddOptions(app, line);
     app.parse(argc, argv);
-    return std::nullopt;
+    return EmptyValue(line);
   } catch (const CLI::CallForHelp&) {
     return Text(app.help());
   } catch (const CLI::CallForVersion& version) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/app/config.h"
+#include "server/app/config_yaml.h"
 #include "server/app/flags.h"
 
 namespace muster::app {
@@ -76,6 +77,17 @@ TEST(ConfigurationPage, TheRowOfAKeyNamesItsFlagAndVariable) {
     EXPECT_THAT(Row(page, std::string(setting.field)),
                 HasSubstr("| `" + flag + "` | `" + EnvironmentName(flag) + "` |"));
   }
+}
+
+TEST(ConfigurationPage, TheExampleIsAGoodConfiguration) {
+  const std::string page = Page();
+  const size_t begin = page.find("```yaml\n") + 8;
+  const std::string example = page.substr(begin, page.find("```", begin) - begin);
+  config::v1::Config config = DefaultConfig();
+  const absl::Status status = ApplyYaml(example, "example", config);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(config.leases().default_ttl(), "15s");
+  EXPECT_TRUE(Resolve(config).ok()) << Resolve(config).status();
 }
 
 // Whatever the help names, the page names too.

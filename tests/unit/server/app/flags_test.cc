@@ -134,6 +134,16 @@ TEST_F(FlagsTest, WrongUsageExitsWithTwoAndTheNearestFlag) {
   }
 }
 
+TEST_F(FlagsTest, AnEmptyValueIsWrongUsage) {
+  for (const char* flag : {"--tokens", "--config", "--data-dir"}) {
+    for (const FlagsResult& result :
+         {Parse({flag, ""}), Parse({"--storage", "memory", flag, ""})}) {
+      EXPECT_EQ(result.exit_code, 2) << flag;
+      EXPECT_THAT(result.err, HasSubstr(std::string(flag) + " is given an empty value"));
+    }
+  }
+}
+
 TEST_F(FlagsTest, ABadValueExitsWithOneAndSaysWhereItCameFrom) {
   const FlagsResult flag = Parse({"--storage", "etcd"});
   EXPECT_EQ(flag.exit_code, 1);
