@@ -89,7 +89,8 @@ TEST(NetAddressTest, KnowsUnspecified) {
   for (std::string_view host : {"0.0.0.0", "::", "0:0::0", "::ffff:0.0.0.0"}) {
     EXPECT_TRUE(IsUnspecified(host)) << host;
   }
-  for (std::string_view host : {"", "127.0.0.1", "::1", "0.0.0.1", "::ffff:0.0.0.1", "zero"}) {
+  for (std::string_view host :
+       {"", "127.0.0.1", "::1", "0.0.0.1", "1.0.0.0", "::ffff:0.0.0.1", "zero"}) {
     EXPECT_FALSE(IsUnspecified(host)) << host;
   }
 }
