@@ -5,9 +5,18 @@
 #include <utility>
 
 namespace muster::base {
+namespace {
+
+// The kernel takes 15 bytes.
+std::string Cut(std::string name) {
+  if (name.size() > 15) name.resize(15);
+  return name;
+}
+
+}  // namespace
 
 NamedThread::NamedThread(std::string name, std::function<void()> body)
-    : thread_([name = name.substr(0, 15), body = std::move(body)] {
+    : thread_([name = Cut(std::move(name)), body = std::move(body)] {
         pthread_setname_np(pthread_self(), name.c_str());
         body();
       }) {}

@@ -119,8 +119,8 @@ void Applier::ApplyOp(uint64_t seq, const Op& op) {
 void Applier::PutService(std::string_view key, std::string_view value) {
   const auto decoded = storage::DecodeValue(value);
   storage::v1::ServiceRecord record;
-  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
-                                              static_cast<int>(decoded->payload.size()))) {
+  if (!decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
     base::Log(base::LogLevel::kError, "service record can't be read", {{"key", std::string(key)}});
     return;
   }

@@ -23,10 +23,10 @@ namespace muster::core {
 
 // One known service, for as long as it is known.
 struct ServiceInfo {
-  std::string ns;       // lower case
-  std::string service;  // lower case
-  std::string display;  // as first given
-  uint64_t mod_seq = 0;    // of its record
+  std::string ns;        // lower case
+  std::string service;   // lower case
+  std::string display;   // as first given
+  uint64_t mod_seq = 0;  // of its record
   uint64_t created_at_ms = 0;
   std::shared_ptr<const ServiceView> view;  // never null
 };

@@ -176,12 +176,11 @@ absl::Status CheckPreconditions(const Registration& registration, const LeaseSpe
   }
   if (precondition.kind_case() == v1::Precondition::kMustReplaceIncarnation && !own &&
       (present == nullptr || present->incarnation != precondition.must_replace_incarnation())) {
-    return MakeError(
-        StatusCode::kFailedPrecondition, Reason::kPreconditionFailed,
-        present == nullptr
-            ? std::string("there is no instance to replace")
-            : absl::StrCat("the key has incarnation ", present->incarnation, ", not ",
-                           precondition.must_replace_incarnation()));
+    return MakeError(StatusCode::kFailedPrecondition, Reason::kPreconditionFailed,
+                     present == nullptr
+                         ? std::string("there is no instance to replace")
+                         : absl::StrCat("the key has incarnation ", present->incarnation, ", not ",
+                                        precondition.must_replace_incarnation()));
   }
   return absl::OkStatus();
 }
@@ -242,8 +241,8 @@ Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t n
   out.unit.ops.push_back(storage::Delete(Family::kInstances, k));
   storage::v1::TombstoneRecord tombstone;
   tombstone.set_deleted_at_ms(now_ms);
-  out.unit.ops.push_back(storage::Put(Family::kTombstones, k,
-                                      storage::EncodeValue(tombstone.SerializeAsString())));
+  out.unit.ops.push_back(
+      storage::Put(Family::kTombstones, k, storage::EncodeValue(tombstone.SerializeAsString())));
   for (const v1::Check& check : present.record.checks()) {
     out.unit.ops.push_back(
         storage::Delete(Family::kChecks, storage::EncodeCheckKey(key, check.id())));

@@ -40,8 +40,8 @@ using ReadCheck = std::function<std::optional<storage::v1::CheckRecord>(std::str
 // A registration that was found valid.
 struct Registration {
   NormalInstance instance;
-  std::string key;  // storage::EncodeInstanceKey
-  std::string life;  // 16 bytes or empty
+  std::string key;                            // storage::EncodeInstanceKey
+  std::string life;                           // 16 bytes or empty
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   v1::Precondition precondition;
   std::string origin;

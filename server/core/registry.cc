@@ -46,8 +46,8 @@ absl::Status LifeError(size_t size) {
 absl::StatusOr<absl::Duration> GrantedTtl(const v1::RegisterRequest& request,
                                           const RegistryOptions& options) {
   const auto error = [](std::string message) {
-    return base::WithField(
-        MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField, message), "ttl");
+    return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField, message),
+                           "ttl");
   };
   if (request.permanent()) {
     if (request.has_ttl()) return error("ttl and permanent are both set; give one");
@@ -57,8 +57,8 @@ absl::StatusOr<absl::Duration> GrantedTtl(const v1::RegisterRequest& request,
   const absl::Duration ttl =
       absl::Seconds(request.ttl().seconds()) + absl::Nanoseconds(request.ttl().nanos());
   if (ttl < options.min_ttl || ttl > options.max_ttl) {
-    return error(absl::StrCat("ttl is ", absl::FormatDuration(ttl), "; allowed: ",
-                              absl::FormatDuration(options.min_ttl), " to ",
+    return error(absl::StrCat("ttl is ", absl::FormatDuration(ttl),
+                              "; allowed: ", absl::FormatDuration(options.min_ttl), " to ",
                               absl::FormatDuration(options.max_ttl)));
   }
   return absl::Floor(ttl, absl::Milliseconds(1));
@@ -105,10 +105,10 @@ struct Registry::Write {
   int attempts = 0;
   bool ensure_service = false;
 
-  Registration registration;                 // kRegister
-  uint64_t incarnation = 0;                  // kDeregister
-  v1::ReportHealthRequest report;            // kReport
-  std::shared_ptr<const Lease> lease;        // kExpire
+  Registration registration;           // kRegister
+  uint64_t incarnation = 0;            // kDeregister
+  v1::ReportHealthRequest report;      // kReport
+  std::shared_ptr<const Lease> lease;  // kExpire
 
   // What the present attempt proposed.
   Change change;
@@ -191,9 +191,9 @@ void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Call
   const auto count = static_cast<size_t>(request.requests_size());
   if (count == 0 || count > options_.max_batch) {
     const absl::Status error = base::WithField(
-        MakeError(StatusCode::kInvalidArgument, Reason::kLimitBatch,
-                  absl::StrCat("requests has ", count, " items; allowed: 1 to ",
-                               options_.max_batch)),
+        MakeError(
+            StatusCode::kInvalidArgument, Reason::kLimitBatch,
+            absl::StrCat("requests has ", count, " items; allowed: 1 to ", options_.max_batch)),
         "requests");
     return done(std::vector<absl::StatusOr<v1::RegisterResponse>>(1, error));
   }
@@ -278,8 +278,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     present = *std::move(stored);
     return absl::OkStatus();
   };
-  const ReadCheck read_check =
-      [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
+  const ReadCheck read_check = [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
     auto value = engine_.Get(Family::kChecks, storage::EncodeCheckKey(write.key, id));
     if (!value.ok()) return std::nullopt;
     auto decoded = storage::DecodeValue(*value);
@@ -303,8 +302,8 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     return true;
   }
   if (!present) return NotFound(write.names);
-  const uint64_t given = write.kind == Write::Kind::kDeregister ? write.incarnation
-                                                                : write.report.incarnation();
+  const uint64_t given =
+      write.kind == Write::Kind::kDeregister ? write.incarnation : write.report.incarnation();
   if (absl::Status s = CheckIncarnation(given, present->words.incarnation, write.names); !s.ok()) {
     return s;
   }
@@ -318,9 +317,10 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   return !write.change.unit.ops.empty();
 }
 
-absl::StatusOr<bool> Registry::DecideRegister(
-    Write& write, const std::function<absl::Status()>& read_present,
-    std::optional<StoredInstance>& present, const ReadCheck& read_check) {
+absl::StatusOr<bool> Registry::DecideRegister(Write& write,
+                                              const std::function<absl::Status()>& read_present,
+                                              std::optional<StoredInstance>& present,
+                                              const ReadCheck& read_check) {
   const Registration& registration = write.registration;
   const std::shared_ptr<const Lease> lease = leases_.Find(write.key);
   if (lease != nullptr && IsNoOp(registration, lease->spec())) {
@@ -336,8 +336,8 @@ absl::StatusOr<bool> Registry::DecideRegister(
     if (absl::Status status = read_present(); !status.ok()) return status;
   }
   if (present) {
-    const LeaseSpec spec = MakeLeaseSpec(write.key, present->mod_seq, present->words.incarnation,
-                                         present->record);
+    const LeaseSpec spec =
+        MakeLeaseSpec(write.key, present->mod_seq, present->words.incarnation, present->record);
     if (absl::Status s = CheckPreconditions(registration, &spec); !s.ok()) return s;
   } else if (absl::Status s = CheckPreconditions(registration, nullptr); !s.ok()) {
     return s;
@@ -349,9 +349,8 @@ absl::StatusOr<bool> Registry::DecideRegister(
         absl::Seconds(10));
   }
   write.change = ChangeFor(registration, present ? &*present : nullptr, read_check);
-  write.change.unit.preconditions.push_back(
-      storage::Present(Family::kServices,
-                       storage::EncodeServiceKey(write.names.ns, write.names.service)));
+  write.change.unit.preconditions.push_back(storage::Present(
+      Family::kServices, storage::EncodeServiceKey(write.names.ns, write.names.service)));
   return true;
 }
 
@@ -377,8 +376,8 @@ storage::Unit Registry::EnsureService(const Write& write) const {
   record.set_name(write.registration.instance.display_name);
   record.set_floor(forgotten);
   record.set_created_at_ms(static_cast<uint64_t>(clock_.System().us / 1000));
-  unit.ops.push_back(storage::Put(Family::kServices, key,
-                                  storage::EncodeValue(record.SerializeAsString())));
+  unit.ops.push_back(
+      storage::Put(Family::kServices, key, storage::EncodeValue(record.SerializeAsString())));
   return unit;
 }
 

@@ -1,4 +1,5 @@
-// The Registry's upkeep: bounds what is kept of deletions, and forgets services that are long empty.
+// The Registry's upkeep: bounds what is kept of deletions, and forgets services that are long
+// empty.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -22,8 +23,8 @@ std::optional<std::pair<uint64_t, storage::v1::ServiceRecord>> ReadService(
   if (!value.ok()) return std::nullopt;
   auto decoded = storage::DecodeValue(*value);
   storage::v1::ServiceRecord record;
-  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
-                                              static_cast<int>(decoded->payload.size()))) {
+  if (!decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
     return std::nullopt;
   }
   return std::pair(decoded->mod_seq, std::move(record));
@@ -40,8 +41,8 @@ std::optional<StoredTombstone> ReadTombstone(const storage::Engine& engine,
   if (!value.ok()) return std::nullopt;
   auto decoded = storage::DecodeValue(*value);
   storage::v1::TombstoneRecord record;
-  if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
-                                              static_cast<int>(decoded->payload.size()))) {
+  if (!decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
     return std::nullopt;
   }
   return StoredTombstone{decoded->mod_seq, record.deleted_at_ms()};
@@ -108,8 +109,8 @@ void Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   if (!record) return;
   record->second.set_floor(std::max(record->second.floor(), floor));
   unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, record->first));
-  unit.ops.push_back(
-      storage::Put(Family::kServices, key, storage::EncodeValue(record->second.SerializeAsString())));
+  unit.ops.push_back(storage::Put(Family::kServices, key,
+                                  storage::EncodeValue(record->second.SerializeAsString())));
   engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
 }
 
@@ -123,8 +124,8 @@ void Registry::Forget(const ServiceInfo& info, uint64_t now_ms) {
   storage::Unit unit;
   unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, info.mod_seq));
   unit.ops.push_back(storage::Delete(Family::kServices, key));
-  unit.ops.push_back(storage::Put(Family::kMeta, std::string(storage::kForgottenKey),
-                                  storage::EncodeValue("")));
+  unit.ops.push_back(
+      storage::Put(Family::kMeta, std::string(storage::kForgottenKey), storage::EncodeValue("")));
   engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
 }
 

@@ -16,8 +16,9 @@ constexpr int kMaxSelectorItems = 16;
 
 absl::Status TooMany(std::string_view field, int count) {
   return base::WithField(
-      base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
-                      absl::StrCat(base::Av(field), " has ", count, " items; at most ", kMaxSelectorItems)),
+      base::MakeError(
+          absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+          absl::StrCat(base::Av(field), " has ", count, " items; at most ", kMaxSelectorItems)),
       field);
 }
 
@@ -73,16 +74,17 @@ absl::StatusOr<std::shared_ptr<const Selector>> Selector::Compile(const v1::Sele
   out->selector_ = selector;
   v1::Selector& s = out->selector_;
   std::sort(s.mutable_all_tags()->begin(), s.mutable_all_tags()->end());
-  s.mutable_all_tags()->erase(std::unique(s.mutable_all_tags()->begin(), s.mutable_all_tags()->end()),
-                              s.mutable_all_tags()->end());
+  s.mutable_all_tags()->erase(
+      std::unique(s.mutable_all_tags()->begin(), s.mutable_all_tags()->end()),
+      s.mutable_all_tags()->end());
   if (s.min_health() == v1::Selector::MIN_HEALTH_UNSPECIFIED) {
     s.set_min_health(v1::Selector::PASSING);
   }
   out->worst_ = WorstAllowed(s.min_health());
   out->has_definition_part_ =
       s.all_tags_size() > 0 || s.metadata_size() > 0 || !s.version().empty();
-  out->is_default_ = !out->has_definition_part_ && out->worst_ == v1::PASSING &&
-                     !s.include_draining();
+  out->is_default_ =
+      !out->has_definition_part_ && out->worst_ == v1::PASSING && !s.include_draining();
   out->canonical_ = Canonical(s);
   return std::shared_ptr<const Selector>(std::move(out));
 }

@@ -10,9 +10,9 @@
 namespace muster::core {
 namespace {
 
+using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedOutputStream;
 using google::protobuf::io::StringOutputStream;
-using google::protobuf::internal::WireFormatLite;
 
 constexpr uint8_t kEndpointsTag = (1 << 3) | 2;  // field 1, length-delimited
 
@@ -31,10 +31,9 @@ int CompareKeys(std::string_view node_a, std::string_view id_a, std::string_view
 }
 
 size_t LowerBoundIn(const Leaf& leaf, std::string_view node, std::string_view id) {
-  auto it = std::partition_point(leaf.entries.begin(), leaf.entries.end(),
-                                 [&](const EndpointEntry& e) {
-                                   return CompareKeys(leaf.node(e), leaf.id(e), node, id) < 0;
-                                 });
+  auto it = std::partition_point(
+      leaf.entries.begin(), leaf.entries.end(),
+      [&](const EndpointEntry& e) { return CompareKeys(leaf.node(e), leaf.id(e), node, id) < 0; });
   return static_cast<size_t>(it - leaf.entries.begin());
 }
 
@@ -193,9 +192,9 @@ struct ViewBuilder::State {
       int order = 1;  // < 0: the old entry comes first; 0: the change replaces it
       if (i < n) {
         const EndpointEntry& e = old->entries[i];
-        order = it == end ? -1
-                          : CompareKeys(old->node(e), old->id(e), it->first.first,
-                                        it->first.second);
+        order = it == end
+                    ? -1
+                    : CompareKeys(old->node(e), old->id(e), it->first.first, it->first.second);
       }
       if (order < 0) {
         CopyEntry(*old, old->entries[i++], out);
@@ -301,8 +300,8 @@ void ViewBuilder::Upsert(const EndpointState& endpoint) {
   change.endpoint = endpoint;
   change.endpoint.node = change.endpoint.id = change.endpoint.definition = {};
   Touch(endpoint.seq);
-  state_->changes.insert_or_assign(
-      State::Key(std::string(endpoint.node), std::string(endpoint.id)), std::move(change));
+  state_->changes.insert_or_assign(State::Key(std::string(endpoint.node), std::string(endpoint.id)),
+                                   std::move(change));
 }
 
 void ViewBuilder::Remove(std::string_view node, std::string_view id, uint64_t seq) {

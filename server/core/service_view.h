@@ -62,8 +62,8 @@ struct Leaf {
 struct LeafRef {
   std::shared_ptr<const Leaf> leaf;
   uint64_t max_seq = 0;
-  uint64_t checksum = 0;          // of the endpoints that the default selector takes
-  uint32_t default_matches = 0;   // how many those are
+  uint64_t checksum = 0;         // of the endpoints that the default selector takes
+  uint32_t default_matches = 0;  // how many those are
 };
 
 struct Tombstone {

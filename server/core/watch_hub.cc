@@ -19,8 +19,7 @@ void WatchHub::AddListener(ViewListener* listener) {
 void WatchHub::RemoveListener(ViewListener* listener) {
   {
     base::MutexLock lock(listeners_mu_);
-    listeners_.erase(std::remove(listeners_.begin(), listeners_.end(), listener),
-                     listeners_.end());
+    listeners_.erase(std::remove(listeners_.begin(), listeners_.end(), listener), listeners_.end());
   }
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mu);
@@ -49,8 +48,7 @@ void WatchHub::Unfollow(ViewListener* listener, std::string_view service_key) {
   base::MutexLock lock(shard.mu);
   const auto it = shard.followers.find(base::Av(service_key));
   if (it == shard.followers.end()) return;
-  std::erase_if(it->second,
-                [&](auto& f) { return f.first == listener && --f.second == 0; });
+  std::erase_if(it->second, [&](auto& f) { return f.first == listener && --f.second == 0; });
   if (it->second.empty()) shard.followers.erase(it);
 }
 

@@ -22,10 +22,10 @@ namespace muster::core {
 class CoreStack {
  public:
   // A restart is a new CoreStack on the same clock and store.
-  explicit CoreStack(base::FakeClock& clock,
-                     std::shared_ptr<storage::MemoryStore> store =
-                         std::make_shared<storage::MemoryStore>(),
-                     RegistryOptions options = {})
+  explicit CoreStack(
+      base::FakeClock& clock,
+      std::shared_ptr<storage::MemoryStore> store = std::make_shared<storage::MemoryStore>(),
+      RegistryOptions options = {})
       : clock(clock),
         leases(clock, rng, {}),
         applier(catalog, leases, hub),

@@ -18,8 +18,8 @@ std::shared_ptr<const ServiceView> WithEndpoints(int count) {
     endpoint.set_id(absl::StrFormat("i%05d", i));
     endpoint.set_address("10.0.0.1");
     const std::string definition = EncodeDefinition(endpoint);
-    builder.Upsert({"", endpoint.id(), definition, v1::PASSING, v1::ACTIVE,
-                    static_cast<uint64_t>(100 + i)});
+    builder.Upsert(
+        {"", endpoint.id(), definition, v1::PASSING, v1::ACTIVE, static_cast<uint64_t>(100 + i)});
   }
   return builder.Build();
 }

@@ -38,8 +38,7 @@ ClientSet SnapshotOf(const ServiceView* view, const Selector& selector) {
   return out;
 }
 
-void ApplyDelta(const ServiceView& view, const Selector& selector, uint64_t from,
-                ClientSet& set) {
+void ApplyDelta(const ServiceView& view, const Selector& selector, uint64_t from, ClientSet& set) {
   const DeltaResult delta = Delta(view, selector, from);
   for (std::string_view field : delta.upserted) {
     const v1::Endpoint endpoint = ParseField(field);
