@@ -56,7 +56,8 @@ TEST(SchemaTest, KeysDecodeToTheirParts) {
   ASSERT_TRUE(check);
   EXPECT_EQ(check->instance_key, key);
   EXPECT_EQ(check->check_id, "tcp");
-  const auto service = DecodeServiceKey("ns\0svc"s);
+  const std::string service_key = EncodeServiceKey("ns", "svc");
+  const auto service = DecodeServiceKey(service_key);
   ASSERT_TRUE(service);
   EXPECT_EQ(service->service, "svc");
 }
