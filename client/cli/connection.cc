@@ -1,0 +1,132 @@
+#include "client/cli/connection.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/duration_text.h"
+#include "base/text.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace muster::cli {
+namespace {
+
+constexpr char kReasonPayload[] = "muster.cli/reason";
+constexpr int kMaxMessageBytes = 64 << 20;
+
+struct Details {
+  std::string reason;
+  std::string retry;
+};
+
+Details DetailsOf(const grpc::Status& status) {
+  Details details;
+  google::rpc::Status wire;
+  if (!wire.ParseFromString(status.error_details())) return details;
+  for (const auto& any : wire.details()) {
+    google::rpc::ErrorInfo info;
+    google::rpc::RetryInfo retry;
+    if (any.Is<google::rpc::ErrorInfo>() && any.UnpackTo(&info)) details.reason = info.reason();
+    if (any.Is<google::rpc::RetryInfo>() && any.UnpackTo(&retry)) {
+      details.retry = base::FormatDuration(absl::Seconds(retry.retry_delay().seconds()) +
+                                           absl::Nanoseconds(retry.retry_delay().nanos()));
+    }
+  }
+  return details;
+}
+
+absl::Status WithAddress(const absl::Status& status, const std::string& address) {
+  if (status.ok()) return status;
+  absl::Status named(status.code(), absl::StrCat(address, ": ", status.message()));
+  if (const auto reason = status.GetPayload(kReasonPayload)) {
+    named.SetPayload(kReasonPayload, *reason);
+  }
+  return named;
+}
+
+}  // namespace
+
+absl::Status FromRpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const Details details = DetailsOf(status);
+  std::string text = absl::StatusCodeToString(code);
+  if (!details.reason.empty()) absl::StrAppend(&text, " (", details.reason, ")");
+  absl::StrAppend(&text, ": ", status.error_message());
+  if (!details.retry.empty()) absl::StrAppend(&text, "; try again in ", details.retry);
+  absl::Status out(code, base::EscapeForTerminal(text));
+  if (!details.reason.empty()) out.SetPayload(kReasonPayload, absl::Cord(details.reason));
+  return out;
+}
+
+std::string ReasonText(const absl::Status& status) {
+  const auto reason = status.GetPayload(kReasonPayload);
+  return reason ? std::string(*reason) : "";
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(ConnectionOptions options) {
+  if (options.addresses.empty()) return absl::InvalidArgumentError("no server address");
+  if (options.cert.empty() != options.key.empty()) {
+    return absl::InvalidArgumentError("--cert and --key go together");
+  }
+  return std::unique_ptr<Connection>(new Connection(std::move(options)));
+}
+
+Connection::Connection(ConnectionOptions options)
+    : options_(std::move(options)), channels_(options_.addresses.size()) {
+  if (options_.tls || !options_.ca.empty() || !options_.cert.empty()) {
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = options_.ca;
+    ssl.pem_cert_chain = options_.cert;
+    ssl.pem_private_key = options_.key;
+    credentials_ = grpc::SslCredentials(ssl);
+  } else {
+    credentials_ = grpc::InsecureChannelCredentials();
+  }
+}
+
+Connection::~Connection() = default;
+
+absl::Status Connection::Call(const Rpc& rpc) {
+  absl::Status status;
+  for (size_t tries = 0; tries < channels_.size(); ++tries) {
+    status = CallHere(rpc, options_.timeout);
+    if (!absl::IsUnavailable(status) || ReasonText(status) == "OUTCOME_UNKNOWN") return status;
+    Rotate();
+  }
+  return status;
+}
+
+absl::Status Connection::CallStream(const Rpc& rpc) {
+  return CallHere(rpc, absl::InfiniteDuration());
+}
+
+void Connection::Rotate() { current_ = (current_ + 1) % channels_.size(); }
+
+const std::string& Connection::address() const { return options_.addresses[current_]; }
+
+absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
+  auto& channel = channels_[current_];
+  if (channel == nullptr) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    // A server whose host vanished is noticed on an idle watch.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
+    channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
+  }
+  grpc::ClientContext context;
+  if (!options_.token.empty()) {
+    context.AddMetadata("authorization", "Bearer " + options_.token);
+  }
+  if (timeout != absl::InfiniteDuration()) {
+    gpr_timespec span = gpr_time_from_micros(absl::ToInt64Microseconds(timeout), GPR_TIMESPAN);
+    context.set_deadline(span);
+  }
+  return WithAddress(FromRpc(rpc(channel, &context)), address());
+}
+
+}  // namespace muster::cli

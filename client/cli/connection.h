@@ -1,0 +1,91 @@
+// Calls to one of several servers: channels, fail-over, credentials, errors.
+//
+//   auto connection = Connection::Open(options);
+//   absl::Status status = CallUnary<v1::Admin>(**connection, &v1::Admin::Stub::Status, request,
+//   &reply);
+//
+// Thread safety: none. The server that answered last is asked first.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace grpc {
+class Channel;
+class ChannelInterface;
+class ChannelCredentials;
+class ClientContext;
+class Status;
+}  // namespace grpc
+
+namespace muster::cli {
+
+struct ConnectionOptions {
+  // host:port; at least one.
+  std::vector<std::string> addresses;
+  // Sent as "authorization: Bearer …". "" = none.
+  std::string token;
+  // TLS is on when any of the four is set. PEM, not file names.
+  bool tls = false;
+  std::string ca;
+  std::string cert;
+  std::string key;
+  // Of one call.
+  absl::Duration timeout = absl::Seconds(10);
+};
+
+// One line: code, reason, the server's words, and when to try again. The text is escaped.
+absl::Status FromRpc(const grpc::Status& status);
+// ErrorInfo.reason of a FromRpc status; "" when the server gave none.
+std::string ReasonText(const absl::Status& status);
+
+class Connection {
+ public:
+  using Rpc = std::function<grpc::Status(const std::shared_ptr<grpc::ChannelInterface>& channel,
+                                         grpc::ClientContext* context)>;
+
+  // Connects lazily. Errors: INVALID_ARGUMENT when the certificate and key don't go together.
+  static absl::StatusOr<std::unique_ptr<Connection>> Open(ConnectionOptions options);
+  ~Connection();
+
+  // Tries each server in turn while they are UNAVAILABLE; a call whose outcome is unknown is not
+  // repeated. The error names the server.
+  absl::Status Call(const Rpc& rpc);
+  // For streams: the present server, without a deadline.
+  absl::Status CallStream(const Rpc& rpc);
+  // The present server failed: the next CallStream goes to another.
+  void Rotate();
+
+  const std::string& address() const;
+
+ private:
+  explicit Connection(ConnectionOptions options);
+  absl::Status CallHere(const Rpc& rpc, absl::Duration timeout);
+
+  const ConnectionOptions options_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  // By address; null until asked for.
+  std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  size_t current_ = 0;
+};
+
+// REQUIRES: the service's generated header is included.
+template <typename Service, typename Request, typename Response>
+absl::Status CallUnary(Connection& connection,
+                       grpc::Status (Service::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
+                       const Request& request, Response* response) {
+  return connection.Call([&](const auto& channel, grpc::ClientContext* context) {
+    response->Clear();
+    const auto stub = Service::NewStub(channel);
+    return (stub.get()->*method)(context, request, response);
+  });
+}
+
+}  // namespace muster::cli

@@ -1,0 +1,77 @@
+// What every sub-command is given: where to write, how to reach a server, and how to report.
+//
+// Thread safety: none. Ownership: streams, clock and rng outlive the context.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "client/cli/connection.h"
+
+namespace CLI {
+class App;
+}
+namespace google::protobuf {
+class Message;
+}
+
+namespace muster::cli {
+
+constexpr int kDone = 0;
+constexpr int kFailed = 1;
+constexpr int kWrongUsage = 2;
+
+struct Context {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  const base::Clock& clock;
+  base::Rng& rng;
+
+  // Flags of all sub-commands.
+  std::string addresses = "127.0.0.1:8502";
+  std::string token;
+  std::string token_file;
+  std::string ca_file;
+  std::string cert_file;
+  std::string key_file;
+  bool tls = false;
+  std::string timeout = "10s";
+  bool json = false;
+  bool colours = false;
+  // Questions can be asked.
+  bool interactive = false;
+
+  // Set by the sub-command that was named; returns the exit code.
+  std::function<int()> run;
+  std::unique_ptr<Connection> connection;
+
+  // Says on stderr what failed. kFailed.
+  int Fail(const absl::Status& status);
+  // Says on stderr what is wrong with the command line. kWrongUsage.
+  int Usage(const absl::Status& status);
+  int Usage(const std::string& message);
+  // Opens the connection. kDone, or what to exit with after a message.
+  int Connect();
+  // One line of proto JSON, flushed.
+  void PrintJson(const google::protobuf::Message& message);
+};
+
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Waits for SIGINT or SIGTERM. True when one came. REQUIRES: both are blocked in all threads,
+// else they may end the program instead.
+bool WaitForSignal(absl::Duration timeout);
+// Before the first other thread starts.
+void BlockSignals();
+
+void AddRegisterCommand(CLI::App& app, Context& context);
+
+}  // namespace muster::cli

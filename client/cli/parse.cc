@@ -1,0 +1,191 @@
+#include "client/cli/parse.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <yaml-cpp/yaml.h>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/duration_text.h"
+#include "base/net_address.h"
+#include "base/text.h"
+
+namespace muster::cli {
+namespace {
+
+absl::Status Wrong(const std::string& text, const std::string& allowed) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", base::EscapeForTerminal(text), "\": expected ", allowed));
+}
+
+std::string Quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppend(&out, "\\u00", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+// Every scalar becomes a string: proto JSON reads numbers and booleans from strings as well, and
+// "version: 2.7" stays the text that was written.
+std::string ToJson(const YAML::Node& node) {
+  std::string out;
+  if (node.IsMap()) {
+    for (const auto& item : node) {
+      absl::StrAppend(&out, out.empty() ? "" : ",", Quoted(item.first.as<std::string>()), ":",
+                      ToJson(item.second));
+    }
+    return "{" + out + "}";
+  }
+  if (node.IsSequence()) {
+    for (const auto& item : node) absl::StrAppend(&out, out.empty() ? "" : ",", ToJson(item));
+    return "[" + out + "]";
+  }
+  return node.IsNull() ? "null" : Quoted(node.Scalar());
+}
+
+absl::StatusOr<std::string> YamlToJson(const std::string& text) {
+  try {
+    const YAML::Node node = YAML::Load(text);
+    if (!node.IsMap()) return absl::InvalidArgumentError("not a JSON or YAML map");
+    return ToJson(node);
+  } catch (const YAML::Exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat("not YAML: ", e.what()));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::pair<std::string, std::string>> ParsePair(const std::string& text) {
+  const size_t at = text.find('=');
+  if (at == std::string::npos || at == 0) return Wrong(text, "key=value");
+  return std::make_pair(text.substr(0, at), text.substr(at + 1));
+}
+
+absl::StatusOr<uint32_t> ParsePort(const std::string& text) {
+  uint32_t port = 0;
+  if (!absl::SimpleAtoi(text, &port) || port > 65535) return Wrong(text, "a port, 0 to 65535");
+  return port;
+}
+
+absl::StatusOr<std::pair<std::string, uint32_t>> ParseNamedPort(const std::string& text) {
+  const auto pair = ParsePair(text);
+  if (!pair.ok()) return Wrong(text, "name=port");
+  const auto port = ParsePort(pair->second);
+  if (!port.ok()) return port.status();
+  return std::make_pair(pair->first, *port);
+}
+
+absl::StatusOr<v1::Check> ParseTtlCheck(const std::string& text) {
+  const auto pair = ParsePair(text);
+  if (!pair.ok()) return Wrong(text, "id=duration, such as main=30s");
+  const auto ttl = base::ParseDuration(pair->second);
+  if (!ttl.ok()) return ttl.status();
+  v1::Check check;
+  check.set_id(pair->first);
+  SetDuration(*ttl, check.mutable_ttl()->mutable_ttl());
+  return check;
+}
+
+absl::StatusOr<std::string> ParseLife(const std::string& text) {
+  bool good = text.size() == 32;
+  for (const char c : text) good = good && absl::ascii_isxdigit(static_cast<unsigned char>(c));
+  if (!good) return Wrong(text, "32 hexadecimal digits");
+  return absl::HexStringToBytes(text);
+}
+
+absl::StatusOr<v1::Locality> ParseLocality(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, '/');
+  if (text.empty() || parts.size() > 2) return Wrong(text, "region/zone");
+  v1::Locality locality;
+  locality.set_region(parts[0]);
+  if (parts.size() == 2) locality.set_zone(parts[1]);
+  return locality;
+}
+
+absl::StatusOr<v1::Weight> ParseWeight(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, '/');
+  uint32_t passing = 0;
+  uint32_t warning = 0;
+  if (parts.size() > 2 || !absl::SimpleAtoi(parts.front(), &passing) ||
+      !absl::SimpleAtoi(parts.back(), &warning) || passing > 65535 || warning > 65535) {
+    return Wrong(text, "a weight of 0 to 65535, or two as passing/warning");
+  }
+  v1::Weight weight;
+  weight.set_passing(passing);
+  weight.set_warning(warning);
+  return weight;
+}
+
+absl::StatusOr<v1::Selector::MinHealth> ParseMinHealth(const std::string& text) {
+  const std::string lower = base::AsciiLower(text);
+  if (lower == "passing") return v1::Selector::PASSING;
+  if (lower == "warning") return v1::Selector::WARNING;
+  if (lower == "any") return v1::Selector::ANY;
+  return Wrong(text, "passing, warning or any");
+}
+
+absl::StatusOr<std::vector<std::string>> ParseAddresses(const std::string& text) {
+  std::vector<std::string> addresses;
+  for (const absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    const auto address = base::ParseHostPort(std::string(absl::StripAsciiWhitespace(part)));
+    if (!address.ok()) return address.status();
+    addresses.push_back(base::FormatHostPort(*address));
+  }
+  if (addresses.empty()) return Wrong(text, "host:port, or several separated by commas");
+  return addresses;
+}
+
+absl::Status ParseQuickInstance(const std::vector<std::string>& words, v1::Instance* instance) {
+  if (words.empty()) return absl::OkStatus();
+  if (words.size() > 2) return Wrong(words[2], "NAME[:PORT], or NAME ADDRESS:PORT");
+  const size_t colon = words[0].find(':');
+  instance->set_service(words[0].substr(0, colon));
+  if (colon != std::string::npos) {
+    if (words.size() == 2) return Wrong(words[0], "one port only");
+    const auto port = ParsePort(words[0].substr(colon + 1));
+    if (!port.ok()) return port.status();
+    instance->set_port(*port);
+  }
+  if (words.size() == 2) {
+    const auto address = base::ParseHostPort(words[1]);
+    if (!address.ok()) return address.status();
+    instance->set_address(address->host);
+    instance->set_port(address->port);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseInstanceText(const std::string& text, v1::Instance* instance) {
+  const auto parsed = google::protobuf::util::JsonStringToMessage(text, instance);
+  if (parsed.ok()) return absl::OkStatus();
+  const auto json = YamlToJson(text);
+  if (!json.ok()) return json.status();
+  instance->Clear();
+  const auto status = google::protobuf::util::JsonStringToMessage(*json, instance);
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(
+        base::EscapeForTerminal("not an instance: " + std::string(status.message())));
+  }
+  return absl::OkStatus();
+}
+
+void SetDuration(absl::Duration from, google::protobuf::Duration* to) {
+  to->set_seconds(absl::IDivDuration(from, absl::Seconds(1), &from));
+  to->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(from)));
+}
+
+absl::Duration ToDuration(const google::protobuf::Duration& from) {
+  return absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+}
+
+}  // namespace muster::cli

@@ -1,0 +1,254 @@
+// register: once, or with the lease kept until a signal comes.
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "base/backoff.h"
+#include "base/duration_text.h"
+#include "base/text.h"
+#include "client/cli/context.h"
+#include "client/cli/parse.h"
+#include "client/cli/render.h"
+#include "muster/v1/registry.grpc.pb.h"
+
+namespace muster::cli {
+namespace {
+
+using HeartbeatOutcome = v1::HeartbeatResponse;
+
+struct Flags {
+  std::vector<std::string> words;
+  std::string service, id, node, name_space, address, port, version, protocol, zone, region, weight;
+  std::string ttl, life, file;
+  std::vector<std::string> tags, metadata, named_ports, ttl_checks;
+  bool permanent = false;
+  bool keepalive = false;
+};
+
+void SetText(const std::string& from, std::string* to) {
+  if (!from.empty()) *to = from;
+}
+
+absl::Status SetNumbers(const Flags& flags, v1::Instance* instance) {
+  if (!flags.port.empty()) {
+    const auto port = ParsePort(flags.port);
+    if (!port.ok()) return port.status();
+    instance->set_port(*port);
+  }
+  if (!flags.weight.empty()) {
+    const auto weight = ParseWeight(flags.weight);
+    if (!weight.ok()) return weight.status();
+    *instance->mutable_weight() = *weight;
+  }
+  for (const std::string& text : flags.named_ports) {
+    const auto named = ParseNamedPort(text);
+    if (!named.ok()) return named.status();
+    (*instance->mutable_named_ports())[named->first] = named->second;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
+  if (!flags.file.empty()) {
+    const auto text = ReadFile(flags.file);
+    if (!text.ok()) return text.status();
+    const absl::Status parsed = ParseInstanceText(*text, instance);
+    if (!parsed.ok()) return parsed;
+  }
+  const absl::Status quick = ParseQuickInstance(flags.words, instance);
+  if (!quick.ok()) return quick;
+  SetText(flags.service, instance->mutable_service());
+  SetText(flags.id, instance->mutable_id());
+  SetText(flags.node, instance->mutable_node());
+  SetText(flags.name_space, instance->mutable_namespace_());
+  SetText(flags.address, instance->mutable_address());
+  SetText(flags.version, instance->mutable_version());
+  SetText(flags.protocol, instance->mutable_protocol());
+  if (!flags.zone.empty()) instance->mutable_locality()->set_zone(flags.zone);
+  if (!flags.region.empty()) instance->mutable_locality()->set_region(flags.region);
+  for (const std::string& tag : flags.tags) instance->add_tags(tag);
+  for (const std::string& text : flags.metadata) {
+    const auto pair = ParsePair(text);
+    if (!pair.ok()) return pair.status();
+    (*instance->mutable_metadata())[pair->first] = pair->second;
+  }
+  for (const std::string& text : flags.ttl_checks) {
+    const auto check = ParseTtlCheck(text);
+    if (!check.ok()) return check.status();
+    *instance->add_checks() = *check;
+  }
+  if (instance->service().empty()) {
+    if (flags.file.empty()) return absl::InvalidArgumentError("no service name given");
+    return absl::InvalidArgumentError("the file names no service");
+  }
+  return SetNumbers(flags, instance);
+}
+
+absl::StatusOr<v1::RegisterRequest> MakeRequest(const Flags& flags, base::Rng& rng) {
+  v1::RegisterRequest request;
+  const absl::Status made = SetInstance(flags, request.mutable_instance());
+  if (!made.ok()) return made;
+  if (!flags.ttl.empty()) {
+    const auto ttl = base::ParseDuration(flags.ttl);
+    if (!ttl.ok()) return ttl.status();
+    SetDuration(*ttl, request.mutable_ttl());
+  }
+  request.set_permanent(flags.permanent);
+  if (!flags.life.empty()) {
+    const auto life = ParseLife(flags.life);
+    if (!life.ok()) return life.status();
+    request.set_life_id(*life);
+  } else if (flags.keepalive) {
+    // Registering again after a loss has to be the same life.
+    for (int i = 0; i < 16; ++i) request.mutable_life_id()->push_back(rng.Next() & 0xFF);
+  }
+  return request;
+}
+
+// A lease that this process keeps.
+class Keeper {
+ public:
+  Keeper(Context& context, v1::RegisterRequest request, v1::RegisterResponse registered)
+      : context_(context), request_(std::move(request)), registered_(std::move(registered)) {}
+
+  // Until a signal (kDone, deregistered) or a newer life (kFailed).
+  int Run() {
+    while (!WaitForSignal(NextDelay())) {
+      if (!Beat()) return kFailed;
+    }
+    return Leave();
+  }
+
+ private:
+  absl::Duration Interval() const {
+    const absl::Duration interval = ToDuration(registered_.heartbeat_interval());
+    return interval > absl::ZeroDuration() ? interval : absl::Seconds(10);
+  }
+
+  absl::Duration NextDelay() {
+    const absl::Duration interval = Interval();
+    if (failures_ == 0) return interval * (0.8 + 0.2 * context_.rng.Unit());
+    const base::Backoff backoff{absl::Milliseconds(200), interval};
+    // Never in a tight loop, whatever the dice say.
+    return absl::Milliseconds(50) + backoff.Delay(failures_ - 1, context_.rng);
+  }
+
+  // False: stop.
+  bool Beat() {
+    v1::HeartbeatRequest request;
+    request.add_lease_handles(registered_.lease_handle());
+    v1::HeartbeatResponse response;
+    const absl::Status status = CallUnary<v1::Registry>(
+        *context_.connection, &v1::Registry::Stub::Heartbeat, request, &response);
+    if (!status.ok()) return Missed(status);
+    const auto outcome = response.outcomes_size() == 1 ? response.outcomes(0)
+                                                       : HeartbeatOutcome::OUTCOME_UNSPECIFIED;
+    if (outcome == HeartbeatOutcome::UNKNOWN) return RegisterAgain();
+    if (outcome == HeartbeatOutcome::STALE) {
+      context_.Fail(absl::AbortedError("a newer life has registered under this key; stopping"));
+      return false;
+    }
+    if (failures_ > 0) context_.err << "muster: the lease is kept again" << std::endl;
+    failures_ = 0;
+    return true;
+  }
+
+  bool Missed(const absl::Status& status) {
+    // Once for each loss, not once for each try.
+    if (failures_++ == 0) context_.Fail(status);
+    return true;
+  }
+
+  bool RegisterAgain() {
+    v1::RegisterResponse response;
+    const absl::Status status = CallUnary<v1::Registry>(
+        *context_.connection, &v1::Registry::Stub::Register, request_, &response);
+    const std::string reason = ReasonText(status);
+    if (reason == "SUPERSEDED" || reason == "STALE_INCARNATION") {
+      context_.Fail(status);
+      return false;
+    }
+    if (!status.ok()) return Missed(status);
+    registered_ = response;
+    failures_ = 0;
+    context_.err << "muster: registered again" << std::endl;
+    return true;
+  }
+
+  int Leave() {
+    v1::DeregisterRequest request;
+    *request.mutable_key() = registered_.key();
+    request.set_incarnation(registered_.incarnation());
+    v1::DeregisterResponse response;
+    const absl::Status status = CallUnary<v1::Registry>(
+        *context_.connection, &v1::Registry::Stub::Deregister, request, &response);
+    return status.ok() || absl::IsNotFound(status) ? kDone : context_.Fail(status);
+  }
+
+  Context& context_;
+  const v1::RegisterRequest request_;
+  v1::RegisterResponse registered_;
+  int failures_ = 0;
+};
+
+void PrintRegistered(Context& context, const v1::RegisterResponse& response) {
+  if (context.json) return context.PrintJson(response);
+  context.out << (response.changed() ? "registered " : "renewed ") << KeyText(response.key())
+              << " incarnation " << response.incarnation();
+  if (response.has_ttl()) {
+    context.out << " ttl " << base::FormatDuration(ToDuration(response.ttl()));
+  } else {
+    context.out << " permanent";
+  }
+  context.out << std::endl;
+}
+
+int RunRegister(Context& context, const Flags& flags) {
+  const auto request = MakeRequest(flags, context.rng);
+  if (!request.ok()) return context.Usage(request.status());
+  if (const int code = context.Connect()) return code;
+  if (flags.keepalive) BlockSignals();
+  v1::RegisterResponse response;
+  const absl::Status status = CallUnary<v1::Registry>(
+      *context.connection, &v1::Registry::Stub::Register, *request, &response);
+  if (!status.ok()) return context.Fail(status);
+  PrintRegistered(context, response);
+  return flags.keepalive ? Keeper(context, *request, response).Run() : kDone;
+}
+
+}  // namespace
+
+void AddRegisterCommand(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("register", "Register an instance, or renew it");
+  auto flags = std::make_shared<Flags>();
+  command->add_option("instance", flags->words, "NAME[:PORT], or NAME ADDRESS:PORT")
+      ->expected(0, 2);
+  command->add_option("--service", flags->service, "Name of the service");
+  command->add_option("--id", flags->id, "Unset = made from service, address and port");
+  command->add_option("--node", flags->node, "Machine that runs it");
+  command->add_option("--namespace", flags->name_space, "Unset = default");
+  command->add_option("--address", flags->address, "Unset = where the call comes from");
+  command->add_option("--port", flags->port, "0 to 65535");
+  command->add_option("--tag", flags->tags, "May be repeated")->allow_extra_args(false);
+  command->add_option("--meta", flags->metadata, "key=value; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--named-port", flags->named_ports, "name=port; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--version", flags->version, "Version of the service");
+  command->add_option("--protocol", flags->protocol, "Hint: http, grpc, tcp");
+  command->add_option("--zone", flags->zone, "Where it runs");
+  command->add_option("--region", flags->region, "Where it runs");
+  command->add_option("--weight", flags->weight, "Share of traffic, or passing/warning");
+  command->add_option("--check-ttl", flags->ttl_checks, "id=30s: fed by reports; may be repeated")
+      ->allow_extra_args(false);
+  auto* ttl = command->add_option("--ttl", flags->ttl, "Lease, 1s to 24h; unset = 30s");
+  auto* permanent = command->add_flag("--permanent", flags->permanent, "No lease")->excludes(ttl);
+  command->add_option("--life", flags->life, "32 hexadecimal digits that name this process's life");
+  command->add_flag("--keepalive", flags->keepalive, "Keep the lease until SIGINT or SIGTERM")
+      ->excludes(permanent);
+  command->add_option("-f,--file", flags->file, "An instance as JSON or YAML");
+  command->callback([&context, flags] {
+    context.run = [&context, flags] { return RunRegister(context, *flags); };
+  });
+}
+
+}  // namespace muster::cli

@@ -1,0 +1,157 @@
+#include "client/cli/render.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/net_address.h"
+#include "base/text.h"
+
+namespace muster::cli {
+namespace {
+
+// Code points, which is near enough to columns.
+size_t Width(const std::string& text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+}  // namespace
+
+std::string Paint(const std::string& text, Colour colour, bool colours) {
+  if (!colours || colour == Colour::kNone) return text;
+  const char* code = colour == Colour::kGreen    ? "32"
+                     : colour == Colour::kYellow ? "33"
+                     : colour == Colour::kRed    ? "31"
+                                                 : "2";
+  return absl::StrCat("\x1b[", code, "m", text, "\x1b[0m");
+}
+
+Table::Table(std::vector<std::string> header) {
+  std::vector<Cell> row;
+  for (std::string& text : header) row.push_back({std::move(text), Colour::kDim});
+  rows_.push_back(std::move(row));
+}
+
+void Table::Add(std::vector<Cell> row) {
+  for (Cell& cell : row) {
+    cell.text = cell.text.empty() ? "-" : base::EscapeForTerminal(cell.text);
+  }
+  rows_.push_back(std::move(row));
+}
+
+std::string Table::Text(bool colours) const {
+  std::vector<size_t> widths(rows_.front().size(), 0);
+  for (const auto& row : rows_) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i].text));
+  }
+  std::string out;
+  for (const auto& row : rows_) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      out += Paint(row[i].text, row[i].colour, colours);
+      if (i + 1 < row.size()) out.append(widths[i] - Width(row[i].text) + 2, ' ');
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+std::string HealthName(v1::Health health) {
+  switch (health) {
+    case v1::PASSING:
+      return "passing";
+    case v1::WARNING:
+      return "warning";
+    case v1::CRITICAL:
+      return "critical";
+    default:
+      return "unknown";
+  }
+}
+
+Colour HealthColour(v1::Health health) {
+  switch (health) {
+    case v1::PASSING:
+      return Colour::kGreen;
+    case v1::WARNING:
+      return Colour::kYellow;
+    case v1::CRITICAL:
+      return Colour::kRed;
+    default:
+      return Colour::kNone;
+  }
+}
+
+std::string StateName(v1::State state) {
+  switch (state) {
+    case v1::ACTIVE:
+      return "active";
+    case v1::DRAINING:
+      return "draining";
+    case v1::MAINTENANCE:
+      return "maintenance";
+    default:
+      return "unknown";
+  }
+}
+
+std::string EmptyReasonText(v1::EmptyReason reason) {
+  switch (reason) {
+    case v1::UNKNOWN_SERVICE:
+      return "nobody ever registered under this name";
+    case v1::NO_INSTANCES:
+      return "the service is known and has no instance now";
+    case v1::ALL_UNHEALTHY:
+      return "there are instances, but none is healthy and active enough";
+    case v1::FILTERED_OUT:
+      return "there are instances, but none matches tags, metadata or version";
+    default:
+      return "no reason given";
+  }
+}
+
+std::string AddressText(const v1::Endpoint& endpoint) {
+  if (endpoint.port() == 0) return endpoint.address();
+  return base::FormatHostPort({endpoint.address(), static_cast<uint16_t>(endpoint.port())});
+}
+
+std::string KeyText(const v1::InstanceKey& key) {
+  std::string text = absl::StrCat(key.namespace_(), "/", key.service());
+  if (!key.node().empty()) absl::StrAppend(&text, " node ", key.node());
+  return base::EscapeForTerminal(absl::StrCat(text, " id ", key.id()));
+}
+
+std::vector<std::string> EndpointHeader() {
+  return {"ADDRESS", "ID", "NODE", "HEALTH", "STATE", "VERSION", "ZONE", "TAGS", "METADATA"};
+}
+
+std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint) {
+  const std::map<std::string, std::string> metadata(endpoint.metadata().begin(),
+                                                    endpoint.metadata().end());
+  return {{AddressText(endpoint)},
+          {endpoint.id()},
+          {endpoint.node()},
+          {HealthName(endpoint.health()), HealthColour(endpoint.health())},
+          {StateName(endpoint.state())},
+          {endpoint.version()},
+          {endpoint.locality().zone()},
+          {absl::StrJoin(endpoint.tags(), ",")},
+          {absl::StrJoin(metadata, ",", absl::PairFormatter("="))}};
+}
+
+std::string WatchLine(char sign, const std::string& service, const v1::Endpoint& endpoint,
+                      bool colours) {
+  const Colour colour = sign == '+' ? Colour::kGreen : sign == '-' ? Colour::kRed : Colour::kYellow;
+  std::string text = absl::StrCat(service, " ", AddressText(endpoint), " ", endpoint.id());
+  if (!endpoint.node().empty()) absl::StrAppend(&text, " on ", endpoint.node());
+  if (sign != '-') {
+    absl::StrAppend(&text, " ", HealthName(endpoint.health()));
+    if (endpoint.state() != v1::ACTIVE) absl::StrAppend(&text, " ", StateName(endpoint.state()));
+    if (!endpoint.version().empty()) absl::StrAppend(&text, " version ", endpoint.version());
+  }
+  return absl::StrCat(Paint(std::string(1, sign), colour, colours), " ",
+                      base::EscapeForTerminal(text), "\n");
+}
+
+}  // namespace muster::cli

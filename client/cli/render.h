@@ -1,0 +1,55 @@
+// Text for people: tables, colours, lines. Pure. Everything that came from outside is escaped.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "muster/v1/discovery.pb.h"
+#include "muster/v1/types.pb.h"
+
+namespace muster::cli {
+
+enum class Colour { kNone, kGreen, kYellow, kRed, kDim };
+
+// The text in a colour, when colours are on. The text has to be escaped.
+std::string Paint(const std::string& text, Colour colour, bool colours);
+
+struct Cell {
+  // Escaped by the table.
+  std::string text;
+  Colour colour = Colour::kNone;
+};
+
+// Columns padded to their widest cell, two spaces between them.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header);
+  // REQUIRES: as many cells as the header has.
+  void Add(std::vector<Cell> row);
+  bool empty() const { return rows_.size() == 1; }
+  std::string Text(bool colours) const;
+
+ private:
+  std::vector<std::vector<Cell>> rows_;
+};
+
+// "passing"; never the C++ or proto spelling.
+std::string HealthName(v1::Health health);
+Colour HealthColour(v1::Health health);
+std::string StateName(v1::State state);
+// A sentence's end: "no service of this name is known".
+std::string EmptyReasonText(v1::EmptyReason reason);
+// "10.0.0.7:8080"; without port, the address alone. Not escaped.
+std::string AddressText(const v1::Endpoint& endpoint);
+// "namespace/service node id", escaped.
+std::string KeyText(const v1::InstanceKey& key);
+// The header and row of a table of endpoints.
+std::vector<std::string> EndpointHeader();
+std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint);
+// One line of `watch`, with its end of line.
+std::string WatchLine(char sign, const std::string& service, const v1::Endpoint& endpoint,
+                      bool colours);
+
+}  // namespace muster::cli

@@ -1,0 +1,49 @@
+#include "client/cli/parse.h"
+
+#include <gtest/gtest.h>
+
+namespace muster::cli {
+namespace {
+
+TEST(ParseTest, QuickForms) {
+  v1::Instance a;
+  ASSERT_TRUE(ParseQuickInstance({"web:8080"}, &a).ok());
+  EXPECT_EQ(a.service(), "web");
+  EXPECT_EQ(a.port(), 8080u);
+  v1::Instance b;
+  ASSERT_TRUE(ParseQuickInstance({"web", "[::1]:80"}, &b).ok());
+  EXPECT_EQ(b.address(), "::1");
+  EXPECT_EQ(b.port(), 80u);
+  EXPECT_FALSE(ParseQuickInstance({"web:70000"}, &b).ok());
+  EXPECT_FALSE(ParseQuickInstance({"web:1", "10.0.0.1:2"}, &b).ok());
+}
+
+TEST(ParseTest, InstanceAsYamlAndJson) {
+  v1::Instance yaml;
+  const auto status = ParseInstanceText(
+      "service: web\nport: 80\nversion: 2.70\ntags: [a, 1]\nmetadata: {k: 3}\n", &yaml);
+  ASSERT_TRUE(status.ok()) << status;
+  v1::Instance json;
+  ASSERT_TRUE(ParseInstanceText(R"({"service":"web","port":80,"version":"2.70",)"
+                                R"("tags":["a","1"],"metadata":{"k":"3"}})",
+                                &json)
+                  .ok());
+  EXPECT_EQ(yaml.DebugString(), json.DebugString());
+  EXPECT_EQ(yaml.version(), "2.70");
+  EXPECT_FALSE(ParseInstanceText("servise: web", &yaml).ok());
+  EXPECT_FALSE(ParseInstanceText("[1, 2", &yaml).ok());
+}
+
+TEST(ParseTest, ValuesOutOfRangeAreRefused) {
+  EXPECT_FALSE(ParsePair("=v").ok());
+  EXPECT_EQ(ParsePair("k=a=b")->second, "a=b");
+  EXPECT_FALSE(ParseLife("12").ok());
+  EXPECT_EQ(ParseLife(std::string(32, 'f'))->size(), 16u);
+  EXPECT_FALSE(ParseWeight("70000").ok());
+  EXPECT_EQ(ParseWeight("3/1")->warning(), 1u);
+  EXPECT_FALSE(ParseAddresses(" , ").ok());
+  EXPECT_EQ(ParseAddresses("a:1, b:2")->size(), 2u);
+}
+
+}  // namespace
+}  // namespace muster::cli
