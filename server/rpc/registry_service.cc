@@ -1,0 +1,141 @@
+#include "server/rpc/registry_service.h"
+
+#include <grpcpp/server_context.h>
+
+#include <utility>
+
+#include "server/rpc/access.h"
+#include "server/rpc/errors.h"
+
+namespace muster::rpc {
+namespace {
+
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context,
+                                   const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+// Ends the call with what a write led to. The context and the response live until Finish.
+template <typename Response>
+auto FinishWith(grpc::ServerUnaryReactor* reactor, Response* response) {
+  return [reactor, response](absl::StatusOr<Response> result) {
+    if (result.ok()) *response = *std::move(result);
+    reactor->Finish(ToGrpc(result.status()));
+  };
+}
+
+// One reply for each request, in order: the next is read once the reply is written. Deletes itself
+// in OnDone, after all other reactions.
+class KeepAliveReactor
+    : public grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse> {
+ public:
+  KeepAliveReactor(core::Registry& registry, const ServerState& state, const absl::Status& admitted)
+      : registry_(registry), state_(state) {
+    if (admitted.ok()) {
+      StartRead(&request_);
+    } else {
+      Finish(ToGrpc(admitted));
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    if (state_.phase() == Phase::kDraining) return Finish(ToGrpc(state_.CheckServing()));
+    auto response = registry_.Heartbeat(request_);
+    if (!response.ok()) return Finish(ToGrpc(response.status()));
+    response_ = *std::move(response);
+    StartWrite(&response_);
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    StartRead(&request_);
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  core::Registry& registry_;
+  const ServerState& state_;
+  v1::HeartbeatRequest request_;
+  v1::HeartbeatResponse response_;
+};
+
+}  // namespace
+
+absl::Status RegistryService::Admit(const grpc::CallbackServerContext& context) const {
+  if (absl::Status s = CheckAccess(context, authorizer_, security::Right::kWrite); !s.ok()) {
+    return s;
+  }
+  return state_.CheckServing();
+}
+
+core::Caller RegistryService::CallerOf(const grpc::CallbackServerContext& context) const {
+  return {PeerIp(context.peer()), options_.loopback_listener, "grpc"};
+}
+
+grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext* context,
+                                                    const v1::RegisterRequest* request,
+                                                    v1::RegisterResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  registry_.Register(*request, CallerOf(*context), FinishWith(reactor, response));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerContext* context,
+                                                         const v1::BatchRegisterRequest* request,
+                                                         v1::BatchRegisterResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  const auto wanted = static_cast<size_t>(request->requests_size());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  registry_.BatchRegister(*request, CallerOf(*context), [reactor, response, wanted](auto results) {
+    // A refused batch has one error for the whole.
+    if (results.size() != wanted) return reactor->Finish(ToGrpc(results.front().status()));
+    for (auto& result : results) {
+      v1::BatchRegisterResult* out = response->add_results();
+      *out->mutable_status() = ToStatusProto(result.status());
+      if (result.ok()) *out->mutable_response() = *std::move(result);
+    }
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* RegistryService::Deregister(grpc::CallbackServerContext* context,
+                                                      const v1::DeregisterRequest* request,
+                                                      v1::DeregisterResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  registry_.Deregister(*request, FinishWith(reactor, response));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext* context,
+                                                     const v1::HeartbeatRequest* request,
+                                                     v1::HeartbeatResponse* response) {
+  // While loading the leases themselves answer: keep, ask later.
+  absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
+  if (status.ok() && state_.phase() == Phase::kDraining) status = state_.CheckServing();
+  if (!status.ok()) return Finished(context, status);
+  auto result = registry_.Heartbeat(*request);
+  if (result.ok()) *response = *std::move(result);
+  return Finished(context, result.status());
+}
+
+grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse>* RegistryService::KeepAlive(
+    grpc::CallbackServerContext* context) {
+  return new KeepAliveReactor(registry_, state_,
+                              CheckAccess(*context, authorizer_, security::Right::kWrite));
+}
+
+grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,
+                                                        const v1::ReportHealthRequest* request,
+                                                        v1::ReportHealthResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  registry_.ReportHealth(*request, FinishWith(reactor, response));
+  return reactor;
+}
+
+}  // namespace muster::rpc

@@ -1,0 +1,54 @@
+// muster.v1.Registry over gRPC.
+//
+// Thread safety: gRPC's threads call the handlers; answers to writes come from the engine's
+// completion thread. Ownership: all references outlive the service, and the engine is closed (its
+// completions have run) before the service goes.
+#pragma once
+
+#include "muster/v1/registry.grpc.pb.h"
+#include "server/core/registry.h"
+#include "server/rpc/server_state.h"
+#include "server/security/authorizer.h"
+
+namespace muster::rpc {
+
+class RegistryService : public v1::Registry::CallbackService {
+ public:
+  struct Options {
+    // The listener is on loopback: instances may be there too.
+    bool loopback_listener = true;
+  };
+  RegistryService(core::Registry& registry, const security::Authorizer& authorizer,
+                  const ServerState& state, Options options)
+      : registry_(registry), authorizer_(authorizer), state_(state), options_(options) {}
+
+  grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
+                                     const v1::RegisterRequest* request,
+                                     v1::RegisterResponse* response) override;
+  grpc::ServerUnaryReactor* BatchRegister(grpc::CallbackServerContext* context,
+                                          const v1::BatchRegisterRequest* request,
+                                          v1::BatchRegisterResponse* response) override;
+  grpc::ServerUnaryReactor* Deregister(grpc::CallbackServerContext* context,
+                                       const v1::DeregisterRequest* request,
+                                       v1::DeregisterResponse* response) override;
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
+                                      const v1::HeartbeatRequest* request,
+                                      v1::HeartbeatResponse* response) override;
+  grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse>* KeepAlive(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* ReportHealth(grpc::CallbackServerContext* context,
+                                         const v1::ReportHealthRequest* request,
+                                         v1::ReportHealthResponse* response) override;
+
+ private:
+  // May this call write now?
+  absl::Status Admit(const grpc::CallbackServerContext& context) const;
+  core::Caller CallerOf(const grpc::CallbackServerContext& context) const;
+
+  core::Registry& registry_;
+  const security::Authorizer& authorizer_;
+  const ServerState& state_;
+  const Options options_;
+};
+
+}  // namespace muster::rpc
