@@ -1,0 +1,200 @@
+#include "server/app/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/errors.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "grpc/health/v1/health.pb.h"
+#include "server/app/ticker.h"
+#include "server/core/applier.h"
+#include "server/core/registry.h"
+#include "server/rpc/registry_service.h"
+#include "server/security/authorizer.h"
+#include "storage/memory_engine.h"
+#include "storage/rocksdb/rocksdb_engine.h"
+
+namespace muster::app {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+
+std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config, base::Rng& rng) {
+  storage::EngineLimits limits;
+  limits.queue_max = config.limits.write_queue;
+  if (config.storage == StorageKind::kMemory) {
+    return std::make_unique<storage::MemoryEngine>(
+        storage::MemoryEngineOptions{.clock = base::RealClock(), .rng = rng, .limits = limits});
+  }
+  return std::make_unique<storage::RocksDbEngine>(
+      storage::RocksDbOptions{.data_dir = config.data_dir,
+                              .clock = base::RealClock(),
+                              .rng = rng,
+                              .sync = config.rocksdb.sync,
+                              .write_buffer_bytes = config.rocksdb.write_buffer_bytes,
+                              .block_cache_bytes = config.rocksdb.block_cache_bytes,
+                              .limits = limits});
+}
+
+core::RegistryOptions MakeRegistryOptions(const ResolvedConfig& config) {
+  core::RegistryOptions options;
+  options.default_ttl = config.leases.default_ttl;
+  options.min_ttl = config.leases.min_ttl;
+  options.max_ttl = config.leases.max_ttl;
+  options.max_instances = config.limits.instances;
+  options.tombstones_per_service = config.watch.tombstones_per_service;
+  options.tombstone_age = config.watch.tombstone_age;
+  options.forget_empty_after = config.watch.forget_empty_after;
+  return options;
+}
+
+absl::StatusOr<std::string> ReadPem(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                           absl::StrCat("file ", path, " can't be read"));
+  }
+  return text.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const ResolvedConfig& config) {
+  if (!config.tls) return grpc::InsecureServerCredentials();
+  auto cert = ReadPem(config.tls->cert);
+  if (!cert.ok()) return cert.status();
+  auto key = ReadPem(config.tls->key);
+  if (!key.ok()) return key.status();
+  grpc::SslServerCredentialsOptions options;
+  options.pem_key_cert_pairs.push_back({*key, *cert});
+  if (!config.tls->client_ca.empty()) {
+    auto ca = ReadPem(config.tls->client_ca);
+    if (!ca.ok()) return ca.status();
+    options.pem_root_certs = *ca;
+    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(options);
+}
+
+}  // namespace
+
+// In the order of construction; stopped in reverse.
+struct Server::Rooms {
+  Rooms(const ResolvedConfig& config, std::shared_ptr<security::TokenStore> token_store)
+      : tokens(std::move(token_store)),
+        authorizer(tokens, config.tls && !config.tls->client_ca.empty()),
+        leases(base::RealClock(), rng, {.restart_spread = config.leases.restart_spread}),
+        applier(catalog, leases, hub),
+        engine(MakeEngine(config, rng)),
+        registry(*engine, catalog, leases, base::RealClock(), MakeRegistryOptions(config)),
+        registry_service(registry, authorizer, state,
+                         {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}) {}
+
+  absl::Status Listen(const ResolvedConfig& config);
+  void StartTicker();
+
+  base::SystemRng rng;
+  std::shared_ptr<security::TokenStore> tokens;
+  security::Authorizer authorizer;
+  core::Catalog catalog;
+  core::WatchHub hub;
+  core::LeaseTable leases;
+  core::Applier applier;
+  std::unique_ptr<storage::Engine> engine;
+  core::Registry registry;
+  rpc::ServerState state;
+  rpc::RegistryService registry_service;
+  std::unique_ptr<grpc::Server> grpc;
+  std::string address;
+  std::unique_ptr<Ticker> ticker;
+};
+
+absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
+  auto credentials = MakeCredentials(config);
+  if (!credentials.ok()) return credentials.status();
+  // Named once, so that reflection can describe the health service too.
+  (void)grpc::health::v1::HealthCheckRequest::default_instance();
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(base::FormatHostPort(config.grpc_listen), *credentials, &port);
+  // Two servers on one port would each get a part of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
+  builder.RegisterService(&registry_service);
+  grpc = builder.BuildAndStart();
+  if (grpc == nullptr || port == 0) {
+    return base::MakeError(
+        absl::StatusCode::kUnavailable, base::Reason::kInvalidField,
+        absl::StrCat("grpc_listen: can't listen on ", base::FormatHostPort(config.grpc_listen)));
+  }
+  grpc->GetHealthCheckService()->SetServingStatus(false);
+  address = base::FormatHostPort({config.grpc_listen.host, static_cast<uint16_t>(port)});
+  return absl::OkStatus();
+}
+
+void Server::Rooms::StartTicker() {
+  std::vector<Ticker::Job> jobs;
+  jobs.push_back({kTick, [this] {
+                    leases.Tick();
+                    while (registry.ExpireDue() > 0) {
+                    }
+                  }});
+  jobs.push_back({absl::Seconds(10), [this] { registry.Maintain(); }});
+  if (tokens != nullptr) {
+    jobs.push_back({absl::Seconds(1), [this] { tokens->ReloadIfChanged(); }});
+  }
+  ticker = std::make_unique<Ticker>(base::RealClock(), std::move(jobs));
+}
+
+Server::Server(std::unique_ptr<Rooms> rooms) : rooms_(std::move(rooms)) {}
+
+Server::~Server() { Stop(); }
+
+const std::string& Server::grpc_address() const { return rooms_->address; }
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& config) {
+  std::shared_ptr<security::TokenStore> tokens;
+  if (!config.tokens.empty()) {
+    tokens = std::make_shared<security::TokenStore>(config.tokens);
+    if (absl::Status status = tokens->Load(); !status.ok()) return status;
+  }
+  std::unique_ptr<Server> server(new Server(std::make_unique<Rooms>(config, std::move(tokens))));
+  Rooms& rooms = *server->rooms_;
+  if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
+  if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
+  rooms.leases.SetLoaded();
+  rooms.StartTicker();
+  rooms.state.SetPhase(rpc::Phase::kServing);
+  rooms.grpc->GetHealthCheckService()->SetServingStatus(true);
+  return server;
+}
+
+void Server::Stop() {
+  Rooms& rooms = *rooms_;
+  rooms.state.SetPhase(rpc::Phase::kDraining);
+  if (rooms.ticker != nullptr) rooms.ticker->Stop();
+  if (rooms.grpc != nullptr) {
+    rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
+    rooms.grpc->Shutdown(absl::ToChronoTime(absl::Now() + kStopGrace));
+    rooms.grpc->Wait();
+  }
+  rooms.engine->Close();
+  rooms.grpc.reset();
+}
+
+}  // namespace muster::app

@@ -1,0 +1,55 @@
+// musterd: flags -> configuration -> run until SIGTERM or SIGINT; a second one ends it at once.
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/app/flags.h"
+#include "server/app/log.h"
+#include "server/app/server.h"
+
+namespace {
+
+std::optional<std::string> Environment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+// Blocked before any thread starts, so that only Wait() takes them.
+sigset_t BlockStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const muster::app::FlagsResult flags = muster::app::ParseFlags(argc, argv, Environment);
+  if (!flags.run) {
+    std::cout << flags.out << std::flush;
+    std::cerr << flags.err;
+    return flags.exit_code;
+  }
+  const sigset_t signals = BlockStopSignals();
+  muster::app::InstallLog(flags.config.log_format, flags.config.log_level,
+                          muster::base::RealClock());
+  auto server = muster::app::Server::Start(flags.config);
+  if (!server.ok()) {
+    std::cerr << "musterd: " << server.status().message() << "\n";
+    return 1;
+  }
+  std::cout << "ready grpc=" << (*server)->grpc_address() << std::endl;
+  int signal = 0;
+  sigwait(&signals, &signal);
+  muster::base::Log(muster::base::LogLevel::kInfo, "stopping");
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  (*server)->Stop();
+  return 0;
+}
