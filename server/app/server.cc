@@ -190,7 +190,8 @@ void Server::Stop() {
   if (rooms.ticker != nullptr) rooms.ticker->Stop();
   if (rooms.grpc != nullptr) {
     rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
-    rooms.grpc->Shutdown(absl::ToChronoTime(absl::Now() + kStopGrace));
+    rooms.grpc->Shutdown(
+        absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kStopGrace));
     rooms.grpc->Wait();
   }
   rooms.engine->Close();
