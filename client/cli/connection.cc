@@ -2,11 +2,13 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "base/text.h"
+#include "client/cli/interrupt.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -75,8 +77,10 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(ConnectionOptions o
 }
 
 Connection::Connection(ConnectionOptions options)
-    : options_(std::move(options)), channels_(options_.addresses.size()) {
-  if (options_.tls || !options_.ca.empty() || !options_.cert.empty()) {
+    : options_(std::move(options)),
+      channels_(options_.addresses.size()),
+      timeout_(options_.timeout) {
+  if (options_.UsesTls()) {
     grpc::SslCredentialsOptions ssl;
     ssl.pem_root_certs = options_.ca;
     ssl.pem_cert_chain = options_.cert;
@@ -92,15 +96,19 @@ Connection::~Connection() = default;
 absl::Status Connection::Call(const Rpc& rpc) {
   absl::Status status;
   for (size_t tries = 0; tries < channels_.size(); ++tries) {
-    status = CallHere(rpc, options_.timeout);
+    status = CallHere(rpc, timeout_);
     if (!absl::IsUnavailable(status) || ReasonText(status) == "OUTCOME_UNKNOWN") return status;
     Rotate();
   }
   return status;
 }
 
-absl::Status Connection::CallStream(const Rpc& rpc) {
-  return CallHere(rpc, absl::InfiniteDuration());
+absl::Status Connection::CallStream(const Rpc& rpc, absl::Duration timeout) {
+  return CallHere(rpc, timeout);
+}
+
+void Connection::LimitCalls(absl::Duration in_all) {
+  timeout_ = std::min(options_.timeout, in_all / static_cast<int64_t>(channels_.size()));
 }
 
 void Connection::Rotate() { current_ = (current_ + 1) % channels_.size(); }
@@ -115,7 +123,9 @@ absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
     // A server whose host vanished is noticed on an idle watch.
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
     channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
   }
   grpc::ClientContext context;
@@ -126,6 +136,7 @@ absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
     gpr_timespec span = gpr_time_from_micros(absl::ToInt64Microseconds(timeout), GPR_TIMESPAN);
     context.set_deadline(span);
   }
+  const Interrupt::Scope scope(interrupt_, &context);
   return WithAddress(FromRpc(rpc(channel, &context)), address());
 }
 

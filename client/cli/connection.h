@@ -26,6 +26,8 @@ class Status;
 
 namespace muster::cli {
 
+class Interrupt;
+
 struct ConnectionOptions {
   // host:port; at least one.
   std::vector<std::string> addresses;
@@ -38,6 +40,8 @@ struct ConnectionOptions {
   std::string key;
   // Of one call.
   absl::Duration timeout = absl::Seconds(10);
+
+  bool UsesTls() const { return tls || !ca.empty() || !cert.empty(); }
 };
 
 // One line: code, reason, the server's words, and when to try again. The text is escaped.
@@ -57,12 +61,18 @@ class Connection {
   // Tries each server in turn while they are UNAVAILABLE; a call whose outcome is unknown is not
   // repeated. The error names the server.
   absl::Status Call(const Rpc& rpc);
-  // For streams: the present server, without a deadline.
-  absl::Status CallStream(const Rpc& rpc);
+  // For streams: the present server only. No deadline unless one is given.
+  absl::Status CallStream(const Rpc& rpc, absl::Duration timeout = absl::InfiniteDuration());
   // The present server failed: the next CallStream goes to another.
   void Rotate();
 
+  // From now on a Call that tries every server takes no longer than this in all.
+  void LimitCalls(absl::Duration in_all);
+  // Its signal cancels the calls from now on. Null: nothing does. REQUIRES: outlives them.
+  void CancelBy(Interrupt* interrupt) { interrupt_ = interrupt; }
+
   const std::string& address() const;
+  size_t servers() const { return channels_.size(); }
 
  private:
   explicit Connection(ConnectionOptions options);
@@ -73,6 +83,9 @@ class Connection {
   // By address; null until asked for.
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
   size_t current_ = 0;
+  // Of one try.
+  absl::Duration timeout_;
+  Interrupt* interrupt_ = nullptr;
 };
 
 // REQUIRES: the service's generated header is included.

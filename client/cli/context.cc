@@ -1,29 +1,22 @@
 #include "client/cli/context.h"
 
 #include <google/protobuf/util/json_util.h>
-#include <signal.h>
-#include <time.h>
 
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <ostream>
+#include <sstream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
+#include "base/net_address.h"
 #include "base/text.h"
 #include "client/cli/parse.h"
 
 namespace muster::cli {
 namespace {
-
-sigset_t EndSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  return set;
-}
 
 absl::Status ReadInto(const std::string& path, std::string* to) {
   if (path.empty()) return absl::OkStatus();
@@ -33,6 +26,16 @@ absl::Status ReadInto(const std::string& path, std::string* to) {
   return absl::OkStatus();
 }
 
+// Everyone on the way can read it and use it.
+void NoteOpenToken(Context& context, const std::vector<std::string>& addresses) {
+  for (const std::string& address : addresses) {
+    const auto parsed = base::ParseHostPort(address);
+    if (!parsed.ok() || base::IsLoopback(parsed->host)) continue;
+    context.Note(absl::StrCat("the token goes to ", address, " without TLS; use --tls or --ca"));
+    return;
+  }
+}
+
 }  // namespace
 
 int Context::Fail(const absl::Status& status) {
@@ -40,10 +43,20 @@ int Context::Fail(const absl::Status& status) {
   return kFailed;
 }
 
+void Context::Note(const std::string& message) {
+  err << "muster: " << base::EscapeForTerminal(message) << std::endl;
+}
+
+int Context::Refuse(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? Usage(status) : Fail(status);
+}
+
 int Context::Usage(const absl::Status& status) { return Usage(std::string(status.message())); }
 
 int Context::Usage(const std::string& message) {
-  err << "muster: " << base::EscapeForTerminal(message) << "; see muster --help" << std::endl;
+  const bool asks = !message.empty() && message.back() == '?';
+  err << "muster: " << base::EscapeForTerminal(message) << (asks ? "" : "; see muster --help")
+      << std::endl;
   return kWrongUsage;
 }
 
@@ -66,6 +79,7 @@ int Context::Connect() {
   }
   absl::StripAsciiWhitespace(&options.token);
   if (!base::IsPrintableUtf8(options.token)) return Usage("the token holds control characters");
+  if (!options.token.empty() && !options.UsesTls()) NoteOpenToken(*this, options.addresses);
   auto opened = Connection::Open(std::move(options));
   if (!opened.ok()) return Usage(opened.status());
   connection = *std::move(opened);
@@ -79,21 +93,16 @@ void Context::PrintJson(const google::protobuf::Message& message) {
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const absl::Status unreadable = absl::NotFoundError("can't read " + path);
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return unreadable;
   std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad()) return absl::NotFoundError("can't read " + path);
-  return text;
-}
-
-bool WaitForSignal(absl::Duration timeout) {
-  const sigset_t set = EndSignals();
-  const timespec span = absl::ToTimespec(std::max(timeout, absl::ZeroDuration()));
-  return sigtimedwait(&set, nullptr, &span) > 0;
-}
-
-void BlockSignals() {
-  const sigset_t set = EndSignals();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  if (!file.is_open()) return unreadable;
+  std::ostringstream text;
+  // An empty file puts no character, which the stream calls a failure.
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (file.bad() || text.fail()) return unreadable;
+  return std::move(text).str();
 }
 
 }  // namespace muster::cli

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -48,6 +49,7 @@ struct Context {
   bool colours = false;
   // Questions can be asked.
   bool interactive = false;
+  bool out_is_terminal = false;
 
   // Set by the sub-command that was named; returns the exit code.
   std::function<int()> run;
@@ -55,23 +57,23 @@ struct Context {
 
   // Says on stderr what failed. kFailed.
   int Fail(const absl::Status& status);
+  // One line on stderr that changes no exit code.
+  void Note(const std::string& message);
   // Says on stderr what is wrong with the command line. kWrongUsage.
   int Usage(const absl::Status& status);
   int Usage(const std::string& message);
+  // Usage when the command line is to blame (INVALID_ARGUMENT), else Fail.
+  int Refuse(const absl::Status& status);
   // Opens the connection. kDone, or what to exit with after a message.
   int Connect();
   // One line of proto JSON, flushed.
   void PrintJson(const google::protobuf::Message& message);
 };
 
+// NOT_FOUND when there is no such file or it can't be read.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Waits for SIGINT or SIGTERM. True when one came. REQUIRES: both are blocked in all threads,
-// else they may end the program instead.
-bool WaitForSignal(absl::Duration timeout);
-// Before the first other thread starts.
-void BlockSignals();
-
+void AddDiscoverCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
 
 }  // namespace muster::cli

@@ -134,6 +134,26 @@ absl::StatusOr<v1::Selector::MinHealth> ParseMinHealth(const std::string& text) 
   return Wrong(text, "passing, warning or any");
 }
 
+absl::StatusOr<v1::Revision> ParseRevision(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, ':');
+  uint64_t epoch = 0;
+  uint64_t seq = 0;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &epoch) ||
+      !absl::SimpleAtoi(parts[1], &seq)) {
+    return Wrong(text, "a revision as EPOCH:SEQ");
+  }
+  v1::Revision revision;
+  revision.set_epoch(epoch);
+  revision.set_seq(seq);
+  return revision;
+}
+
+absl::StatusOr<uint64_t> ParseIncarnation(const std::string& text) {
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(text, &number) || number == 0) return Wrong(text, "a number above 0");
+  return number;
+}
+
 absl::StatusOr<std::vector<std::string>> ParseAddresses(const std::string& text) {
   std::vector<std::string> addresses;
   for (const absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {

@@ -31,6 +31,10 @@ absl::StatusOr<v1::Locality> ParseLocality(const std::string& text);
 absl::StatusOr<v1::Weight> ParseWeight(const std::string& text);
 // passing, warning, any.
 absl::StatusOr<v1::Selector::MinHealth> ParseMinHealth(const std::string& text);
+// "epoch:seq".
+absl::StatusOr<v1::Revision> ParseRevision(const std::string& text);
+// A lease handle or incarnation: decimal, not 0.
+absl::StatusOr<uint64_t> ParseIncarnation(const std::string& text);
 // host:port, separated by commas; at least one.
 absl::StatusOr<std::vector<std::string>> ParseAddresses(const std::string& text);
 // The short form of `register`: "NAME", "NAME:PORT", or "NAME" with "ADDRESS:PORT".

@@ -6,6 +6,7 @@
 #include "base/duration_text.h"
 #include "base/text.h"
 #include "client/cli/context.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/parse.h"
 #include "client/cli/render.h"
 #include "muster/v1/registry.grpc.pb.h"
@@ -14,6 +15,9 @@ namespace muster::cli {
 namespace {
 
 using HeartbeatOutcome = v1::HeartbeatResponse;
+
+// Between tries, whatever the dice say: never in a tight loop.
+constexpr absl::Duration kLeastDelay = absl::Milliseconds(50);
 
 struct Flags {
   std::vector<std::string> words;
@@ -104,15 +108,39 @@ absl::StatusOr<v1::RegisterRequest> MakeRequest(const Flags& flags, base::Rng& r
   return request;
 }
 
+absl::Status CallRegister(Context& context, const v1::RegisterRequest& request,
+                          v1::RegisterResponse* response) {
+  return CallUnary<v1::Registry>(*context.connection, &v1::Registry::Stub::Register, request,
+                                 response);
+}
+
+// Until a server can be reached, or a signal comes. The life makes repeating safe.
+absl::Status RegisterPatiently(Context& context, Interrupt& interrupt,
+                               const v1::RegisterRequest& request, v1::RegisterResponse* response) {
+  const base::Backoff backoff{absl::Milliseconds(200), absl::Seconds(5)};
+  for (int attempt = 0;; ++attempt) {
+    const absl::Status status = CallRegister(context, request, response);
+    if (!absl::IsUnavailable(status) || interrupt.came()) return status;
+    if (attempt == 0) context.Note(absl::StrCat(status.message(), "; trying again"));
+    if (interrupt.WaitFor(kLeastDelay + backoff.Delay(attempt, context.rng))) return status;
+  }
+}
+
 // A lease that this process keeps.
 class Keeper {
  public:
-  Keeper(Context& context, v1::RegisterRequest request, v1::RegisterResponse registered)
-      : context_(context), request_(std::move(request)), registered_(std::move(registered)) {}
+  Keeper(Context& context, Interrupt& interrupt, v1::RegisterRequest request,
+         v1::RegisterResponse registered)
+      : context_(context),
+        interrupt_(interrupt),
+        request_(std::move(request)),
+        registered_(std::move(registered)) {}
 
   // Until a signal (kDone, deregistered) or a newer life (kFailed).
   int Run() {
-    while (!WaitForSignal(NextDelay())) {
+    // A server that hangs must not eat the lease.
+    context_.connection->LimitCalls(Interval());
+    while (!interrupt_.WaitFor(NextDelay())) {
       if (!Beat()) return kFailed;
     }
     return Leave();
@@ -128,8 +156,7 @@ class Keeper {
     const absl::Duration interval = Interval();
     if (failures_ == 0) return interval * (0.8 + 0.2 * context_.rng.Unit());
     const base::Backoff backoff{absl::Milliseconds(200), interval};
-    // Never in a tight loop, whatever the dice say.
-    return absl::Milliseconds(50) + backoff.Delay(failures_ - 1, context_.rng);
+    return kLeastDelay + backoff.Delay(failures_ - 1, context_.rng);
   }
 
   // False: stop.
@@ -153,15 +180,15 @@ class Keeper {
   }
 
   bool Missed(const absl::Status& status) {
-    // Once for each loss, not once for each try.
+    // Once for each loss, not once for each try; a signal is no loss.
+    if (interrupt_.came()) return true;
     if (failures_++ == 0) context_.Fail(status);
     return true;
   }
 
   bool RegisterAgain() {
     v1::RegisterResponse response;
-    const absl::Status status = CallUnary<v1::Registry>(
-        *context_.connection, &v1::Registry::Stub::Register, request_, &response);
+    const absl::Status status = CallRegister(context_, request_, &response);
     const std::string reason = ReasonText(status);
     if (reason == "SUPERSEDED" || reason == "STALE_INCARNATION") {
       context_.Fail(status);
@@ -175,6 +202,7 @@ class Keeper {
   }
 
   int Leave() {
+    context_.connection->CancelBy(nullptr);
     v1::DeregisterRequest request;
     *request.mutable_key() = registered_.key();
     request.set_incarnation(registered_.incarnation());
@@ -185,6 +213,7 @@ class Keeper {
   }
 
   Context& context_;
+  Interrupt& interrupt_;
   const v1::RegisterRequest request_;
   v1::RegisterResponse registered_;
   int failures_ = 0;
@@ -202,23 +231,35 @@ void PrintRegistered(Context& context, const v1::RegisterResponse& response) {
   context.out << std::endl;
 }
 
-int RunRegister(Context& context, const Flags& flags) {
-  const auto request = MakeRequest(flags, context.rng);
-  if (!request.ok()) return context.Usage(request.status());
+int RunKeepalive(Context& context, const v1::RegisterRequest& request) {
+  Interrupt interrupt(context.clock);
   if (const int code = context.Connect()) return code;
-  if (flags.keepalive) BlockSignals();
+  context.connection->CancelBy(&interrupt);
   v1::RegisterResponse response;
-  const absl::Status status = CallUnary<v1::Registry>(
-      *context.connection, &v1::Registry::Stub::Register, *request, &response);
+  const absl::Status status = RegisterPatiently(context, interrupt, request, &response);
+  if (interrupt.came() && !status.ok()) return kDone;
   if (!status.ok()) return context.Fail(status);
   PrintRegistered(context, response);
-  return flags.keepalive ? Keeper(context, *request, response).Run() : kDone;
+  return Keeper(context, interrupt, request, response).Run();
+}
+
+int RunRegister(Context& context, const Flags& flags) {
+  const auto request = MakeRequest(flags, context.rng);
+  if (!request.ok()) return context.Refuse(request.status());
+  if (flags.keepalive) return RunKeepalive(context, *request);
+  if (const int code = context.Connect()) return code;
+  v1::RegisterResponse response;
+  const absl::Status status = CallRegister(context, *request, &response);
+  if (!status.ok()) return context.Fail(status);
+  PrintRegistered(context, response);
+  return kDone;
 }
 
 }  // namespace
 
 void AddRegisterCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("register", "Register an instance, or renew it");
+  command->footer("Example: muster register web 10.0.0.7:8080 --tag blue --keepalive");
   auto flags = std::make_shared<Flags>();
   command->add_option("instance", flags->words, "NAME[:PORT], or NAME ADDRESS:PORT")
       ->expected(0, 2);

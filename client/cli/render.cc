@@ -116,6 +116,25 @@ std::string AddressText(const v1::Endpoint& endpoint) {
   return base::FormatHostPort({endpoint.address(), static_cast<uint16_t>(endpoint.port())});
 }
 
+std::string RevisionText(const v1::Revision& revision) {
+  return absl::StrCat(revision.epoch(), ":", revision.seq());
+}
+
+std::string TimeText(const google::protobuf::Timestamp& time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(time.seconds()),
+                          absl::UTCTimeZone());
+}
+
+std::string HeldText(const v1::Held& held) {
+  return absl::StrCat(
+      Count(held.keys_size(), "overdue endpoint"), held.keys_size() == 1 ? " is held" : " are held",
+      held.zone().empty() ? "" : " in zone ", held.zone(), " since ", TimeText(held.since()));
+}
+
+std::string Count(uint64_t number, const std::string& noun) {
+  return absl::StrCat(number, " ", noun, number == 1 ? "" : "s");
+}
+
 std::string KeyText(const v1::InstanceKey& key) {
   std::string text = absl::StrCat(key.namespace_(), "/", key.service());
   if (!key.node().empty()) absl::StrAppend(&text, " node ", key.node());

@@ -43,6 +43,14 @@ std::string StateName(v1::State state);
 std::string EmptyReasonText(v1::EmptyReason reason);
 // "10.0.0.7:8080"; without port, the address alone. Not escaped.
 std::string AddressText(const v1::Endpoint& endpoint);
+// "1790000000:42", as --min-revision takes it.
+std::string RevisionText(const v1::Revision& revision);
+// "2026-11-24T03:37:00Z".
+std::string TimeText(const google::protobuf::Timestamp& time);
+// "3 overdue endpoints are held in zone a since …". Not escaped.
+std::string HeldText(const v1::Held& held);
+// "1 instance", "2 instances".
+std::string Count(uint64_t number, const std::string& noun);
 // "namespace/service node id", escaped.
 std::string KeyText(const v1::InstanceKey& key);
 // The header and row of a table of endpoints.

@@ -1,0 +1,126 @@
+// discover: the endpoints of one service now, all pages as one answer.
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/context.h"
+#include "client/cli/parse.h"
+#include "client/cli/render.h"
+#include "client/cli/selector_flags.h"
+#include "muster/v1/discovery.grpc.pb.h"
+
+namespace muster::cli {
+namespace {
+
+// How often the set may change under the pages before that is called a failure.
+constexpr int kMaxStarts = 5;
+
+struct Flags {
+  SelectorFlags selector;
+  std::string service, zone, region, min_revision;
+  uint32_t limit = 0;
+};
+
+absl::StatusOr<v1::DiscoverRequest> MakeRequest(const Flags& flags) {
+  v1::DiscoverRequest request;
+  request.set_namespace_(flags.selector.name_space);
+  request.set_service(flags.service);
+  auto selector = MakeSelector(flags.selector);
+  if (!selector.ok()) return selector.status();
+  *request.mutable_selector() = *std::move(selector);
+  if (!flags.zone.empty()) request.mutable_near()->set_zone(flags.zone);
+  if (!flags.region.empty()) request.mutable_near()->set_region(flags.region);
+  request.set_limit(flags.limit);
+  if (!flags.min_revision.empty()) {
+    const auto revision = ParseRevision(flags.min_revision);
+    if (!revision.ok()) return revision.status();
+    *request.mutable_min_revision() = *revision;
+  }
+  return request;
+}
+
+bool Enough(const v1::DiscoverRequest& request, const v1::DiscoverResponse& answer) {
+  return request.limit() > 0 && static_cast<uint32_t>(answer.endpoints_size()) >= request.limit();
+}
+
+// All pages of one revision.
+absl::Status ReadPages(Context& context, v1::DiscoverRequest request, v1::DiscoverResponse* all) {
+  all->Clear();
+  for (bool first = true;; first = false) {
+    v1::DiscoverResponse page;
+    const absl::Status status = CallUnary<v1::Discovery>(
+        *context.connection, &v1::Discovery::Stub::Discover, request, &page);
+    if (!status.ok()) return status;
+    const std::string next = page.next_page_token();
+    if (first) {
+      all->Swap(&page);
+      all->clear_next_page_token();
+    } else {
+      for (auto& endpoint : *page.mutable_endpoints()) all->add_endpoints()->Swap(&endpoint);
+    }
+    if (next.empty() || Enough(request, *all)) return absl::OkStatus();
+    request.set_page_token(next);
+  }
+}
+
+absl::Status ReadAll(Context& context, const v1::DiscoverRequest& request,
+                     v1::DiscoverResponse* all) {
+  absl::Status status;
+  for (int start = 0; start < kMaxStarts; ++start) {
+    status = ReadPages(context, request, all);
+    if (!absl::IsAborted(status)) return status;
+  }
+  return status;
+}
+
+void Print(Context& context, const v1::DiscoverResponse& answer) {
+  if (context.json) return context.PrintJson(answer);
+  if (answer.endpoints().empty()) return;
+  Table table(EndpointHeader());
+  for (const auto& endpoint : answer.endpoints()) table.Add(EndpointRow(endpoint));
+  context.out << table.Text(context.colours);
+}
+
+void PrintNotes(Context& context, const v1::DiscoverResponse& answer) {
+  for (const auto& held : answer.held()) context.Note(HeldText(held));
+  if (answer.has_frozen_since()) {
+    context.Note(absl::StrCat("the server takes no changes since ", TimeText(answer.frozen_since()),
+                              "; see muster status"));
+  }
+}
+
+int RunDiscover(Context& context, const Flags& flags) {
+  const auto request = MakeRequest(flags);
+  if (!request.ok()) return context.Refuse(request.status());
+  if (const int code = context.Connect()) return code;
+  v1::DiscoverResponse answer;
+  const absl::Status status = ReadAll(context, *request, &answer);
+  if (!status.ok()) return context.Fail(status);
+  Print(context, answer);
+  PrintNotes(context, answer);
+  if (!answer.endpoints().empty()) return kDone;
+  return context.Fail(absl::NotFoundError(
+      absl::StrCat(flags.service, ": ", EmptyReasonText(answer.empty_reason()))));
+}
+
+}  // namespace
+
+void AddDiscoverCommand(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("discover", "The endpoints of a service");
+  command->footer(
+      "Exit code 1 when there is none.\n"
+      "Example: muster discover web --tag blue --min-health warning");
+  auto flags = std::make_shared<Flags>();
+  command->add_option("name", flags->service, "Name of the service")->required();
+  AddSelectorFlags(*command, flags->selector);
+  command->add_option("--zone", flags->zone, "Those of this zone first");
+  command->add_option("--region", flags->region, "Then those of this region");
+  command->add_option("--limit", flags->limit, "At most so many; 0 = all");
+  command->add_option("--min-revision", flags->min_revision,
+                      "EPOCH:SEQ; waits until the server has it, --timeout at most");
+  command->callback([&context, flags] {
+    context.run = [&context, flags] { return RunDiscover(context, *flags); };
+  });
+}
+
+}  // namespace muster::cli
