@@ -123,8 +123,8 @@ struct Server::Rooms {
 absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   auto credentials = MakeCredentials(config);
   if (!credentials.ok()) return credentials.status();
-  // Named once, so that reflection can describe the health service too.
-  (void)grpc::health::v1::HealthCheckRequest::default_instance();
+  // Linked in, so that reflection can describe the health service too.
+  google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
