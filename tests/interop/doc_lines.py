@@ -1,10 +1,11 @@
 """Reads documents: the commands that they show, and the output that they promise.
 
 A fenced block is either a transcript, in which a command begins with "$ " and everything up to the
-next one is its output; or (```sh) a script, every line of which is a command and whose last one has
-the block right after it, if that is ```json or ```text, as its output. A command goes on over a
-trailing backslash, an open quote and a heredoc. "…" in an output stands for any text; a line that
-is just "…" for any lines.
+next one is its output; or a script (```sh, or a block of plain text), every line of which is a
+command, and whose last one has the block right after it, if that is ```json or ```text, as its
+output. A command goes on over a trailing backslash, an open quote and a heredoc. Only those that
+call grpcurl or muster count. "…" in an output stands for any text; a line that is just "…" for any
+lines.
 """
 import dataclasses
 import json
@@ -98,7 +99,7 @@ def commands(text):
         following = all_blocks[index + 1] if index + 1 < len(all_blocks) else None
         if any(line.startswith("$ ") for line in block.lines):
             found += transcript(block)
-        elif block.language in ("sh", "bash"):
+        elif block.language in ("sh", "bash", "console", "text", ""):
             found += script(block, following)
     return [command for command in found if RUNS.search(command.text)]
 

@@ -20,6 +20,7 @@ import harness
 
 DOCUMENTED = "127.0.0.1:8502"
 FOLLOWS = re.compile(r"/(Watch|WatchServices|KeepAlive)\b|\bmuster\b.* watch\b|--keepalive\b|--watch\b")
+DEADLINE = 64 + 4  # how grpcurl ends when -max-time is over
 PATIENCE = 20  # seconds for what should take less than one
 
 
@@ -51,7 +52,7 @@ class Page:
         return len(commands)
 
     def run_one(self, command):
-        if "grpcurl" in command.text and DOCUMENTED not in command.text:
+        if "grpcurl " in command.text and not re.search(rf"{DOCUMENTED}| -proto ", command.text):
             self.fail(command, f"names no server at {DOCUMENTED}")
         if FOLLOWS.search(command.text):
             return self.follow(command)
@@ -87,7 +88,7 @@ class Page:
             if time.monotonic() > until:
                 self.compare(command, self.written(output))
             time.sleep(0.05)
-        if process.poll() not in (None, 0):
+        if process.poll() not in (None, 0, DEADLINE):
             self.fail(command, f"ended with {process.poll()}:\n{self.written(output)}")
 
     @staticmethod
@@ -124,6 +125,7 @@ class Page:
 def run_document(binaries, path, tools):
     with tempfile.TemporaryDirectory() as directory:
         with harness.Server(binaries, directory) as server:
+            os.symlink(harness.ROOT / "proto", os.path.join(directory, "proto"))
             return Page(path, server, directory, tools).run()
 
 
@@ -182,6 +184,7 @@ BAD = {"a method that is not there": REGISTER.replace("/Register", "/Enlist"),
        "another error": REFUSED.replace("NotFound", "Aborted"),
        "a flag that is not there": GOOD["a transcript"].replace("register api", "register --x api"),
        "other words": GOOD["a transcript"].replace("registered", "enlisted"),
+       "a line in a plain block": "```\ngrpcurl -plaintext 127.0.0.1:8502 describe muster.v1.No\n```\n",
        "a watch of nothing": "```sh\ngrpcurl -plaintext 127.0.0.1:8502 muster.v1.None/Watch\n```\n"}
 
 

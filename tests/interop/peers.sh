@@ -18,6 +18,8 @@ cache=${MUSTER_PEER_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/muster-peers}
 
 skip() { printf 'peers: %s\n' "$*" >&2; exit 77; }
 
+why() { grep -i -m 1 error "$1" || tail -n 1 "$1"; }
+
 # go_install MODULE@VERSION: into $target.
 go_install() { GOBIN=$target GOFLAGS=-buildvcs=false GOTOOLCHAIN=local go install "$1"; }
 
@@ -78,7 +80,7 @@ if ! whole; then
     (set -e; "get_${peer/-/_}") >"$target.log" 2>&1
     code=$?
     set -e
-    [ $code -eq 0 ] || skip "$peer can't be had: $(tail -n 1 "$target.log") (all of it: $target.log)"
+    [ $code -eq 0 ] || skip "$peer can't be had: $(why "$target.log") (all of it: $target.log)"
     touch "$target/.whole"
   fi
 fi
