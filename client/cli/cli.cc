@@ -38,7 +38,16 @@ void AddGlobals(CLI::App& app, Context& context, Globals& globals) {
 
 void AddCommands(CLI::App& app, Context& context) {
   AddRegisterCommand(app, context);
+  AddDeregisterCommand(app, context);
+  AddHeartbeatCommand(app, context);
   AddDiscoverCommand(app, context);
+  AddWatchCommand(app, context);
+  AddWaitCommand(app, context);
+  AddServicesCommand(app, context);
+  AddDescribeCommand(app, context);
+  AddAdminCommands(app, context);
+  AddLeasesCommand(app, context);
+  AddBackupCommands(app, context);
 }
 
 // "; did you mean …?" or "".

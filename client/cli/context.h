@@ -73,7 +73,16 @@ struct Context {
 // NOT_FOUND when there is no such file or it can't be read.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
+void AddAdminCommands(CLI::App& app, Context& context);
+void AddBackupCommands(CLI::App& app, Context& context);
+void AddDeregisterCommand(CLI::App& app, Context& context);
+void AddDescribeCommand(CLI::App& app, Context& context);
 void AddDiscoverCommand(CLI::App& app, Context& context);
+void AddHeartbeatCommand(CLI::App& app, Context& context);
+void AddLeasesCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
+void AddServicesCommand(CLI::App& app, Context& context);
+void AddWaitCommand(CLI::App& app, Context& context);
+void AddWatchCommand(CLI::App& app, Context& context);
 
 }  // namespace muster::cli

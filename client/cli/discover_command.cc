@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/context.h"
+#include "client/cli/pages.h"
 #include "client/cli/parse.h"
 #include "client/cli/render.h"
 #include "client/cli/selector_flags.h"
@@ -11,9 +12,6 @@
 
 namespace muster::cli {
 namespace {
-
-// How often the set may change under the pages before that is called a failure.
-constexpr int kMaxStarts = 5;
 
 struct Flags {
   SelectorFlags selector;
@@ -39,38 +37,16 @@ absl::StatusOr<v1::DiscoverRequest> MakeRequest(const Flags& flags) {
   return request;
 }
 
-bool Enough(const v1::DiscoverRequest& request, const v1::DiscoverResponse& answer) {
-  return request.limit() > 0 && static_cast<uint32_t>(answer.endpoints_size()) >= request.limit();
-}
-
-// All pages of one revision.
-absl::Status ReadPages(Context& context, v1::DiscoverRequest request, v1::DiscoverResponse* all) {
-  all->Clear();
-  for (bool first = true;; first = false) {
-    v1::DiscoverResponse page;
-    const absl::Status status = CallUnary<v1::Discovery>(
-        *context.connection, &v1::Discovery::Stub::Discover, request, &page);
-    if (!status.ok()) return status;
-    const std::string next = page.next_page_token();
-    if (first) {
-      all->Swap(&page);
-      all->clear_next_page_token();
-    } else {
-      for (auto& endpoint : *page.mutable_endpoints()) all->add_endpoints()->Swap(&endpoint);
-    }
-    if (next.empty() || Enough(request, *all)) return absl::OkStatus();
-    request.set_page_token(next);
-  }
-}
-
 absl::Status ReadAll(Context& context, const v1::DiscoverRequest& request,
                      v1::DiscoverResponse* all) {
-  absl::Status status;
-  for (int start = 0; start < kMaxStarts; ++start) {
-    status = ReadPages(context, request, all);
-    if (!absl::IsAborted(status)) return status;
-  }
-  return status;
+  const auto append = [](v1::DiscoverResponse& page, v1::DiscoverResponse* to) {
+    for (auto& endpoint : *page.mutable_endpoints()) to->add_endpoints()->Swap(&endpoint);
+  };
+  const auto enough = [&](const v1::DiscoverResponse& got) {
+    return request.limit() > 0 && static_cast<uint32_t>(got.endpoints_size()) >= request.limit();
+  };
+  return ReadPages<v1::Discovery>(*context.connection, &v1::Discovery::Stub::Discover, request, all,
+                                  append, enough);
 }
 
 void Print(Context& context, const v1::DiscoverResponse& answer) {

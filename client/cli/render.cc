@@ -5,8 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/duration_text.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "client/cli/parse.h"
 
 namespace muster::cli {
 namespace {
@@ -53,6 +55,22 @@ std::string Table::Text(bool colours) const {
       if (i + 1 < row.size()) out.append(widths[i] - Width(row[i].text) + 2, ' ');
     }
     out += '\n';
+  }
+  return out;
+}
+
+void Sheet::Add(const std::string& name, const std::string& text, Colour colour) {
+  if (!text.empty()) lines_.push_back({name, {base::EscapeForTerminal(text), colour}});
+}
+
+std::string Sheet::Text(bool colours) const {
+  size_t width = 0;
+  for (const auto& [name, cell] : lines_) width = std::max(width, Width(name));
+  std::string out;
+  for (const auto& [name, cell] : lines_) {
+    absl::StrAppend(&out, Paint(name, Colour::kDim, colours),
+                    std::string(width - Width(name) + 2, ' '),
+                    Paint(cell.text, cell.colour, colours), "\n");
   }
   return out;
 }
@@ -118,6 +136,10 @@ std::string AddressText(const v1::Endpoint& endpoint) {
 
 std::string RevisionText(const v1::Revision& revision) {
   return absl::StrCat(revision.epoch(), ":", revision.seq());
+}
+
+std::string SpanText(const google::protobuf::Duration& span) {
+  return base::FormatDuration(ToDuration(span));
 }
 
 std::string TimeText(const google::protobuf::Timestamp& time) {

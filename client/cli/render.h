@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -35,6 +36,17 @@ class Table {
   std::vector<std::vector<Cell>> rows_;
 };
 
+// Facts about one thing, a line each: name, padded, and text.
+class Sheet {
+ public:
+  // The text is escaped; an empty one adds no line.
+  void Add(const std::string& name, const std::string& text, Colour colour = Colour::kNone);
+  std::string Text(bool colours) const;
+
+ private:
+  std::vector<std::pair<std::string, Cell>> lines_;
+};
+
 // "passing"; never the C++ or proto spelling.
 std::string HealthName(v1::Health health);
 Colour HealthColour(v1::Health health);
@@ -45,6 +57,8 @@ std::string EmptyReasonText(v1::EmptyReason reason);
 std::string AddressText(const v1::Endpoint& endpoint);
 // "1790000000:42", as --min-revision takes it.
 std::string RevisionText(const v1::Revision& revision);
+// "1m30s".
+std::string SpanText(const google::protobuf::Duration& span);
 // "2026-11-24T03:37:00Z".
 std::string TimeText(const google::protobuf::Timestamp& time);
 // "3 overdue endpoints are held in zone a since …". Not escaped.

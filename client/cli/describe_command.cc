@@ -1,0 +1,144 @@
+// describe: everything about one instance.
+#include <CLI/CLI.hpp>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/text.h"
+#include "client/cli/context.h"
+#include "client/cli/render.h"
+#include "muster/v1/discovery.grpc.pb.h"
+
+namespace muster::cli {
+namespace {
+
+struct Flags {
+  std::string service, id, node, name_space;
+};
+
+// "a=1,b=2", in order.
+template <typename Map>
+std::string Pairs(const Map& map) {
+  std::map<std::string, std::string> sorted;
+  for (const auto& [key, value] : map) sorted[key] = absl::StrCat(value);
+  return absl::StrJoin(sorted, ",", absl::PairFormatter("="));
+}
+
+std::string LocalityText(const v1::Locality& locality) {
+  const auto parts = {locality.region(), locality.zone(), locality.sub_zone()};
+  const std::string text = absl::StrJoin(parts, "/");
+  return text == "//" ? "" : text;
+}
+
+std::string LeaseText(const v1::LeaseState& lease) {
+  if (lease.permanent()) return "permanent";
+  return absl::StrCat(SpanText(lease.remaining()), " left of ", SpanText(lease.ttl()));
+}
+
+std::string CheckKind(const v1::Check& check) {
+  switch (check.kind_case()) {
+    case v1::Check::kHttp:
+      return "http " + check.http().url();
+    case v1::Check::kTcp:
+      return "tcp " + check.tcp().target();
+    case v1::Check::kGrpc:
+      return "grpc " + check.grpc().target();
+    case v1::Check::kTtl:
+      return "ttl " + SpanText(check.ttl().ttl());
+    default:
+      return "unknown";
+  }
+}
+
+void AddInstance(const v1::Instance& instance, Sheet* sheet) {
+  sheet->Add("service", absl::StrCat(instance.namespace_(), "/", instance.service()));
+  sheet->Add("id", instance.id());
+  sheet->Add("node", instance.node());
+  v1::Endpoint address;
+  address.set_address(instance.address());
+  address.set_port(instance.port());
+  sheet->Add("address", AddressText(address));
+  sheet->Add("more addresses", absl::StrJoin(instance.additional_addresses(), ","));
+  sheet->Add("named ports", Pairs(instance.named_ports()));
+  sheet->Add("version", instance.version());
+  sheet->Add("protocol", instance.protocol());
+  sheet->Add("locality", LocalityText(instance.locality()));
+  sheet->Add("tags", absl::StrJoin(instance.tags(), ","));
+  sheet->Add("metadata", Pairs(instance.metadata()));
+  if (instance.has_weight()) {
+    sheet->Add("weight", absl::StrCat(instance.weight().passing(), " passing, ",
+                                      instance.weight().warning(), " warning"));
+  }
+}
+
+void AddLife(const v1::DescribeInstanceResponse& all, Sheet* sheet) {
+  sheet->Add("health", HealthName(all.endpoint().health()), HealthColour(all.endpoint().health()));
+  sheet->Add("state", StateName(all.endpoint().state()));
+  sheet->Add("lease", LeaseText(all.lease()));
+  sheet->Add("incarnation",
+             absl::StrCat(all.incarnation(), all.fenced() ? " (fenced)" : " (not fenced)"));
+  sheet->Add("replaced", absl::StrJoin(all.superseded(), ","));
+  sheet->Add("created", absl::StrCat("seq ", all.create_seq()));
+  sheet->Add("defined", absl::StrCat("seq ", all.definition_seq()));
+  sheet->Add("last visible", absl::StrCat("seq ", all.visible_seq()));
+  sheet->Add("made by", all.origin());
+}
+
+void PrintChecks(Context& context, const v1::DescribeInstanceResponse& all) {
+  if (all.checks().empty()) return;
+  Table table({"CHECK", "KIND", "STATUS", "SINCE", "OUTPUT"});
+  const auto add = [&](const std::string& id, const std::string& kind,
+                       const v1::CheckResult& result) {
+    table.Add({{id},
+               {kind},
+               {HealthName(result.status()), HealthColour(result.status())},
+               {result.has_at() ? TimeText(result.at()) : ""},
+               {result.output()}});
+  };
+  for (const auto& check : all.checks()) {
+    add(check.check().id(), CheckKind(check.check()), check.latest());
+    for (const auto& earlier : check.transitions()) add("", "earlier", earlier);
+  }
+  context.out << "\n" << table.Text(context.colours);
+}
+
+int RunDescribe(Context& context, const Flags& flags) {
+  if (const int code = context.Connect()) return code;
+  v1::DescribeInstanceRequest request;
+  auto* key = request.mutable_key();
+  key->set_namespace_(flags.name_space);
+  key->set_service(flags.service);
+  key->set_node(flags.node);
+  key->set_id(flags.id);
+  v1::DescribeInstanceResponse response;
+  const absl::Status status = CallUnary<v1::Discovery>(
+      *context.connection, &v1::Discovery::Stub::DescribeInstance, request, &response);
+  if (!status.ok()) return context.Fail(status);
+  if (context.json) {
+    context.PrintJson(response);
+    return kDone;
+  }
+  Sheet sheet;
+  AddInstance(response.instance(), &sheet);
+  AddLife(response, &sheet);
+  context.out << sheet.Text(context.colours);
+  PrintChecks(context, response);
+  return kDone;
+}
+
+}  // namespace
+
+void AddDescribeCommand(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("describe", "Everything about one instance");
+  command->footer("Example: muster describe web web-1 --node n1");
+  auto flags = std::make_shared<Flags>();
+  command->add_option("name", flags->service, "Name of the service")->required();
+  command->add_option("id", flags->id, "Its id, as discover shows it")->required();
+  command->add_option("--node", flags->node, "Its node, when it has one");
+  command->add_option("--namespace", flags->name_space, "Unset = default");
+  command->callback([&context, flags] {
+    context.run = [&context, flags] { return RunDescribe(context, *flags); };
+  });
+}
+
+}  // namespace muster::cli

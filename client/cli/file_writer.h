@@ -1,0 +1,39 @@
+// A file that is there in full or not at all.
+//
+//   auto file = FileWriter::Create("b.muster", overwrite);
+//   file->Write(chunk) … file->Commit();
+//
+// Writes to `<path>.partial`; Commit syncs and renames. Without Commit the partial file goes.
+// Thread safety: none. Errors: ALREADY_EXISTS, else UNKNOWN with the system's words.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace muster::cli {
+
+class FileWriter {
+ public:
+  static absl::StatusOr<std::unique_ptr<FileWriter>> Create(const std::string& path,
+                                                            bool overwrite);
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  absl::Status Write(std::string_view bytes);
+  absl::Status Commit();
+
+ private:
+  FileWriter(std::string path, bool overwrite, int fd);
+
+  const std::string path_;
+  const bool overwrite_;
+  // -1 once committed.
+  int fd_;
+};
+
+}  // namespace muster::cli
