@@ -13,12 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/errors.h"
+#include "base/executor.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/app/ticker.h"
 #include "server/core/applier.h"
 #include "server/core/registry.h"
+#include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
 #include "server/security/authorizer.h"
 #include "storage/memory_engine.h"
@@ -56,6 +58,16 @@ core::RegistryOptions MakeRegistryOptions(const ResolvedConfig& config) {
   options.tombstones_per_service = config.watch.tombstones_per_service;
   options.tombstone_age = config.watch.tombstone_age;
   options.forget_empty_after = config.watch.forget_empty_after;
+  return options;
+}
+
+rpc::WatchOptions MakeWatchOptions(const ResolvedConfig& config) {
+  rpc::WatchOptions options;
+  options.progress_interval = config.watch.progress_interval;
+  options.limits.snapshot_part = config.watch.snapshot_part;
+  options.limits.snapshot_budget_bytes = config.watch.snapshot_budget_bytes;
+  options.limits.subscriptions_per_stream = config.limits.subscriptions_per_stream;
+  options.limits.subscriptions = config.limits.subscriptions;
   return options;
 }
 
@@ -99,7 +111,17 @@ struct Server::Rooms {
         engine(MakeEngine(config, rng)),
         registry(*engine, catalog, leases, base::RealClock(), MakeRegistryOptions(config)),
         registry_service(registry, authorizer, state,
-                         {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}) {}
+                         {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}),
+        discovery_service({.catalog = catalog,
+                           .hub = hub,
+                           .leases = leases,
+                           .engine = *engine,
+                           .authorizer = authorizer,
+                           .state = state,
+                           .clock = base::RealClock(),
+                           .rng = rng,
+                           .executor = pump},
+                          MakeWatchOptions(config)) {}
 
   absl::Status Listen(const ResolvedConfig& config);
   void StartTicker();
@@ -115,6 +137,8 @@ struct Server::Rooms {
   core::Registry registry;
   rpc::ServerState state;
   rpc::RegistryService registry_service;
+  base::SerialExecutor pump{"pump"};
+  rpc::DiscoveryService discovery_service;
   std::unique_ptr<grpc::Server> grpc;
   std::string address;
   std::unique_ptr<Ticker> ticker;
@@ -136,6 +160,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
   builder.RegisterService(&registry_service);
+  builder.RegisterService(&discovery_service);
   grpc = builder.BuildAndStart();
   if (grpc == nullptr || port == 0) {
     return base::MakeError(
@@ -154,6 +179,12 @@ void Server::Rooms::StartTicker() {
                     while (registry.ExpireDue() > 0) {
                     }
                   }});
+  jobs.push_back({kTick, [this] {
+                    const storage::EngineStats stats = engine->Stats();
+                    state.SetFrozenSince(stats.frozen ? std::optional(stats.frozen_since)
+                                                      : std::nullopt);
+                  }});
+  jobs.push_back({absl::Seconds(1), [this] { discovery_service.Tick(); }});
   jobs.push_back({absl::Seconds(10), [this] { registry.Maintain(); }});
   if (tokens != nullptr) {
     jobs.push_back({absl::Seconds(1), [this] { tokens->ReloadIfChanged(); }});
@@ -190,10 +221,12 @@ void Server::Stop() {
   if (rooms.ticker != nullptr) rooms.ticker->Stop();
   if (rooms.grpc != nullptr) {
     rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
+    rooms.discovery_service.EndWatches();
     rooms.grpc->Shutdown(
         absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kStopGrace));
     rooms.grpc->Wait();
   }
+  rooms.pump.Stop();
   rooms.engine->Close();
   rooms.grpc.reset();
 }

@@ -207,6 +207,10 @@ absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view n
   return base::AsciiLower(name);
 }
 
+absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_view field) {
+  return NormalName("namespace", ns.empty() ? kDefaultNamespace : ns, field);
+}
+
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field) {
   auto out = NamesOf(key, field);
   if (!out.ok()) return out;

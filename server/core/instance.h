@@ -43,6 +43,9 @@ struct NormalInstance {
 absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view name,
                                        std::string_view field);
 
+// The same for a namespace; "" is the default one.
+absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_view field);
+
 // Key with defaults filled in. `field` is the path of the key's message.
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field);
 

@@ -1,12 +1,15 @@
-// ServerState: the phase that every handler asks about first.
+// ServerState: what every handler asks about first: the phase, and whether the store takes writes.
 //
 // Thread safety: all members.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/errors.h"
 
 namespace muster::rpc {
@@ -17,6 +20,15 @@ class ServerState {
  public:
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
   void SetPhase(Phase phase) { phase_.store(phase, std::memory_order_release); }
+
+  // Since when the store takes no writes; nullopt = it does.
+  std::optional<base::SystemTime> frozen_since() const {
+    const int64_t us = frozen_since_us_.load(std::memory_order_acquire);
+    return us == 0 ? std::nullopt : std::optional(base::SystemTime{us});
+  }
+  void SetFrozenSince(std::optional<base::SystemTime> since) {
+    frozen_since_us_.store(since ? since->us : 0, std::memory_order_release);
+  }
 
   // OK while serving; else UNAVAILABLE with LOADING or DRAINING and a delay.
   absl::Status CheckServing() const {
@@ -38,6 +50,7 @@ class ServerState {
 
  private:
   std::atomic<Phase> phase_{Phase::kLoading};
+  std::atomic<int64_t> frozen_since_us_{0};  // 0 = not
 };
 
 }  // namespace muster::rpc

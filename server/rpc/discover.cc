@@ -1,0 +1,165 @@
+#include "server/rpc/discover.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "server/core/delta.h"
+#include "server/core/field_rules.h"
+#include "server/core/instance.h"
+#include "server/core/query.h"
+#include "server/core/selector.h"
+#include "server/rpc/page_token.h"
+#include "server/rpc/slices.h"
+
+namespace muster::rpc {
+namespace {
+
+using base::MakeError;
+using base::Reason;
+
+// A request that was found valid.
+struct Wanted {
+  std::string ns, service;
+  std::shared_ptr<const core::Selector> selector;
+  std::optional<PageToken> token;
+  uint64_t hash = 0;
+};
+
+absl::Status PageTokenExpired() {
+  return MakeError(absl::StatusCode::kAborted, Reason::kPageTokenExpired,
+                   "page_token: the set that it pages through is no longer held; start again "
+                   "without one");
+}
+
+absl::Status CheckNear(const v1::Locality& near) {
+  using core::FieldRef;
+  absl::Status status = core::CheckText(FieldRef{"near", "region"}, near.region(), 0, 128);
+  status.Update(core::CheckText(FieldRef{"near", "zone"}, near.zone(), 0, 128));
+  status.Update(core::CheckText(FieldRef{"near", "sub_zone"}, near.sub_zone(), 0, 128));
+  return status;
+}
+
+// Of what has to stay the same from page to page.
+uint64_t HashOf(const Wanted& wanted, const v1::DiscoverRequest& request) {
+  const std::string names = storage::EncodeServiceKey(wanted.ns, wanted.service);
+  const std::string how = absl::StrCat(wanted.selector->canonical(), "|", request.near().region(),
+                                       "|", request.near().zone());
+  return core::EndpointHash(names, how, request.limit());
+}
+
+absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
+  Wanted wanted;
+  auto ns = core::NormalNamespace(request.namespace_(), "namespace");
+  if (!ns.ok()) return ns.status();
+  auto service = core::NormalName("service name", request.service(), "service");
+  if (!service.ok()) return service.status();
+  auto selector = core::Selector::Compile(request.selector());
+  if (!selector.ok()) return selector.status();
+  if (absl::Status status = CheckNear(request.near()); !status.ok()) return status;
+  if (request.panic()) {
+    return base::WithField(MakeError(absl::StatusCode::kInvalidArgument, Reason::kNotInThisRelease,
+                                     "panic is not in this release; it must be false"),
+                           "panic");
+  }
+  wanted.ns = *std::move(ns);
+  wanted.service = *std::move(service);
+  wanted.selector = *std::move(selector);
+  wanted.hash = HashOf(wanted, request);
+  if (request.page_token().empty()) return wanted;
+  auto token = DecodePageToken(request.page_token());
+  if (!token.ok()) return token.status();
+  if (token->request != wanted.hash) return PageTokenInvalid("is of another request");
+  wanted.token = *std::move(token);
+  return wanted;
+}
+
+void SetRevision(storage::Revision from, v1::Revision* to) {
+  to->set_epoch(from.epoch);
+  to->set_seq(from.seq);
+}
+
+}  // namespace
+
+void PinnedViews::Pin(const std::string& service_key,
+                      std::shared_ptr<const core::ServiceView> view) {
+  const uint64_t seq = view->seq();
+  base::MutexLock lock(mu_);
+  DropOldLocked();
+  pinned_[{service_key, seq}] = {std::move(view), clock_.Steady() + kKeep};
+  if (pinned_.size() <= kMax) return;
+  pinned_.erase(std::min_element(pinned_.begin(), pinned_.end(), [](const auto& a, const auto& b) {
+    return a.second.until < b.second.until;
+  }));
+}
+
+std::shared_ptr<const core::ServiceView> PinnedViews::Get(const std::string& service_key,
+                                                          uint64_t seq) {
+  base::MutexLock lock(mu_);
+  DropOldLocked();
+  const auto it = pinned_.find(std::pair(service_key, seq));
+  return it == pinned_.end() ? nullptr : it->second.view;
+}
+
+void PinnedViews::DropOld() {
+  base::MutexLock lock(mu_);
+  DropOldLocked();
+}
+
+void PinnedViews::DropOldLocked() {
+  const base::SteadyTime now = clock_.Steady();
+  absl::erase_if(pinned_, [now](const auto& entry) { return entry.second.until <= now; });
+}
+
+size_t PinnedViews::size() const {
+  base::MutexLock lock(mu_);
+  return pinned_.size();
+}
+
+absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& request) {
+  const auto wanted = Validate(request);
+  if (!wanted.ok()) return wanted.status();
+  // Before the view: what was applied up to here is in the view.
+  const storage::Revision revision = catalog_.revision();
+  const auto info = catalog_.Get(wanted->ns, wanted->service);
+  std::shared_ptr<const core::ServiceView> view = info == nullptr ? nullptr : info->view;
+  const std::string key = storage::EncodeServiceKey(wanted->ns, wanted->service);
+  const auto& token = wanted->token;
+  if (token && (view == nullptr || view->seq() != token->seq)) view = pinned_.Get(key, token->seq);
+  if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
+
+  ReplyBytes reply;
+  v1::DiscoverResponse tail;
+  if (view != nullptr) {
+    const size_t limit = token ? token->remaining : request.limit();
+    core::QueryPage page = core::RunQuery(*view, {.selector = wanted->selector.get(),
+                                                  .near = request.near(),
+                                                  .after = token ? &token->after : nullptr,
+                                                  .limit = limit,
+                                                  .max_bytes = kPageBytes});
+    for (const core::EndpointRun& run : page.runs) reply.Share(run.leaf, run.fields);
+    if (page.more && (limit == 0 || page.count < limit)) {
+      tail.set_next_page_token(EncodePageToken({.request = wanted->hash,
+                                                .epoch = revision.epoch,
+                                                .seq = view->seq(),
+                                                .remaining = limit == 0 ? 0 : limit - page.count,
+                                                .after = std::move(page.last)}));
+      pinned_.Pin(key, view);
+    }
+    SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
+  }
+  const core::Selection selection = core::Select(view.get(), *wanted->selector);
+  tail.set_checksum(selection.checksum);
+  tail.set_empty_reason(selection.empty_reason);
+  SetRevision(revision, tail.mutable_revision());
+  if (const auto since = state_.frozen_since()) {
+    tail.mutable_frozen_since()->set_seconds(since->us / 1'000'000);
+    tail.mutable_frozen_since()->set_nanos(static_cast<int32_t>(since->us % 1'000'000) * 1000);
+  }
+  reply.Append(tail.SerializeAsString());
+  return std::move(reply).Take();
+}
+
+}  // namespace muster::rpc

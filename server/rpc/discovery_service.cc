@@ -1,0 +1,180 @@
+#include "server/rpc/discovery_service.h"
+
+#include <grpcpp/server_context.h>
+
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "server/rpc/access.h"
+#include "server/rpc/describe.h"
+#include "server/rpc/errors.h"
+
+namespace muster::rpc {
+namespace {
+
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context,
+                                   const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+// A stream that was not admitted.
+template <typename Base>
+class RefusedStream : public Base {
+ public:
+  explicit RefusedStream(const absl::Status& status) { this->Finish(ToGrpc(status)); }
+  void OnDone() override { delete this; }
+};
+
+absl::Status EpochChanged(uint64_t asked, uint64_t present) {
+  return base::WithField(
+      base::MakeError(absl::StatusCode::kFailedPrecondition, base::Reason::kEpochChanged,
+                      absl::StrCat("min_revision is of epoch ", asked, "; this store's is ",
+                                   present, ": its revisions can't be compared")),
+      "min_revision.epoch");
+}
+
+}  // namespace
+
+// A Discover that waits until a revision has been applied, or its caller gives up.
+class WaitingDiscover : public grpc::ServerUnaryReactor,
+                        public std::enable_shared_from_this<WaitingDiscover> {
+ public:
+  WaitingDiscover(DiscoveryService& service, v1::DiscoverRequest request,
+                  grpc::ByteBuffer* response)
+      : service_(service), request_(std::move(request)), response_(response) {}
+
+  void Begin() {
+    const auto self = shared_from_this();
+    {
+      base::MutexLock lock(service_.waiting_mu_);
+      service_.waiting_.emplace(this, self);
+    }
+    const uint64_t id = service_.rooms_.catalog.WaitApplied(
+        request_.min_revision().seq(), [self, &executor = service_.rooms_.executor] {
+          executor.Post([self] { self->Answer(); });
+        });
+    wait_id_.store(id);
+    // The caller may have left before the id was known.
+    if (answered_.load()) service_.rooms_.catalog.CancelWait(id);
+  }
+
+  void End(const absl::Status& status) {
+    if (answered_.exchange(true)) return;
+    service_.rooms_.catalog.CancelWait(wait_id_.load());
+    Finish(ToGrpc(status));
+  }
+  void OnCancel() override { End(absl::CancelledError("the caller gave up")); }
+  void OnDone() override {
+    base::MutexLock lock(service_.waiting_mu_);
+    service_.waiting_.erase(this);
+  }
+
+ private:
+  void Answer() {
+    if (answered_.exchange(true)) return;
+    auto answer = service_.discoverer_.Answer(request_);
+    if (answer.ok()) *response_ = *std::move(answer);
+    Finish(ToGrpc(answer.status()));
+  }
+
+  DiscoveryService& service_;
+  const v1::DiscoverRequest request_;
+  grpc::ByteBuffer* const response_;
+  std::atomic<bool> answered_{false};
+  std::atomic<uint64_t> wait_id_{0};
+};
+
+DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options)
+    : rooms_(rooms),
+      discoverer_(rooms.catalog, rooms.state, rooms.clock),
+      watches_(rooms.catalog, rooms.hub, rooms.executor, rooms.clock, rooms.rng, options),
+      names_(rooms.catalog, rooms.hub, rooms.executor) {}
+
+absl::Status DiscoveryService::Admit(const grpc::CallbackServerContext& context) const {
+  if (absl::Status s = CheckAccess(context, rooms_.authorizer, security::Right::kRead); !s.ok()) {
+    return s;
+  }
+  return rooms_.state.CheckServing();
+}
+
+void DiscoveryService::Tick() {
+  watches_.Tick();
+  discoverer_.Tick();
+}
+
+void DiscoveryService::EndWatches() {
+  ServerState draining;
+  draining.SetPhase(Phase::kDraining);
+  const absl::Status status = draining.CheckServing();
+  watches_.EndAll(status);
+  names_.EndAll(status);
+  std::vector<std::shared_ptr<WaitingDiscover>> waiting;
+  {
+    base::MutexLock lock(waiting_mu_);
+    for (const auto& [raw, call] : waiting_) waiting.push_back(call);
+  }
+  for (const auto& call : waiting) call->End(status);
+}
+
+grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  v1::DiscoverRequest parsed;
+  grpc::ByteBuffer bytes(*request);
+  if (!grpc::SerializationTraits<v1::DiscoverRequest>::Deserialize(&bytes, &parsed).ok()) {
+    return Finished(context,
+                    base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                                    "request is not a muster.v1.DiscoverRequest"));
+  }
+  const storage::Revision applied = rooms_.catalog.revision();
+  const v1::Revision& wanted = parsed.min_revision();
+  if (parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
+    return Finished(context, EpochChanged(wanted.epoch(), applied.epoch));
+  }
+  if (parsed.has_min_revision() && wanted.seq() > applied.seq) {
+    auto waiting = std::make_shared<WaitingDiscover>(*this, std::move(parsed), response);
+    waiting->Begin();
+    return waiting.get();
+  }
+  auto answer = discoverer_.Answer(parsed);
+  if (answer.ok()) *response = *std::move(answer);
+  return Finished(context, answer.status());
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DiscoveryService::Watch(
+    grpc::CallbackServerContext* context) {
+  if (absl::Status s = Admit(*context); !s.ok()) return new RefusedStream<WatchPump::Reactor>(s);
+  return watches_.Open();
+}
+
+grpc::ServerUnaryReactor* DiscoveryService::ListServices(grpc::CallbackServerContext* context,
+                                                         const v1::ListServicesRequest* request,
+                                                         v1::ListServicesResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  auto list = List(*request, rooms_.catalog);
+  if (list.ok()) *response = *std::move(list);
+  return Finished(context, list.status());
+}
+
+grpc::ServerWriteReactor<v1::WatchServicesResponse>* DiscoveryService::WatchServices(
+    grpc::CallbackServerContext* context, const v1::WatchServicesRequest* request) {
+  if (absl::Status s = Admit(*context); !s.ok()) return new RefusedStream<NamesPump::Reactor>(s);
+  return names_.Open(*request);
+}
+
+grpc::ServerUnaryReactor* DiscoveryService::DescribeInstance(
+    grpc::CallbackServerContext* context, const v1::DescribeInstanceRequest* request,
+    v1::DescribeInstanceResponse* response) {
+  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
+  auto described = Describe(*request, rooms_.engine, rooms_.catalog, rooms_.leases);
+  if (described.ok()) *response = *std::move(described);
+  return Finished(context, described.status());
+}
+
+}  // namespace muster::rpc

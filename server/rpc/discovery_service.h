@@ -1,0 +1,90 @@
+// muster.v1.Discovery over gRPC: Discover and Watch as bytes, the others as messages.
+//
+// Thread safety: gRPC's threads call the handlers. Ownership: all references outlive the service,
+// and the gRPC server has ended its calls before the service goes. Stop order: EndWatches, shut the
+// server down, stop the executor.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/mutex.h"
+#include "base/rng.h"
+#include "muster/v1/discovery.grpc.pb.h"
+#include "server/core/catalog.h"
+#include "server/core/lease_table.h"
+#include "server/core/watch_hub.h"
+#include "server/rpc/discover.h"
+#include "server/rpc/names_pump.h"
+#include "server/rpc/server_state.h"
+#include "server/rpc/watch_pump.h"
+#include "server/security/authorizer.h"
+
+namespace muster::rpc {
+
+// Which handlers take bytes and which take messages.
+using DiscoveryHandlers = v1::Discovery::WithRawCallbackMethod_Discover<
+    v1::Discovery::WithRawCallbackMethod_Watch<v1::Discovery::WithCallbackMethod_ListServices<
+        v1::Discovery::WithCallbackMethod_WatchServices<
+            v1::Discovery::WithCallbackMethod_DescribeInstance<v1::Discovery::Service>>>>>;
+
+class WaitingDiscover;
+
+class DiscoveryService : public DiscoveryHandlers {
+ public:
+  struct Rooms {
+    core::Catalog& catalog;
+    core::WatchHub& hub;
+    const core::LeaseTable& leases;
+    const storage::Engine& engine;
+    const security::Authorizer& authorizer;
+    const ServerState& state;
+    const base::Clock& clock;
+    base::Rng& rng;
+    // Runs what calls gRPC on behalf of the strand.
+    base::SerialExecutor& executor;
+  };
+  DiscoveryService(const Rooms& rooms, WatchOptions options);
+
+  // Every second or so.
+  void Tick();
+  // Ends watches, and calls that wait for a revision, with UNAVAILABLE (DRAINING).
+  void EndWatches();
+
+  uint64_t watch_streams() const { return watches_.streams() + names_.streams(); }
+  uint64_t subscriptions() const { return watches_.subscriptions(); }
+
+  grpc::ServerUnaryReactor* Discover(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Watch(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* ListServices(grpc::CallbackServerContext* context,
+                                         const v1::ListServicesRequest* request,
+                                         v1::ListServicesResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchServicesResponse>* WatchServices(
+      grpc::CallbackServerContext* context, const v1::WatchServicesRequest* request) override;
+  grpc::ServerUnaryReactor* DescribeInstance(grpc::CallbackServerContext* context,
+                                             const v1::DescribeInstanceRequest* request,
+                                             v1::DescribeInstanceResponse* response) override;
+
+ private:
+  friend class WaitingDiscover;
+
+  // May this call read now?
+  absl::Status Admit(const grpc::CallbackServerContext& context) const;
+
+  const Rooms rooms_;
+  Discoverer discoverer_;
+  WatchPump watches_;
+  NamesPump names_;
+
+  base::Mutex waiting_mu_;
+  absl::flat_hash_map<WaitingDiscover*, std::shared_ptr<WaitingDiscover>> waiting_
+      MUSTER_GUARDED_BY(waiting_mu_);
+};
+
+}  // namespace muster::rpc

@@ -1,0 +1,265 @@
+#include "server/rpc/watch_pump.h"
+
+#include <utility>
+
+#include "base/errors.h"
+#include "base/text.h"
+#include "muster/v1/discovery.grpc.pb.h"  // for SerializationTraits
+#include "server/rpc/errors.h"
+
+namespace muster::rpc {
+namespace {
+
+// Answers that wait for a client that sends and does not read.
+constexpr size_t kMaxControl = 64;
+constexpr absl::Duration kStalled = absl::Seconds(10);
+
+}  // namespace
+
+// One call. gRPC's threads run the reactions, which only enqueue; everything else belongs to the
+// pump's thread.
+class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_this<WatchStream> {
+ public:
+  WatchStream(WatchPump& pump, WatchShared& shared) : session(shared, *this), pump_(pump) {}
+
+  void Begin() {
+    Post([](WatchPump& pump, const auto& self) { pump.Added(self); });
+  }
+  void OnReadDone(bool ok) override {
+    Post([ok](WatchPump& pump, const auto& self) { pump.Read(self, ok); });
+  }
+  void OnWriteDone(bool ok) override {
+    Post([ok](WatchPump& pump, const auto& self) { pump.Written(self, ok); });
+  }
+  void OnCancel() override {
+    Post([](WatchPump& pump, const auto& self) { pump.Cancelled(self); });
+  }
+  void OnDone() override {
+    Post([](WatchPump& pump, const auto& self) { pump.Removed(self); });
+  }
+
+  WatchSession session;
+  grpc::ByteBuffer request;  // of the read under way
+  grpc::ByteBuffer event;    // of the write under way
+  base::SteadyTime written_at;
+  base::SteadyTime progress_at;
+  bool reading = false;
+  bool writing = false;
+  bool half_closed = false;
+  std::optional<absl::Status> end;  // to finish with, once nothing is being written
+  bool finished = false;
+
+ private:
+  template <typename Task>
+  void Post(Task task) {
+    pump_.executor_.Post(
+        [&pump = pump_, self = shared_from_this(), task = std::move(task)] { task(pump, self); });
+  }
+  WatchPump& pump_;
+};
+
+WatchPump::WatchPump(const core::Catalog& catalog, core::WatchHub& hub,
+                     base::SerialExecutor& executor, const base::Clock& clock, base::Rng& rng,
+                     WatchOptions options)
+    : executor_(executor),
+      rng_(rng),
+      options_(options),
+      shared_{.catalog = catalog,
+              .hub = hub,
+              .listener = this,
+              .clock = clock,
+              .limits = options.limits,
+              .services = {},
+              .selectors = {}} {
+  hub.AddListener(this);
+}
+
+WatchPump::~WatchPump() {
+  shared_.hub.RemoveListener(this);
+  streams_.clear();
+}
+
+WatchPump::Reactor* WatchPump::Open() {
+  auto stream = std::make_shared<WatchStream>(*this, shared_);
+  stream->Begin();
+  return stream.get();
+}
+
+void WatchPump::EndAll(absl::Status status) {
+  executor_.Post([this, status = std::move(status)] {
+    ended_ = status;
+    std::vector<StreamPtr> all;
+    for (const auto& [raw, stream] : streams_) all.push_back(stream);
+    for (const StreamPtr& stream : all) End(*stream, status);
+  });
+}
+
+void WatchPump::Tick() {
+  executor_.Post([this] { RunTick(); });
+}
+
+void WatchPump::OnServiceChanged(std::string_view service_key) {
+  bool first = false;
+  {
+    base::MutexLock lock(dirty_mu_);
+    first = dirty_.empty();
+    dirty_.insert(std::string(service_key));
+  }
+  if (first) executor_.Post([this] { DrainDirty(); });
+}
+
+void WatchPump::DrainDirty() {
+  absl::flat_hash_set<std::string> dirty;
+  {
+    base::MutexLock lock(dirty_mu_);
+    dirty.swap(dirty_);
+  }
+  for (const std::string& key : dirty) {
+    const auto it = shared_.services.find(key);
+    if (it == shared_.services.end()) continue;
+    std::vector<WatchStream*> streams;
+    for (Subscription* s : it->second->subscriptions) {
+      s->session->MarkReady(*s);
+      streams.push_back(&s->session->owner());
+    }
+    // A stream that ends here stays until its OnDone; the list of subscriptions may change.
+    for (WatchStream* stream : streams) Kick(*stream);
+  }
+}
+
+void WatchPump::Added(const StreamPtr& stream) {
+  streams_.emplace(stream.get(), stream);
+  stream_count_.store(streams_.size(), std::memory_order_relaxed);
+  SetProgressTime(*stream);
+  if (ended_) return End(*stream, *ended_);
+  ReadOn(*stream);
+}
+
+void WatchPump::Removed(const StreamPtr& stream) {
+  stream->session.Clear();
+  waiting_.erase(stream.get());
+  streams_.erase(stream.get());
+  stream_count_.store(streams_.size(), std::memory_order_relaxed);
+  subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
+  RetryWaiting();
+}
+
+void WatchPump::ReadOn(WatchStream& stream) {
+  if (stream.reading || stream.half_closed || stream.end || stream.finished ||
+      stream.session.control_size() >= kMaxControl) {
+    return;
+  }
+  stream.reading = true;
+  stream.StartRead(&stream.request);
+}
+
+void WatchPump::Read(const StreamPtr& stream, bool ok) {
+  stream->reading = false;
+  if (stream->finished || stream->end) return;
+  if (!ok) {
+    // The client has said everything; what it follows goes on.
+    stream->half_closed = true;
+    return Kick(*stream);
+  }
+  v1::WatchRequest request;
+  if (!grpc::SerializationTraits<v1::WatchRequest>::Deserialize(&stream->request, &request).ok()) {
+    return End(*stream,
+               base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                               "request is not a muster.v1.WatchRequest"));
+  }
+  const absl::Status status = stream->session.Handle(request);
+  subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
+  if (!status.ok()) return End(*stream, status);
+  Kick(*stream);
+  ReadOn(*stream);
+}
+
+void WatchPump::Written(const StreamPtr& stream, bool ok) {
+  stream->writing = false;
+  stream->session.ReleaseBudget();
+  if (stream->finished) return;
+  if (!ok && !stream->end) stream->end = absl::CancelledError("the client is gone");
+  if (stream->end) {
+    Finish(*stream);
+  } else {
+    Kick(*stream);
+    ReadOn(*stream);
+  }
+  RetryWaiting();
+}
+
+void WatchPump::Cancelled(const StreamPtr& stream) {
+  End(*stream, absl::CancelledError("the client is gone"));
+}
+
+void WatchPump::Kick(WatchStream& stream) {
+  if (stream.writing || stream.end || stream.finished) return;
+  auto event = stream.session.Next();
+  if (stream.session.waits_for_budget()) waiting_.insert(&stream);
+  if (!event) {
+    if (stream.half_closed && stream.session.empty()) End(stream, absl::OkStatus());
+    return;
+  }
+  stream.event = *std::move(event);
+  stream.writing = true;
+  stream.written_at = shared_.clock.Steady();
+  SetProgressTime(stream);
+  stream.StartWrite(&stream.event);
+}
+
+void WatchPump::RetryWaiting() {
+  if (waiting_.empty()) return;
+  const auto waiting = std::exchange(waiting_, {});
+  for (WatchStream* stream : waiting) Kick(*stream);
+}
+
+void WatchPump::End(WatchStream& stream, const absl::Status& status) {
+  if (stream.finished) return;
+  stream.end = status;
+  stream.session.Clear();
+  waiting_.erase(&stream);
+  subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
+  if (!stream.writing) Finish(stream);
+}
+
+void WatchPump::Finish(WatchStream& stream) {
+  stream.finished = true;
+  stream.session.Clear();
+  subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
+  stream.grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::Finish(ToGrpc(*stream.end));
+}
+
+void WatchPump::SetProgressTime(WatchStream& stream) {
+  stream.progress_at =
+      shared_.clock.Steady() + options_.progress_interval * (0.9 + 0.2 * rng_.Unit());
+}
+
+void WatchPump::SendProgress(WatchStream& stream, storage::Revision revision) {
+  if (stream.writing || stream.end || stream.finished || !stream.session.idle() ||
+      stream.session.empty()) {
+    return;
+  }
+  stream.event = ProgressEvent(revision);
+  stream.writing = true;
+  stream.written_at = shared_.clock.Steady();
+  SetProgressTime(stream);
+  stream.StartWrite(&stream.event);
+}
+
+void WatchPump::RunTick() {
+  // First the revision, then the changes: those up to it are enqueued already.
+  const storage::Revision revision = shared_.catalog.revision();
+  DrainDirty();
+  const base::SteadyTime now = shared_.clock.Steady();
+  for (const auto& [raw, stream] : streams_) {
+    if (stream->writing && stream->written_at + kStalled < now) {
+      stream->session.ReleaseBudget();
+      stream->session.DropStalledSnapshots(now - kStalled);
+    }
+    if (stream->progress_at <= now) SendProgress(*stream, revision);
+  }
+  absl::erase_if(shared_.selectors, [](const auto& entry) { return entry.second.expired(); });
+  RetryWaiting();
+}
+
+}  // namespace muster::rpc

@@ -1,0 +1,97 @@
+// WatchPump: all Watch streams. One thread owns every subscription; gRPC's threads and the strand
+// only enqueue. A stream has one write in flight; when it is done, the session is asked for the
+// next message.
+//
+// Thread safety: all members. Ownership: catalog, hub, executor, clock and rng outlive the pump;
+// the pump outlives the gRPC server's last call. Stop order: EndAll, shut the server down, stop the
+// executor, destroy the pump.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/mutex.h"
+#include "base/rng.h"
+#include "server/core/catalog.h"
+#include "server/core/watch_hub.h"
+#include "server/rpc/watch_session.h"
+
+namespace muster::rpc {
+
+class WatchStream;
+
+struct WatchOptions {
+  absl::Duration progress_interval = absl::Seconds(30);
+  WatchLimits limits;
+};
+
+class WatchPump : public core::ViewListener {
+ public:
+  using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+  WatchPump(const core::Catalog& catalog, core::WatchHub& hub, base::SerialExecutor& executor,
+            const base::Clock& clock, base::Rng& rng, WatchOptions options);
+  ~WatchPump() override;
+
+  // A new call; the reactor lives until its OnDone.
+  Reactor* Open();
+  // Ends all streams, and those that come later, with this status.
+  void EndAll(absl::Status status);
+  // Every second or so: progress, and clients that stopped reading.
+  void Tick();
+
+  uint64_t streams() const { return stream_count_.load(std::memory_order_relaxed); }
+  uint64_t subscriptions() const { return subscription_count_.load(std::memory_order_relaxed); }
+
+  void OnServiceChanged(std::string_view service_key) override;
+  void OnNamesChanged() override {}
+
+ private:
+  friend class WatchStream;
+  using StreamPtr = std::shared_ptr<WatchStream>;
+
+  // All below: on the executor.
+  void Added(const StreamPtr& stream);
+  void Removed(const StreamPtr& stream);
+  void Read(const StreamPtr& stream, bool ok);
+  void Written(const StreamPtr& stream, bool ok);
+  void Cancelled(const StreamPtr& stream);
+  void DrainDirty();
+  void RunTick();
+  void SendProgress(WatchStream& stream, storage::Revision revision);
+  // Sends what there is to send.
+  void Kick(WatchStream& stream);
+  void ReadOn(WatchStream& stream);
+  void End(WatchStream& stream, const absl::Status& status);
+  void Finish(WatchStream& stream);
+  void RetryWaiting();
+  void SetProgressTime(WatchStream& stream);
+
+  base::SerialExecutor& executor_;
+  base::Rng& rng_;
+  const WatchOptions options_;
+  WatchShared shared_;
+  absl::flat_hash_map<WatchStream*, StreamPtr> streams_;
+  // Want to send a part of a snapshot and may not yet.
+  absl::flat_hash_set<WatchStream*> waiting_;
+  std::optional<absl::Status> ended_;
+
+  std::atomic<uint64_t> stream_count_{0};
+  std::atomic<uint64_t> subscription_count_{0};
+
+  base::Mutex dirty_mu_;
+  absl::flat_hash_set<std::string> dirty_ MUSTER_GUARDED_BY(dirty_mu_);
+};
+
+}  // namespace muster::rpc

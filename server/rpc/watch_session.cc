@@ -1,0 +1,351 @@
+#include "server/rpc/watch_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "base/text.h"
+#include "server/core/instance.h"
+#include "server/core/query.h"
+#include "server/rpc/slices.h"
+
+namespace muster::rpc {
+namespace {
+
+using base::MakeError;
+using base::Reason;
+using Phase = Subscription::Phase;
+
+constexpr size_t kMaxCachedChanges = 8;
+constexpr size_t kMaxSelected = 256;
+// gRPC clients take 4 MiB unless told otherwise; more than this goes as a snapshot in parts.
+constexpr size_t kMaxChangeBytes = 3 * 1024 * 1024;
+
+absl::Status TooMany(std::string_view field, uint64_t max) {
+  return base::WithField(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kLimitSubscriptions,
+                absl::StrCat("too many subscriptions: ", base::Av(field), " is ", max)),
+      "subscribe");
+}
+
+// A service that is not known, or its view.
+std::shared_ptr<const core::ServiceView> ViewOf(const core::Catalog& catalog,
+                                                const WatchedService& service) {
+  const auto info = catalog.Get(service.ns, service.service);
+  return info == nullptr ? nullptr : info->view;
+}
+
+core::Selection SelectionOf(Subscription& s, const core::ServiceView* view) {
+  if (view == nullptr || s.selector->is_default()) return core::Select(view, *s.selector);
+  WatchedService& service = *s.service;
+  if (service.selected_seq != view->seq() || service.selected.size() > kMaxSelected) {
+    service.selected.clear();
+    service.selected_seq = view->seq();
+  }
+  const auto [it, inserted] = service.selected.try_emplace(s.selector);
+  if (inserted) it->second = core::Select(view, *s.selector);
+  return it->second;
+}
+
+void Hold(Subscription& s, uint64_t cursor, const core::Selection& selection) {
+  s.cursor = cursor;
+  s.checksum = selection.checksum;
+  s.empty_reason = selection.empty_reason;
+}
+
+}  // namespace
+
+absl::Status WatchSession::Handle(const v1::WatchRequest& request) {
+  switch (request.request_case()) {
+    case v1::WatchRequest::kSubscribe:
+      Subscribe(request.subscribe());
+      return absl::OkStatus();
+    case v1::WatchRequest::kUnsubscribe:
+      End(request.unsubscribe().sub_id());
+      control_.push_back(UnsubscribedEvent(request.unsubscribe().sub_id()));
+      return absl::OkStatus();
+    case v1::WatchRequest::kAck:
+      // Nothing asks for confirmation in this release.
+      return absl::OkStatus();
+    default:
+      return base::WithField(MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField,
+                                       "request holds none of subscribe, unsubscribe, ack"),
+                             "request");
+  }
+}
+
+void WatchSession::Subscribe(const v1::Subscribe& request) {
+  auto made = Validate(request);
+  if (!made.ok()) {
+    // An error always means that nothing more comes for this id.
+    End(request.sub_id());
+    control_.push_back(ErrorEvent(request.sub_id(), made.status()));
+    return;
+  }
+  Subscription& s = **made;
+  subscriptions_.emplace(s.sub_id, *std::move(made));
+  ++shared_.subscriptions;
+  MarkReady(s);
+}
+
+absl::StatusOr<std::unique_ptr<Subscription>> WatchSession::Validate(const v1::Subscribe& request) {
+  if (subscriptions_.contains(request.sub_id())) {
+    return base::WithField(
+        MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField,
+                  absl::StrCat("sub_id ", request.sub_id(), " is taken; both end")),
+        "subscribe.sub_id");
+  }
+  if (subscriptions_.size() >= shared_.limits.subscriptions_per_stream) {
+    return TooMany("limits.subscriptions_per_stream", shared_.limits.subscriptions_per_stream);
+  }
+  if (shared_.subscriptions >= shared_.limits.subscriptions) {
+    return TooMany("limits.subscriptions", shared_.limits.subscriptions);
+  }
+  const auto ns = core::NormalNamespace(request.namespace_(), "subscribe.namespace");
+  if (!ns.ok()) return ns.status();
+  const auto service = core::NormalName("service name", request.service(), "subscribe.service");
+  if (!service.ok()) return service.status();
+  auto selector = core::Selector::Compile(request.selector());
+  if (!selector.ok()) return selector.status();
+  auto s = std::make_unique<Subscription>();
+  s->session = this;
+  s->sub_id = request.sub_id();
+  s->selector = Intern(*std::move(selector));
+  if (request.has_resume()) s->resume = std::make_unique<v1::Resume>(request.resume());
+  Follow(*s, *ns, *service);
+  return s;
+}
+
+std::shared_ptr<const core::Selector> WatchSession::Intern(
+    std::shared_ptr<const core::Selector> selector) {
+  if (selector->is_default()) return core::Selector::Default();
+  std::weak_ptr<const core::Selector>& slot = shared_.selectors[selector->canonical()];
+  if (auto present = slot.lock()) return present;
+  slot = selector;
+  return selector;
+}
+
+void WatchSession::Follow(Subscription& s, const std::string& ns, const std::string& service) {
+  std::string key = storage::EncodeServiceKey(ns, service);
+  std::unique_ptr<WatchedService>& slot = shared_.services[key];
+  if (slot == nullptr) {
+    slot = std::make_unique<WatchedService>();
+    slot->key = std::move(key);
+    slot->ns = ns;
+    slot->service = service;
+    // Before its view is read: no change can fall between.
+    shared_.hub.Follow(shared_.listener, slot->key);
+  }
+  s.service = slot.get();
+  s.place = slot->subscriptions.size();
+  slot->subscriptions.push_back(&s);
+}
+
+void WatchSession::End(uint64_t sub_id) {
+  const auto it = subscriptions_.find(sub_id);
+  if (it == subscriptions_.end()) return;
+  Subscription& s = *it->second;
+  if (s.ready) std::erase(ready_, &s);
+  std::vector<Subscription*>& others = s.service->subscriptions;
+  others[s.place] = others.back();
+  others[s.place]->place = s.place;
+  others.pop_back();
+  if (others.empty()) {
+    shared_.hub.Unfollow(shared_.listener, s.service->key);
+    shared_.services.erase(s.service->key);
+  }
+  subscriptions_.erase(it);
+  --shared_.subscriptions;
+}
+
+void WatchSession::Clear() {
+  ready_.clear();
+  control_.clear();
+  for (auto& [id, s] : subscriptions_) s->ready = false;
+  while (!subscriptions_.empty()) End(subscriptions_.begin()->first);
+  ReleaseBudget();
+}
+
+void WatchSession::MarkReady(Subscription& s) {
+  if (s.ready) return;
+  s.ready = true;
+  ready_.push_back(&s);
+}
+
+void WatchSession::ReleaseBudget() { shared_.snapshot_bytes -= std::exchange(budget_taken_, 0); }
+
+std::optional<grpc::ByteBuffer> WatchSession::Next() {
+  ReleaseBudget();
+  waits_for_budget_ = false;
+  if (!control_.empty()) {
+    grpc::ByteBuffer event = std::move(control_.front());
+    control_.pop_front();
+    return event;
+  }
+  while (!ready_.empty()) {
+    Subscription& s = *ready_.front();
+    const bool was_live = s.phase == Phase::kLive;
+    auto event = EventFor(s);
+    if (waits_for_budget_) return std::nullopt;
+    if (event && s.phase != Phase::kLive) return event;  // the rest of its snapshot comes next
+    ready_.pop_front();
+    s.ready = false;
+    if (!event) continue;
+    // What changed while a snapshot was on its way.
+    if (!was_live) MarkReady(s);
+    return event;
+  }
+  return std::nullopt;
+}
+
+std::optional<grpc::ByteBuffer> WatchSession::EventFor(Subscription& s) {
+  switch (s.phase) {
+    case Phase::kStart:
+      return Start(s);
+    case Phase::kReset:
+      s.phase = Phase::kSnapshot;
+      s.snapshot.reset();
+      return ResetEvent(s.sub_id, s.reset);
+    case Phase::kSnapshot:
+      return SnapshotPart(s);
+    case Phase::kLive:
+      return Live(s);
+  }
+  return std::nullopt;
+}
+
+std::optional<grpc::ByteBuffer> WatchSession::Start(Subscription& s) {
+  const std::unique_ptr<v1::Resume> resume = std::move(s.resume);
+  if (resume != nullptr) return ResumeFrom(s, *resume);
+  s.phase = Phase::kSnapshot;
+  return SnapshotPart(s);
+}
+
+grpc::ByteBuffer WatchSession::ResetTo(Subscription& s, v1::Reset::Reason reason) {
+  s.phase = Phase::kSnapshot;
+  s.snapshot.reset();
+  return ResetEvent(s.sub_id, reason);
+}
+
+std::optional<grpc::ByteBuffer> WatchSession::ResumeFrom(Subscription& s,
+                                                         const v1::Resume& resume) {
+  // Before the view: what was applied up to here is in the view.
+  const storage::Revision revision = shared_.catalog.revision();
+  const auto view = ViewOf(shared_.catalog, *s.service);
+  const uint64_t from = resume.revision().seq();
+  const uint64_t to = std::max(revision.seq, view == nullptr ? 0 : view->seq());
+  // A revision that this store has not reached is of another past.
+  if (resume.revision().epoch() != revision.epoch || from > to) {
+    return ResetTo(s, v1::Reset::EPOCH_CHANGED);
+  }
+  const core::Selection selection = SelectionOf(s, view.get());
+  core::DeltaResult delta;
+  if (resume.checksum() != 0 && (view == nullptr || from < view->floor())) {
+    return ResetTo(s, v1::Reset::TOO_OLD);
+  }
+  // Who held nothing needs no deletions, so no floor.
+  if (view != nullptr) delta = core::Delta(*view, *s.selector, from);
+  if (delta.upserted.empty() && delta.removed.empty() && selection.checksum != resume.checksum()) {
+    return ResetTo(s, v1::Reset::CHECKSUM_MISMATCH);
+  }
+  std::string change = EncodeChange(delta, from, to, selection);
+  if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
+  s.phase = Phase::kLive;
+  Hold(s, view == nullptr ? revision.seq : view->seq(), selection);
+  return ChangeEvent(s.sub_id, OwnedSlice(std::move(change)));
+}
+
+std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
+  if (s.snapshot == nullptr) {
+    s.snapshot = std::make_unique<SnapshotProgress>();
+    s.snapshot->revision = shared_.catalog.revision();
+    s.snapshot->view = ViewOf(shared_.catalog, *s.service);
+    s.snapshot->selection = SelectionOf(s, s.snapshot->view.get());
+    s.snapshot->since = shared_.clock.Steady();
+  }
+  SnapshotProgress& snapshot = *s.snapshot;
+  const core::ServiceView* view = snapshot.view.get();
+  core::QueryPage page;
+  if (view != nullptr) {
+    page = core::RunQuery(*view, {.selector = s.selector.get(),
+                                  .near = {},
+                                  .after = snapshot.begun ? &snapshot.last : nullptr,
+                                  .limit = shared_.limits.snapshot_part,
+                                  .max_bytes = shared_.limits.snapshot_part_bytes});
+  }
+  if (shared_.snapshot_bytes > 0 &&
+      shared_.snapshot_bytes + page.bytes > shared_.limits.snapshot_budget_bytes) {
+    waits_for_budget_ = true;
+    return std::nullopt;
+  }
+  budget_taken_ = page.bytes;
+  shared_.snapshot_bytes += budget_taken_;
+  if (page.more) {
+    snapshot.begun = true;
+    auto event = SnapshotEvent(s.sub_id, page, {}, nullptr);
+    snapshot.last = std::move(page.last);
+    return event;
+  }
+  const uint64_t cursor = view == nullptr ? snapshot.revision.seq : view->seq();
+  snapshot.revision.seq = std::max(snapshot.revision.seq, cursor);
+  auto event = SnapshotEvent(s.sub_id, page, snapshot.revision, &snapshot.selection);
+  Hold(s, cursor, snapshot.selection);
+  s.phase = Phase::kLive;
+  s.snapshot.reset();
+  return event;
+}
+
+std::optional<grpc::ByteBuffer> WatchSession::Live(Subscription& s) {
+  const storage::Revision revision = shared_.catalog.revision();
+  const auto view = ViewOf(shared_.catalog, *s.service);
+  if (s.checksum != 0 && (view == nullptr || s.cursor < view->floor())) {
+    return ResetTo(s, v1::Reset::TOO_OLD);
+  }
+  const core::Selection selection = SelectionOf(s, view.get());
+  const bool same = selection.checksum == s.checksum && selection.empty_reason == s.empty_reason;
+  std::optional<grpc::ByteBuffer> event;
+  if (view == nullptr) {
+    if (!same) {
+      event =
+          ChangeEvent(s.sub_id, OwnedSlice(EncodeChange({}, s.cursor, revision.seq, selection)));
+    }
+    Hold(s, revision.seq, selection);
+  } else {
+    if (!same) {
+      const grpc::Slice change = ChangeOf(s, *view, selection);
+      if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
+      event = ChangeEvent(s.sub_id, change);
+    }
+    Hold(s, view->seq(), selection);
+  }
+  return event;
+}
+
+grpc::Slice WatchSession::ChangeOf(Subscription& s, const core::ServiceView& view,
+                                   const core::Selection& selection) {
+  std::vector<WatchedService::Cached>& cache = s.service->cache;
+  for (const WatchedService::Cached& cached : cache) {
+    if (cached.to == view.seq() && cached.from == s.cursor && cached.selector == s.selector) {
+      return cached.change;
+    }
+  }
+  const core::DeltaResult delta = core::Delta(view, *s.selector, s.cursor);
+  grpc::Slice change = OwnedSlice(EncodeChange(delta, s.cursor, view.seq(), selection));
+  std::erase_if(cache, [&](const auto& cached) { return cached.to != view.seq(); });
+  if (cache.size() >= kMaxCachedChanges) cache.erase(cache.begin());
+  cache.push_back({s.selector, s.cursor, view.seq(), change});
+  return change;
+}
+
+void WatchSession::DropStalledSnapshots(base::SteadyTime begun_before) {
+  for (Subscription* s : ready_) {
+    if (s->snapshot == nullptr || s->snapshot->since > begun_before) continue;
+    if (ViewOf(shared_.catalog, *s->service) == s->snapshot->view) continue;
+    s->snapshot.reset();
+    s->phase = Phase::kReset;
+    s->reset = v1::Reset::TOO_OLD;
+  }
+}
+
+}  // namespace muster::rpc

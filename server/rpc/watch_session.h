@@ -1,0 +1,162 @@
+// WatchSession: the subscriptions of one Watch stream and what is to be sent next. It knows no
+// call: WatchPump asks it for bytes whenever the stream can take some, so that a slow client costs
+// a cursor, and changes that come meanwhile are merged.
+//
+// Thread safety: none; everything here belongs to the pump's thread.
+// Cost: a subscription takes some 200 bytes; a change costs its own size.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/clock.h"
+#include "muster/v1/discovery.pb.h"
+#include "server/core/catalog.h"
+#include "server/core/delta.h"
+#include "server/core/selector.h"
+#include "server/core/watch_hub.h"
+#include "server/rpc/watch_events.h"
+
+namespace muster::rpc {
+
+class WatchSession;
+class WatchStream;
+struct WatchedService;
+
+struct WatchLimits {
+  uint32_t snapshot_part = 500;
+  uint64_t snapshot_part_bytes = 1024 * 1024;
+  uint64_t snapshot_budget_bytes = 64 * 1024 * 1024;
+  uint64_t subscriptions_per_stream = 5000;
+  uint64_t subscriptions = 1'000'000;
+};
+
+// A snapshot on its way.
+struct SnapshotProgress {
+  std::shared_ptr<const core::ServiceView> view;
+  storage::Revision revision;
+  core::Selection selection;
+  core::QueryPosition last;
+  bool begun = false;  // `last` is set
+  base::SteadyTime since;
+};
+
+struct Subscription {
+  enum class Phase : uint8_t { kStart, kReset, kSnapshot, kLive };
+
+  WatchSession* session = nullptr;
+  WatchedService* service = nullptr;
+  size_t place = 0;  // in service->subscriptions
+  uint64_t sub_id = 0;
+  std::shared_ptr<const core::Selector> selector;
+  // What the client holds: all changes of the service up to here…
+  uint64_t cursor = 0;
+  // …which make this set.
+  uint64_t checksum = 0;
+  v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
+  Phase phase = Phase::kStart;
+  v1::Reset::Reason reset = v1::Reset::REASON_UNSPECIFIED;
+  bool ready = false;  // in session->ready_
+  std::unique_ptr<v1::Resume> resume;
+  std::unique_ptr<SnapshotProgress> snapshot;
+};
+
+// A service that somebody on this pump watches.
+struct WatchedService {
+  std::string key, ns, service;
+  std::vector<Subscription*> subscriptions;
+  // The last change that was made: most subscribers go from the same revision to the same.
+  struct Cached {
+    std::shared_ptr<const core::Selector> selector;
+    uint64_t from = 0, to = 0;
+    grpc::Slice change;
+  };
+  std::vector<Cached> cache;
+  // Of selectors other than the default, at `selected_seq`.
+  uint64_t selected_seq = 0;
+  absl::flat_hash_map<std::shared_ptr<const core::Selector>, core::Selection> selected;
+};
+
+// What all sessions of a pump share.
+struct WatchShared {
+  const core::Catalog& catalog;
+  core::WatchHub& hub;
+  core::ViewListener* listener;
+  const base::Clock& clock;
+  WatchLimits limits;
+  absl::flat_hash_map<std::string, std::unique_ptr<WatchedService>> services;
+  // By canonical form: equal selectors are one object.
+  absl::flat_hash_map<std::string, std::weak_ptr<const core::Selector>> selectors;
+  uint64_t subscriptions = 0;
+  uint64_t snapshot_bytes = 0;  // on their way
+};
+
+class WatchSession {
+ public:
+  // `owner` is whoever sends what this session has to say.
+  WatchSession(WatchShared& shared, WatchStream& owner) : shared_(shared), owner_(owner) {}
+  ~WatchSession() { Clear(); }
+  WatchSession(const WatchSession&) = delete;
+
+  WatchStream& owner() const { return owner_; }
+
+  // Takes one request in. An error ends the stream; what concerns one subscription becomes an
+  // event.
+  absl::Status Handle(const v1::WatchRequest& request);
+
+  // The next message, or nothing. The one before is sent: its bytes no longer count.
+  std::optional<grpc::ByteBuffer> Next();
+  // Nothing to send now, since too many bytes of snapshots are on their way.
+  bool waits_for_budget() const { return waits_for_budget_; }
+
+  void MarkReady(Subscription& subscription);
+  // Everything up to `revision` was sent.
+  bool idle() const { return control_.empty() && ready_.empty(); }
+  bool empty() const { return subscriptions_.empty(); }
+  // Answers that don't depend on services; a client that sends and never reads fills this.
+  size_t control_size() const { return control_.size(); }
+  size_t size() const { return subscriptions_.size(); }
+
+  // A client that stopped reading in the middle of a snapshot: views that are no longer current
+  // are let go, and the snapshot begins anew when it reads on.
+  void DropStalledSnapshots(base::SteadyTime begun_before);
+  // The bytes on their way no longer count: sent, or with a client that does not take them.
+  void ReleaseBudget();
+
+  // Ends all subscriptions.
+  void Clear();
+
+ private:
+  void Subscribe(const v1::Subscribe& request);
+  absl::StatusOr<std::unique_ptr<Subscription>> Validate(const v1::Subscribe& request);
+  std::shared_ptr<const core::Selector> Intern(std::shared_ptr<const core::Selector> selector);
+  void Follow(Subscription& subscription, const std::string& ns, const std::string& service);
+  void End(uint64_t sub_id);
+
+  // One event of a subscription. Nothing: it is up to date.
+  std::optional<grpc::ByteBuffer> EventFor(Subscription& s);
+  std::optional<grpc::ByteBuffer> Start(Subscription& s);
+  std::optional<grpc::ByteBuffer> ResumeFrom(Subscription& s, const v1::Resume& resume);
+  grpc::ByteBuffer ResetTo(Subscription& s, v1::Reset::Reason reason);
+  std::optional<grpc::ByteBuffer> SnapshotPart(Subscription& s);
+  std::optional<grpc::ByteBuffer> Live(Subscription& s);
+  grpc::Slice ChangeOf(Subscription& s, const core::ServiceView& view,
+                       const core::Selection& selection);
+
+  WatchShared& shared_;
+  WatchStream& owner_;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Subscription>> subscriptions_;
+  std::deque<Subscription*> ready_;
+  std::deque<grpc::ByteBuffer> control_;
+  uint64_t budget_taken_ = 0;
+  bool waits_for_budget_ = false;
+};
+
+}  // namespace muster::rpc
