@@ -6,6 +6,7 @@ makes the stubs here.
 
 usage: clients_test.py BIN_DIR node|python|go
 """
+import json
 import os
 import pathlib
 import queue
@@ -114,6 +115,17 @@ class Client:
         self.process.stdout.close()
 
 
+def muster(binaries, server, *arguments):
+    done = subprocess.run([f"{binaries}/muster", "--addr", server.address, "-o", "json", *arguments],
+                          stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def id_of(binaries, server, client):
+    endpoints = muster(binaries, server, "discover", "web")["endpoints"]
+    return next(e["id"] for e in endpoints if client.address == f"{e['address']}:{e['port']}")
+
+
 def check(binaries, command, work, environment, server):
     running = []
 
@@ -125,13 +137,16 @@ def check(binaries, command, work, environment, server):
         first = start(8081)
         first.await_set(first.address)
         other = "127.0.0.1:9000"
-        subprocess.run([f"{binaries}/muster", "--addr", server.address, "register", "web", other,
-                        "--ttl", "10m"], check=True, timeout=30)
+        muster(binaries, server, "register", "web", other, "--ttl", "10m")
         first.await_set(first.address, other)
         second = start(8082)
         second.await_set(first.address, second.address, other)
         first.await_set(first.address, second.address, other)
         first.assert_quiet(2.5 * TTL)  # leases are kept
+        # Told that its lease is unknown, it registers again.
+        muster(binaries, server, "deregister", "web", id_of(binaries, server, first))
+        second.await_set(second.address, other)
+        second.await_set(first.address, second.address, other)
         killed = time.monotonic()
         second.kill()
         gone = first.await_set(first.address, other)
