@@ -30,6 +30,12 @@ class RefusedStream : public Base {
   void OnDone() override { delete this; }
 };
 
+absl::Status Draining() {
+  ServerState draining;
+  draining.SetPhase(Phase::kDraining);
+  return draining.CheckServing();
+}
+
 absl::Status EpochChanged(uint64_t asked, uint64_t present) {
   return base::WithField(
       base::MakeError(absl::StatusCode::kFailedPrecondition, base::Reason::kEpochChanged,
@@ -50,16 +56,19 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
 
   void Begin() {
     const auto self = shared_from_this();
+    bool ended = false;
     {
       base::MutexLock lock(service_.waiting_mu_);
       service_.waiting_.emplace(this, self);
+      ended = service_.ended_;
     }
+    if (ended) return End(Draining());
     const uint64_t id = service_.rooms_.catalog.WaitApplied(
         request_.min_revision().seq(), [self, &executor = service_.rooms_.executor] {
           executor.Post([self] { self->Answer(); });
         });
     wait_id_.store(id);
-    // The caller may have left before the id was known.
+    // Whoever answered before the id was known could not cancel it.
     if (answered_.load()) service_.rooms_.catalog.CancelWait(id);
   }
 
@@ -107,15 +116,19 @@ void DiscoveryService::Tick() {
   discoverer_.Tick();
 }
 
+uint64_t DiscoveryService::waiting_calls() const {
+  base::MutexLock lock(waiting_mu_);
+  return waiting_.size();
+}
+
 void DiscoveryService::EndWatches() {
-  ServerState draining;
-  draining.SetPhase(Phase::kDraining);
-  const absl::Status status = draining.CheckServing();
+  const absl::Status status = Draining();
   watches_.EndAll(status);
   names_.EndAll(status);
   std::vector<std::shared_ptr<WaitingDiscover>> waiting;
   {
     base::MutexLock lock(waiting_mu_);
+    ended_ = true;
     for (const auto& [raw, call] : waiting_) waiting.push_back(call);
   }
   for (const auto& call : waiting) call->End(status);

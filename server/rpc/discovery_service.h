@@ -56,6 +56,8 @@ class DiscoveryService : public DiscoveryHandlers {
 
   uint64_t watch_streams() const { return watches_.streams() + names_.streams(); }
   uint64_t subscriptions() const { return watches_.subscriptions(); }
+  // Calls of Discover that wait for a revision.
+  uint64_t waiting_calls() const;
 
   grpc::ServerUnaryReactor* Discover(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
@@ -82,7 +84,8 @@ class DiscoveryService : public DiscoveryHandlers {
   WatchPump watches_;
   NamesPump names_;
 
-  base::Mutex waiting_mu_;
+  mutable base::Mutex waiting_mu_;
+  bool ended_ MUSTER_GUARDED_BY(waiting_mu_) = false;
   absl::flat_hash_map<WaitingDiscover*, std::shared_ptr<WaitingDiscover>> waiting_
       MUSTER_GUARDED_BY(waiting_mu_);
 };

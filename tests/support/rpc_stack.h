@@ -38,6 +38,10 @@ inline std::string ReasonIn(const grpc::Status& status) {
   return details.ParseFromString(status.error_details()) ? ReasonIn(details) : "";
 }
 
+inline void SetDeadline(grpc::ClientContext& context, absl::Duration timeout) {
+  context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+}
+
 class RpcStack {
  public:
   explicit RpcStack(
@@ -117,7 +121,7 @@ class RpcStack {
   grpc::Status Discover(const v1::DiscoverRequest& request, v1::DiscoverResponse* response,
                         absl::Duration timeout = absl::Seconds(20)) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+    SetDeadline(context, timeout);
     return discovery_stub->Discover(&context, request, response);
   }
   v1::DiscoverResponse Discover(const std::string& service) {
@@ -152,7 +156,7 @@ class RpcStack {
 class TestWatch {
  public:
   explicit TestWatch(v1::Discovery::Stub& stub, absl::Duration deadline = absl::Seconds(30)) {
-    context_.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
+    SetDeadline(context_, deadline);
     stream_ = stub.Watch(&context_);
   }
   ~TestWatch() {

@@ -263,11 +263,11 @@ TEST(DiscoverTest, StoppingEndsThoseWhoWait) {
   v1::DiscoverResponse answer;
   grpc::Status status;
   std::thread caller([&] { status = stack.Discover(request, &answer); });
-  // Until it has arrived: a later call on the same server is answered after it was taken.
-  stack.Discover("api");
+  while (stack.discovery_service.waiting_calls() == 0) stack.Discover("api");
   stack.Stop();
   caller.join();
   EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE) << status.error_message();
+  EXPECT_EQ(ReasonIn(status), "DRAINING");
 }
 
 TEST(DiscoverTest, BadRequestsNameTheField) {

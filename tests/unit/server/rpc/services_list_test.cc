@@ -66,7 +66,7 @@ TEST(ListServicesTest, BadRequestsNameTheField) {
 class NamesClient {
  public:
   NamesClient(RpcStack& stack, const v1::WatchServicesRequest& request) {
-    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    SetDeadline(context_, absl::Seconds(30));
     stream_ = stack.discovery_stub->WatchServices(&context_, request);
   }
   ~NamesClient() {
