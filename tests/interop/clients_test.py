@@ -150,7 +150,7 @@ def check(binaries, command, work, environment, server):
         killed = time.monotonic()
         second.kill()
         gone = first.await_set(first.address, other)
-        assert TTL / 2 < gone - killed < TTL + 1.5, f"left after {gone - killed:.2f} s"
+        assert TTL / 2 < gone - killed < TTL + 3, f"left after {gone - killed:.2f} s"
     finally:
         for client in running:
             client.kill()
