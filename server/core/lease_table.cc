@@ -124,6 +124,10 @@ absl::Duration LeaseTable::Remaining(const Lease& lease) const {
   return absl::Microseconds(std::max<int64_t>(left, 0));
 }
 
+int64_t LeaseTable::DeadlineUs(const Lease& lease) {
+  return lease.permanent() ? 0 : DeadlineOf(lease.word_.load());
+}
+
 // Membership
 
 void LeaseTable::Put(LeaseSpec spec, bool keep_deadline) {

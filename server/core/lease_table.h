@@ -89,6 +89,9 @@ class LeaseTable {
 
   std::shared_ptr<const Lease> Find(std::string_view key) const;
   absl::Duration Remaining(const Lease& lease) const;
+  // In lease time, to order leases by: a lease that nobody renews keeps it. 0 = permanent, or not
+  // started yet.
+  static int64_t DeadlineUs(const Lease& lease);
 
   // [strand] Inserts or replaces. A new commit starts a full TTL, except with `keep_deadline`
   // (health changes) where a present deadline stays: an overdue lease falls due again.
