@@ -48,6 +48,13 @@ absl::Status WithAddress(const absl::Status& status, const std::string& address)
   return named;
 }
 
+// What gRPC says of a server that isn't there holds its address three times.
+std::string PlainMessage(const std::string& message) {
+  const std::string marker = "Failed to connect to remote host: ";
+  const size_t at = message.rfind(marker);
+  return at == std::string::npos ? message : "can't connect: " + message.substr(at + marker.size());
+}
+
 }  // namespace
 
 absl::Status FromRpc(const grpc::Status& status) {
@@ -56,7 +63,7 @@ absl::Status FromRpc(const grpc::Status& status) {
   const Details details = DetailsOf(status);
   std::string text = absl::StatusCodeToString(code);
   if (!details.reason.empty()) absl::StrAppend(&text, " (", details.reason, ")");
-  absl::StrAppend(&text, ": ", status.error_message());
+  absl::StrAppend(&text, ": ", PlainMessage(status.error_message()));
   if (!details.retry.empty()) absl::StrAppend(&text, "; try again in ", details.retry);
   absl::Status out(code, base::EscapeForTerminal(text));
   if (!details.reason.empty()) out.SetPayload(kReasonPayload, absl::Cord(details.reason));
