@@ -20,10 +20,13 @@ Catalog::Shard& Catalog::ShardOf(std::string_view key) const {
 
 std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
                                                 std::string_view service) const {
-  const std::string key = storage::EncodeServiceKey(ns, service);
-  Shard& shard = ShardOf(key);
+  return GetByKey(storage::EncodeServiceKey(ns, service));
+}
+
+std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
+  Shard& shard = ShardOf(service_key);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(key);
+  const auto it = shard.services.find(base::Av(service_key));
   return it == shard.services.end() ? nullptr : it->second;
 }
 

@@ -44,6 +44,9 @@ class Catalog {
   // Null when the service isn't known. Names in lower case.
   std::shared_ptr<const ServiceInfo> Get(std::string_view ns, std::string_view service) const;
 
+  // The same by storage::EncodeServiceKey.
+  std::shared_ptr<const ServiceInfo> GetByKey(std::string_view service_key) const;
+
   // Known services in order, from the first whose (ns, service) is greater than `after` (a service
   // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
   void List(std::string_view ns, std::string_view prefix, std::string_view after,

@@ -1,6 +1,10 @@
 #include "server/core/delta.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/string_view.h"
 
 namespace muster::core {
 namespace {
@@ -14,10 +18,13 @@ void AppendRemoved(const ServiceView& view, uint64_t from, DeltaResult& out) {
   const auto& chunks = view.tombstones();
   auto chunk = std::partition_point(chunks.begin(), chunks.end(),
                                     [&](const auto& c) { return c->back().seq <= from; });
+  // A key that came and went often has a tombstone for each time.
+  absl::flat_hash_set<std::pair<absl::string_view, absl::string_view>> seen;
   for (; chunk != chunks.end(); ++chunk) {
     for (const Tombstone& t : **chunk) {
       // The key may have come back since: then the endpoint itself tells.
-      if (t.seq > from && !view.Find(t.node, t.id)) out.removed.push_back({t.node, t.id});
+      if (t.seq <= from || view.Find(t.node, t.id)) continue;
+      if (seen.emplace(t.node, t.id).second) out.removed.push_back({t.node, t.id});
     }
   }
 }

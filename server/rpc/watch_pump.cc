@@ -20,7 +20,7 @@ constexpr absl::Duration kStalled = absl::Seconds(10);
 // pump's thread.
 class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_this<WatchStream> {
  public:
-  WatchStream(WatchPump& pump, WatchShared& shared) : session(shared, *this), pump_(pump) {}
+  WatchStream(WatchPump& pump, WatchShared& shared) : session(shared, this), pump_(pump) {}
 
   void Begin() {
     Post([](WatchPump& pump, const auto& self) { pump.Added(self); });
@@ -120,7 +120,7 @@ void WatchPump::DrainDirty() {
     std::vector<WatchStream*> streams;
     for (Subscription* s : it->second->subscriptions) {
       s->session->MarkReady(*s);
-      streams.push_back(&s->session->owner());
+      streams.push_back(s->session->owner());
     }
     // A stream that ends here stays until its OnDone; the list of subscriptions may change.
     for (WatchStream* stream : streams) Kick(*stream);

@@ -32,7 +32,7 @@ absl::Status TooMany(std::string_view field, uint64_t max) {
 // A service that is not known, or its view.
 std::shared_ptr<const core::ServiceView> ViewOf(const core::Catalog& catalog,
                                                 const WatchedService& service) {
-  const auto info = catalog.Get(service.ns, service.service);
+  const auto info = catalog.GetByKey(service.key);
   return info == nullptr ? nullptr : info->view;
 }
 
@@ -113,7 +113,7 @@ absl::StatusOr<std::unique_ptr<Subscription>> WatchSession::Validate(const v1::S
   s->sub_id = request.sub_id();
   s->selector = Intern(*std::move(selector));
   if (request.has_resume()) s->resume = std::make_unique<v1::Resume>(request.resume());
-  Follow(*s, *ns, *service);
+  Follow(*s, storage::EncodeServiceKey(*ns, *service));
   return s;
 }
 
@@ -126,14 +126,11 @@ std::shared_ptr<const core::Selector> WatchSession::Intern(
   return selector;
 }
 
-void WatchSession::Follow(Subscription& s, const std::string& ns, const std::string& service) {
-  std::string key = storage::EncodeServiceKey(ns, service);
-  std::unique_ptr<WatchedService>& slot = shared_.services[key];
+void WatchSession::Follow(Subscription& s, std::string service_key) {
+  std::unique_ptr<WatchedService>& slot = shared_.services[service_key];
   if (slot == nullptr) {
     slot = std::make_unique<WatchedService>();
-    slot->key = std::move(key);
-    slot->ns = ns;
-    slot->service = service;
+    slot->key = std::move(service_key);
     // Before its view is read: no change can fall between.
     shared_.hub.Follow(shared_.listener, slot->key);
   }

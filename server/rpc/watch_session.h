@@ -3,7 +3,7 @@
 // a cursor, and changes that come meanwhile are merged.
 //
 // Thread safety: none; everything here belongs to the pump's thread.
-// Cost: a subscription takes some 200 bytes; a change costs its own size.
+// Cost: a subscription takes at most 512 bytes, its service included; a change its own size.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -70,7 +70,7 @@ struct Subscription {
 
 // A service that somebody on this pump watches.
 struct WatchedService {
-  std::string key, ns, service;
+  std::string key;  // storage::EncodeServiceKey
   std::vector<Subscription*> subscriptions;
   // The last change that was made: most subscribers go from the same revision to the same.
   struct Cached {
@@ -101,11 +101,11 @@ struct WatchShared {
 class WatchSession {
  public:
   // `owner` is whoever sends what this session has to say.
-  WatchSession(WatchShared& shared, WatchStream& owner) : shared_(shared), owner_(owner) {}
+  WatchSession(WatchShared& shared, WatchStream* owner) : shared_(shared), owner_(owner) {}
   ~WatchSession() { Clear(); }
   WatchSession(const WatchSession&) = delete;
 
-  WatchStream& owner() const { return owner_; }
+  WatchStream* owner() const { return owner_; }
 
   // Takes one request in. An error ends the stream; what concerns one subscription becomes an
   // event.
@@ -137,7 +137,7 @@ class WatchSession {
   void Subscribe(const v1::Subscribe& request);
   absl::StatusOr<std::unique_ptr<Subscription>> Validate(const v1::Subscribe& request);
   std::shared_ptr<const core::Selector> Intern(std::shared_ptr<const core::Selector> selector);
-  void Follow(Subscription& subscription, const std::string& ns, const std::string& service);
+  void Follow(Subscription& subscription, std::string service_key);
   void End(uint64_t sub_id);
 
   // One event of a subscription. Nothing: it is up to date.
@@ -151,7 +151,7 @@ class WatchSession {
                        const core::Selection& selection);
 
   WatchShared& shared_;
-  WatchStream& owner_;
+  WatchStream* const owner_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Subscription>> subscriptions_;
   std::deque<Subscription*> ready_;
   std::deque<grpc::ByteBuffer> control_;

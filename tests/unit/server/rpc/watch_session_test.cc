@@ -1,0 +1,199 @@
+#include "server/rpc/watch_session.h"
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/fake_clock.h"
+#include "tests/support/core_stack.h"
+
+namespace muster::rpc {
+namespace {
+
+class NobodyListens : public core::ViewListener {
+ public:
+  void OnServiceChanged(std::string_view) override {}
+  void OnNamesChanged() override {}
+};
+
+class WatchSessionTest : public testing::Test {
+ protected:
+  static v1::WatchRequest Subscribe(uint64_t sub_id, const std::string& service) {
+    v1::WatchRequest request;
+    request.mutable_subscribe()->set_sub_id(sub_id);
+    request.mutable_subscribe()->set_service(service);
+    return request;
+  }
+  static v1::WatchResponse Parse(grpc::ByteBuffer bytes) {
+    grpc::Slice all;
+    EXPECT_TRUE(bytes.DumpToSingleSlice(&all).ok());
+    v1::WatchResponse event;
+    EXPECT_TRUE(event.ParseFromArray(all.begin(), static_cast<int>(all.size())));
+    return event;
+  }
+  void Register(const std::string& service, const std::string& id) {
+    v1::RegisterRequest request;
+    request.mutable_instance()->set_service(service);
+    request.mutable_instance()->set_id(id);
+    request.mutable_instance()->set_address("10.0.0.1");
+    request.set_permanent(true);
+    EXPECT_TRUE(core_.Register(request).ok());
+  }
+  void MarkAll(const std::string& service) {
+    const auto it = shared_.services.find(storage::EncodeServiceKey("default", service));
+    ASSERT_NE(it, shared_.services.end());
+    for (Subscription* s : it->second->subscriptions) s->session->MarkReady(*s);
+  }
+
+  base::FakeClock clock_;
+  core::CoreStack core_{clock_};
+  NobodyListens listener_;
+  WatchShared shared_{.catalog = core_.catalog,
+                      .hub = core_.hub,
+                      .listener = &listener_,
+                      .clock = clock_,
+                      .limits = {},
+                      .services = {},
+                      .selectors = {}};
+};
+
+TEST_F(WatchSessionTest, ChangesThatComeMeanwhileAreMerged) {
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  EXPECT_TRUE(Parse(*session.Next()).snapshot().complete());
+  EXPECT_EQ(session.Next(), std::nullopt);
+  // The client does not read; the service lives on.
+  for (int i = 0; i < 100; ++i) {
+    Register("api", absl::StrCat(i % 5));
+    core_
+        .Deregister([&] {
+          v1::DeregisterRequest request;
+          request.mutable_key()->set_service("api");
+          request.mutable_key()->set_id(absl::StrCat(i % 5));
+          return request;
+        }())
+        .IgnoreError();
+    MarkAll("api");
+  }
+  Register("api", "last");
+  MarkAll("api");
+  const v1::WatchResponse event = Parse(*session.Next());
+  EXPECT_EQ(event.change().upserted_size(), 1);
+  EXPECT_LE(event.change().removed_size(), 5);
+  EXPECT_EQ(session.Next(), std::nullopt) << "one change for all";
+}
+
+TEST_F(WatchSessionTest, EqualChangesAreMadeOnce) {
+  WatchSession first(shared_, nullptr), second(shared_, nullptr);
+  for (WatchSession* session : {&first, &second}) {
+    ASSERT_TRUE(session->Handle(Subscribe(1, "api")).ok());
+    while (session->Next()) {
+    }
+  }
+  Register("api", "a");
+  MarkAll("api");
+  EXPECT_TRUE(first.Next() && second.Next());
+  const auto& cache = shared_.services.begin()->second->cache;
+  EXPECT_EQ(cache.size(), 1u);
+}
+
+TEST_F(WatchSessionTest, AStalledSnapshotLetsGoOfAnOldViewAndBeginsAnew) {
+  shared_.limits.snapshot_part = 2;
+  for (int i = 0; i < 5; ++i) Register("api", absl::StrCat(i));
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  EXPECT_FALSE(Parse(*session.Next()).snapshot().complete());
+  session.DropStalledSnapshots(clock_.Steady());
+  EXPECT_FALSE(Parse(*session.Next()).snapshot().complete()) << "the view is still current";
+  Register("api", "9");
+  session.DropStalledSnapshots(clock_.Steady());
+  EXPECT_EQ(Parse(*session.Next()).reset().reason(), v1::Reset::TOO_OLD);
+  int endpoints = 0;
+  v1::WatchResponse event;
+  do {
+    event = Parse(*session.Next());
+    endpoints += event.snapshot().endpoints_size();
+  } while (!event.snapshot().complete());
+  EXPECT_EQ(endpoints, 6);
+}
+
+TEST_F(WatchSessionTest, AChangeTooBigForOneMessageBecomesASnapshot) {
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  while (session.Next()) {
+  }
+  for (int i = 0; i < 300; ++i) {
+    v1::RegisterRequest request;
+    request.mutable_instance()->set_service("api");
+    request.mutable_instance()->set_id(absl::StrCat(i));
+    request.mutable_instance()->set_address("10.0.0.1");
+    for (int j = 0; j < 25; ++j) {
+      (*request.mutable_instance()->mutable_metadata())[absl::StrCat(j)] = std::string(500, 'x');
+    }
+    request.set_permanent(true);
+    ASSERT_TRUE(core_.Register(request).ok());
+  }
+  MarkAll("api");
+  EXPECT_EQ(Parse(*session.Next()).reset().reason(), v1::Reset::TOO_OLD);
+  int endpoints = 0;
+  v1::WatchResponse event;
+  do {
+    auto bytes = session.Next();
+    ASSERT_TRUE(bytes);
+    EXPECT_LT(bytes->Length(), 2u * 1024 * 1024);
+    event = Parse(*std::move(bytes));
+    endpoints += event.snapshot().endpoints_size();
+  } while (!event.snapshot().complete());
+  EXPECT_EQ(endpoints, 300);
+}
+
+TEST_F(WatchSessionTest, TheWholeServerHasALimitToo) {
+  shared_.limits.subscriptions = 1;
+  WatchSession first(shared_, nullptr), second(shared_, nullptr);
+  ASSERT_TRUE(first.Handle(Subscribe(1, "api")).ok());
+  ASSERT_TRUE(second.Handle(Subscribe(1, "api")).ok());
+  EXPECT_TRUE(Parse(*second.Next()).has_error());
+  first.Clear();
+  ASSERT_TRUE(second.Handle(Subscribe(2, "api")).ok());
+  EXPECT_TRUE(Parse(*second.Next()).has_snapshot());
+}
+
+TEST_F(WatchSessionTest, NothingIsLeftBehind) {
+  {
+    WatchSession session(shared_, nullptr);
+    for (uint64_t i = 0; i < 100; ++i) {
+      ASSERT_TRUE(session.Handle(Subscribe(i, absl::StrCat("svc-", i / 2))).ok());
+    }
+    EXPECT_EQ(shared_.subscriptions, 100u);
+    EXPECT_EQ(shared_.services.size(), 50u);
+  }
+  EXPECT_EQ(shared_.subscriptions, 0u);
+  EXPECT_TRUE(shared_.services.empty());
+}
+
+// The heap of sanitizers is another one.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_F(WatchSessionTest, ASubscriptionCostsAtMost512Bytes) {
+  constexpr uint64_t kSubscriptions = 50'000;
+  shared_.limits.subscriptions_per_stream = kSubscriptions;
+  for (const bool one_service : {true, false}) {
+    WatchSession session(shared_, nullptr);
+    const size_t before = mallinfo2().uordblks;
+    for (uint64_t i = 0; i < kSubscriptions; ++i) {
+      ASSERT_TRUE(session.Handle(Subscribe(i, one_service ? "api" : absl::StrCat("s", i))).ok());
+      while (session.Next()) {
+      }
+    }
+    const size_t each = (mallinfo2().uordblks - before) / kSubscriptions;
+    RecordProperty(one_service ? "of_one_service" : "of_a_service_each", static_cast<int>(each));
+    EXPECT_LE(each, 512u) << (one_service ? "of one service" : "of a service each");
+    std::cout << each << " bytes" << std::endl;
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace muster::rpc
