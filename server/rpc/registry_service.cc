@@ -6,16 +6,10 @@
 
 #include "server/rpc/access.h"
 #include "server/rpc/errors.h"
+#include "server/rpc/unary.h"
 
 namespace muster::rpc {
 namespace {
-
-grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context,
-                                   const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
 
 // Ends the call with what a write led to. The context and the response live until Finish.
 template <typename Response>
@@ -136,6 +130,12 @@ grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerCont
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   registry_.ReportHealth(*request, FinishWith(reactor, response));
   return reactor;
+}
+
+grpc::ServerUnaryReactor* RegistryService::Later(grpc::CallbackServerContext* context,
+                                                 std::string_view call) const {
+  const absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
+  return Finished(context, status.ok() ? NotInThisRelease(call) : status);
 }
 
 }  // namespace muster::rpc

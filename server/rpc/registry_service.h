@@ -5,6 +5,8 @@
 // completions have run) before the service goes.
 #pragma once
 
+#include <string_view>
+
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/registry.h"
 #include "server/rpc/server_state.h"
@@ -40,9 +42,36 @@ class RegistryService : public v1::Registry::CallbackService {
                                          const v1::ReportHealthRequest* request,
                                          v1::ReportHealthResponse* response) override;
 
+  // Not in this release: UNIMPLEMENTED.
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::DrainRequest*,
+                                  v1::DrainResponse*) override {
+    return Later(context, "Drain");
+  }
+  grpc::ServerUnaryReactor* SetMaintenance(grpc::CallbackServerContext* context,
+                                           const v1::SetMaintenanceRequest*,
+                                           v1::SetMaintenanceResponse*) override {
+    return Later(context, "SetMaintenance");
+  }
+  grpc::ServerUnaryReactor* SetServiceSettings(grpc::CallbackServerContext* context,
+                                               const v1::SetServiceSettingsRequest*,
+                                               v1::SetServiceSettingsResponse*) override {
+    return Later(context, "SetServiceSettings");
+  }
+  grpc::ServerUnaryReactor* AddCheck(grpc::CallbackServerContext* context,
+                                     const v1::AddCheckRequest*, v1::AddCheckResponse*) override {
+    return Later(context, "AddCheck");
+  }
+  grpc::ServerUnaryReactor* RemoveCheck(grpc::CallbackServerContext* context,
+                                        const v1::RemoveCheckRequest*,
+                                        v1::RemoveCheckResponse*) override {
+    return Later(context, "RemoveCheck");
+  }
+
  private:
   // May this call write now?
   absl::Status Admit(const grpc::CallbackServerContext& context) const;
+  grpc::ServerUnaryReactor* Later(grpc::CallbackServerContext* context,
+                                  std::string_view call) const;
   core::Caller CallerOf(const grpc::CallbackServerContext& context) const;
 
   core::Registry& registry_;

@@ -1,0 +1,246 @@
+#include "server/rpc/admin_service.h"
+
+#include <grpcpp/server_context.h>
+
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "server/core/verify.h"
+#include "server/rpc/access.h"
+#include "server/rpc/backup_stream.h"
+#include "server/rpc/errors.h"
+#include "server/rpc/lease_list.h"
+#include "server/rpc/unary.h"
+
+namespace muster::rpc {
+namespace {
+
+using security::Right;
+
+constexpr uint64_t kNearlyFullShare = 10;  // a tenth is left
+
+v1::StatusResponse::Phase ToProto(Phase phase) {
+  switch (phase) {
+    case Phase::kLoading:
+      return v1::StatusResponse::LOADING;
+    case Phase::kServing:
+      return v1::StatusResponse::SERVING;
+    default:
+      return v1::StatusResponse::DRAINING;
+  }
+}
+
+void SetRevision(const storage::Revision& from, v1::Revision* to) {
+  to->set_epoch(from.epoch);
+  to->set_seq(from.seq);
+}
+
+void SetTime(base::SystemTime from, google::protobuf::Timestamp* to) {
+  to->set_seconds(from.us / 1'000'000);
+  to->set_nanos(static_cast<int32_t>(from.us % 1'000'000) * 1000);
+}
+
+void AddLimit(std::string_view name, uint64_t used, uint64_t max, v1::StatusResponse& out) {
+  v1::Limit& limit = *out.add_limits();
+  limit.set_name(std::string(name));
+  limit.set_used(used);
+  limit.set_max(max);
+  if (max == 0 || used < max - max / kNearlyFullShare) return;
+  out.add_warnings(absl::StrCat(base::Av(name), " is nearly full: ", used, " of ", max));
+}
+
+// What a client is told who has to wait for another call of the kind.
+absl::Status Busy(std::string_view what) {
+  return base::WithRetryAfter(
+      base::MakeError(absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
+                      absl::StrCat("another ", base::Av(what), " is running; one at a time")),
+      absl::Seconds(5));
+}
+
+absl::Status Draining() {
+  ServerState state;
+  state.SetPhase(Phase::kDraining);
+  return state.CheckServing();
+}
+
+// A Verify call. The verifying thread finishes it; deletes itself in OnDone.
+class VerifyCall : public grpc::ServerUnaryReactor {
+ public:
+  bool cancelled() const { return cancelled_.load(); }
+  void OnCancel() override { cancelled_ = true; }
+  void OnDone() override { delete this; }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+};
+
+v1::VerifyResponse ToProto(const core::Verification& found) {
+  v1::VerifyResponse out;
+  out.set_ok(found.problems.empty());
+  out.set_services_checked(found.services);
+  out.set_instances_checked(found.instances);
+  out.set_leases_checked(found.leases);
+  for (const std::string& problem : found.problems) out.add_problems(problem);
+  SetRevision(found.revision, out.mutable_revision());
+  return out;
+}
+
+}  // namespace
+
+AdminService::AdminService(const Rooms& rooms, Options options)
+    : rooms_(rooms),
+      options_(std::move(options)),
+      started_(rooms.clock.Steady()),
+      started_at_(rooms.clock.System()) {}
+
+void AdminService::EndCalls() {
+  ending_ = true;
+  base::MutexLock lock(mu_);
+  if (backup_ != nullptr) backup_->End(Draining());
+}
+
+void AdminService::Stop() {
+  EndCalls();
+  copier_.Stop();
+  verifier_.Stop();
+}
+
+absl::Status AdminService::Admit(const grpc::CallbackServerContext& context, Right right) const {
+  if (absl::Status s = CheckAccess(context, rooms_.authorizer, right); !s.ok()) return s;
+  return ending_ ? Draining() : rooms_.state.CheckServing();
+}
+
+grpc::ServerUnaryReactor* AdminService::Status(grpc::CallbackServerContext* context,
+                                               const v1::StatusRequest*,
+                                               v1::StatusResponse* response) {
+  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
+  if (status.ok()) *response = MakeStatus();
+  return Finished(context, status);
+}
+
+v1::StatusResponse AdminService::MakeStatus() const {
+  v1::StatusResponse out;
+  const storage::EngineStats engine = rooms_.engine.Stats();
+  const WatchCounts watches = options_.watches ? options_.watches() : WatchCounts{};
+  out.set_version(options_.version);
+  out.set_build(options_.build);
+  out.set_phase(ToProto(rooms_.state.phase()));
+  const int64_t up_us = rooms_.clock.Steady().us - started_.us;
+  out.mutable_uptime()->set_seconds(up_us / 1'000'000);
+  out.mutable_uptime()->set_nanos(static_cast<int32_t>(up_us % 1'000'000) * 1000);
+  SetTime(started_at_, out.mutable_started_at());
+  SetRevision(rooms_.catalog.revision(), out.mutable_revision());
+  out.set_services(rooms_.catalog.service_count());
+  out.set_instances(rooms_.catalog.instance_count());
+  out.set_tombstones(rooms_.catalog.tombstone_count());
+  out.set_leases(rooms_.leases.size());
+  out.set_watch_streams(watches.streams);
+  out.set_subscriptions(watches.subscriptions);
+  out.set_storage_engine(engine.name);
+  if (engine.frozen) {
+    SetTime(engine.frozen_since, out.mutable_frozen_since());
+    out.set_frozen_reason(
+        absl::StrCat(engine.frozen_reason, "; mend the cause, then restart the server"));
+    out.add_warnings("the store takes no writes: services are answered as they were");
+  }
+  AddLimit("limits.instances", out.instances(), options_.max_instances, out);
+  AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
+  AddLimit("limits.write_queue", engine.queue_used, engine.queue_max, out);
+  return out;
+}
+
+grpc::ServerUnaryReactor* AdminService::ListLeases(grpc::CallbackServerContext* context,
+                                                   const v1::ListLeasesRequest* request,
+                                                   v1::ListLeasesResponse* response) {
+  if (absl::Status s = Admit(*context, Right::kRead); !s.ok()) return Finished(context, s);
+  auto list = rpc::ListLeases(*request, rooms_.leases, static_cast<uint64_t>(started_at_.us));
+  if (list.ok()) *response = *std::move(list);
+  return Finished(context, list.status());
+}
+
+grpc::ServerWriteReactor<v1::BackupResponse>* AdminService::Backup(
+    grpc::CallbackServerContext* context, const v1::BackupRequest*) {
+  auto stream = BackupStream::Make(context);
+  absl::Status status = Admit(*context, Right::kWrite);
+  if (status.ok()) status = BeginBackup(stream);
+  if (!status.ok()) stream->Finish(ToGrpc(status));
+  return stream.get();
+}
+
+absl::Status AdminService::BeginBackup(const std::shared_ptr<BackupStream>& stream) {
+  base::MutexLock lock(mu_);
+  if (ending_) return Draining();
+  if (backup_ != nullptr) return Busy("backup");
+  if (!copier_.Post([this, stream] { RunBackup(stream); })) return Draining();
+  backup_ = stream;
+  return absl::OkStatus();
+}
+
+void AdminService::RunBackup(const std::shared_ptr<BackupStream>& stream) {
+  const absl::Status status = stream->Copy(rooms_.engine, rooms_.clock, options_.version);
+  {
+    base::MutexLock lock(mu_);
+    backup_ = nullptr;
+  }
+  stream->Finish(ToGrpc(status));
+}
+
+grpc::ServerUnaryReactor* AdminService::Verify(grpc::CallbackServerContext* context,
+                                               const v1::VerifyRequest*,
+                                               v1::VerifyResponse* response) {
+  if (absl::Status s = Admit(*context, Right::kRead); !s.ok()) return Finished(context, s);
+  if (verifying_.exchange(true)) return Finished(context, Busy("verify"));
+  auto* call = new VerifyCall;
+  const bool posted = verifier_.Post([this, call, response] {
+    const auto cancelled = [&] { return ending_ || call->cancelled(); };
+    const auto found = core::Verify(rooms_.engine, rooms_.catalog, rooms_.leases, cancelled);
+    if (found.ok()) *response = ToProto(*found);
+    verifying_ = false;
+    call->Finish(ToGrpc(ending_ && !found.ok() ? Draining() : found.status()));
+  });
+  if (!posted) call->Finish(ToGrpc(Draining()));  // and nobody verifies any more
+  return call;
+}
+
+grpc::ServerUnaryReactor* AdminService::SetLogLevel(grpc::CallbackServerContext* context,
+                                                    const v1::SetLogLevelRequest* request,
+                                                    v1::SetLogLevelResponse* response) {
+  if (absl::Status s = CheckAccess(*context, rooms_.authorizer, Right::kWrite); !s.ok()) {
+    return Finished(context, s);
+  }
+  const auto level = base::ParseLogLevel(request->level());
+  if (!level.ok()) {
+    return Finished(
+        context,
+        base::WithField(
+            base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                            absl::StrCat("level is \"", base::EscapeForTerminal(request->level()),
+                                         "\"; allowed: debug, info, warn, error")),
+            "level"));
+  }
+  response->set_previous(std::string(base::LogLevelName(base::GetLogLevel())));
+  base::SetLogLevel(*level);
+  base::Log(base::LogLevel::kInfo, "log level changed",
+            {{"from", response->previous()}, {"to", std::string(base::LogLevelName(*level))}});
+  return Finished(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* AdminService::TopServices(grpc::CallbackServerContext* context,
+                                                    const v1::TopServicesRequest*,
+                                                    v1::TopServicesResponse*) {
+  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
+  return Finished(context, status.ok() ? NotInThisRelease("TopServices") : status);
+}
+
+grpc::ServerUnaryReactor* AdminService::ListWatchers(grpc::CallbackServerContext* context,
+                                                     const v1::ListWatchersRequest*,
+                                                     v1::ListWatchersResponse*) {
+  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
+  return Finished(context, status.ok() ? NotInThisRelease("ListWatchers") : status);
+}
+
+}  // namespace muster::rpc
