@@ -18,8 +18,10 @@
 #include "base/rng.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/app/ticker.h"
+#include "server/app/version.h"
 #include "server/core/applier.h"
 #include "server/core/registry.h"
+#include "server/rpc/admin_service.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
 #include "server/security/authorizer.h"
@@ -121,7 +123,21 @@ struct Server::Rooms {
                            .clock = base::RealClock(),
                            .rng = rng,
                            .executor = pump},
-                          MakeWatchOptions(config)) {}
+                          MakeWatchOptions(config)),
+        admin_service(
+            {.catalog = catalog,
+             .leases = leases,
+             .engine = *engine,
+             .authorizer = authorizer,
+             .state = state,
+             .clock = base::RealClock()},
+            {.version = std::string(Version()),
+             .build = BuildText(),
+             .max_instances = config.limits.instances,
+             .max_subscriptions = config.limits.subscriptions,
+             .watches = [this]() -> rpc::WatchCounts {
+               return {discovery_service.watch_streams(), discovery_service.subscriptions()};
+             }}) {}
 
   absl::Status Listen(const ResolvedConfig& config);
   void StartTicker();
@@ -139,6 +155,7 @@ struct Server::Rooms {
   rpc::RegistryService registry_service;
   base::SerialExecutor pump{"pump"};
   rpc::DiscoveryService discovery_service;
+  rpc::AdminService admin_service;
   std::unique_ptr<grpc::Server> grpc;
   std::string address;
   std::unique_ptr<Ticker> ticker;
@@ -161,6 +178,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
   builder.RegisterService(&registry_service);
   builder.RegisterService(&discovery_service);
+  builder.RegisterService(&admin_service);
   grpc = builder.BuildAndStart();
   if (grpc == nullptr || port == 0) {
     return base::MakeError(
@@ -222,10 +240,12 @@ void Server::Stop() {
   if (rooms.grpc != nullptr) {
     rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
     rooms.discovery_service.EndWatches();
+    rooms.admin_service.EndCalls();
     rooms.grpc->Shutdown(
         absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kStopGrace));
     rooms.grpc->Wait();
   }
+  rooms.admin_service.Stop();
   rooms.pump.Stop();
   rooms.engine->Close();
   rooms.grpc.reset();
