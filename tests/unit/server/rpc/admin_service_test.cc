@@ -8,6 +8,8 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -27,6 +29,7 @@
 #include "server/rpc/backup_stream.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/registry_service.h"
+#include "server/security/token_store.h"
 #include "storage/backup_file.h"
 #include "storage/memory_engine.h"
 
@@ -59,6 +62,9 @@ std::string FieldOf(const grpc::Status& status) {
 // hand.
 class AdminServiceTest : public testing::Test {
  protected:
+  explicit AdminServiceTest(std::shared_ptr<security::TokenStore> tokens = nullptr)
+      : authorizer_(std::move(tokens), false) {}
+
   void SetUp() override {
     ASSERT_TRUE(engine_.Open({&applier_}).ok());
     grpc::ServerBuilder builder;
@@ -141,11 +147,12 @@ class AdminServiceTest : public testing::Test {
     }
   }
   struct OpenBackup {
-    explicit OpenBackup(v1::Admin::Stub& stub) {
+    OpenBackup() {
       context.set_deadline(absl::ToChronoTime(
           absl::FromUnixMicros((base::RealClock().System() + absl::Seconds(30)).us)));
-      reader = stub.Backup(&context, {});
     }
+    explicit OpenBackup(v1::Admin::Stub& stub) : OpenBackup() { Start(stub); }
+    void Start(v1::Admin::Stub& stub) { reader = stub.Backup(&context, {}); }
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::BackupResponse>> reader;
     v1::BackupResponse part;
@@ -160,7 +167,7 @@ class AdminServiceTest : public testing::Test {
   std::shared_ptr<storage::MemoryStore> store_ = std::make_shared<storage::MemoryStore>();
   storage::MemoryEngine engine_{{.clock = clock_, .rng = rng_}, store_};
   core::Registry registry_{engine_, catalog_, leases_, clock_, {}};
-  security::Authorizer authorizer_{nullptr, false};
+  security::Authorizer authorizer_;
   ServerState state_;
   RegistryService registry_service_{registry_, authorizer_, state_, {}};
   AdminService service_{{.catalog = catalog_,
@@ -505,6 +512,56 @@ TEST_F(AdminServiceTest, WhileLoadingOnlyStatusAndTheLogLevelAnswer) {
   OpenBackup backup(*stub_);
   EXPECT_FALSE(backup.reader->Read(&backup.part));
   EXPECT_EQ(ReasonOf(backup.reader->Finish()), "LOADING");
+}
+
+std::shared_ptr<security::TokenStore> TwoTokens() {
+  std::string dir = testing::TempDir() + "admin_XXXXXX";
+  EXPECT_NE(mkdtemp(dir.data()), nullptr);
+  std::ofstream(dir + "/tokens") << "read reader-token-0001 eyes\nwrite writer-token-0001 hands\n";
+  auto store = std::make_shared<security::TokenStore>(dir + "/tokens");
+  EXPECT_TRUE(store->Load().ok());
+  std::filesystem::remove_all(dir);
+  return store;
+}
+
+class AdminRightsTest : public AdminServiceTest {
+ protected:
+  AdminRightsTest() : AdminServiceTest(TwoTokens()) {}
+
+  // The code that each call ends with for a token, by name of the call.
+  std::map<std::string, grpc::StatusCode> Codes(const std::string& token) {
+    std::map<std::string, grpc::StatusCode> out;
+    const auto call = [&](const char* name, auto method, auto request, auto response) {
+      grpc::ClientContext context;
+      if (!token.empty()) context.AddMetadata("authorization", "Bearer " + token);
+      out[name] = (*stub_.*method)(&context, request, &response).error_code();
+    };
+    using Stub = v1::Admin::Stub;
+    call("Status", &Stub::Status, v1::StatusRequest(), v1::StatusResponse());
+    call("ListLeases", &Stub::ListLeases, v1::ListLeasesRequest(), v1::ListLeasesResponse());
+    call("Verify", &Stub::Verify, v1::VerifyRequest(), v1::VerifyResponse());
+    v1::SetLogLevelRequest level;
+    level.set_level("info");
+    call("SetLogLevel", &Stub::SetLogLevel, level, v1::SetLogLevelResponse());
+    OpenBackup backup;
+    if (!token.empty()) backup.context.AddMetadata("authorization", "Bearer " + token);
+    backup.Start(*stub_);
+    while (backup.reader->Read(&backup.part)) {
+    }
+    out["Backup"] = backup.reader->Finish().error_code();
+    return out;
+  }
+};
+
+TEST_F(AdminRightsTest, CallsNeedTheirRight) {
+  Serve();
+  for (const auto& [name, code] : Codes("")) EXPECT_EQ(code, grpc::UNAUTHENTICATED) << name;
+  for (const auto& [name, code] : Codes("writer-token-0001")) EXPECT_EQ(code, grpc::OK) << name;
+  auto read = Codes("reader-token-0001");
+  for (const char* name : {"Status", "ListLeases", "Verify"}) EXPECT_EQ(read[name], grpc::OK);
+  for (const char* name : {"SetLogLevel", "Backup"}) {
+    EXPECT_EQ(read[name], grpc::PERMISSION_DENIED) << name;
+  }
 }
 
 TEST_F(AdminServiceTest, LaterCallsSayThatTheyAreNotInThisRelease) {
