@@ -212,7 +212,8 @@ TEST(Verify, IsRightWhileWritesGoOn) {
   });
   while (writes < 100) std::this_thread::yield();
   uint64_t last = 0;
-  for (int i = 0; i < 200; ++i) {
+  // Ends by the writes, not by the rounds, which may all fall between two of them.
+  for (int i = 0; i < 50 || writes < 5000; ++i) {
     const auto out = Verify(engine, catalog, leases, [] { return false; });
     ASSERT_TRUE(out.ok()) << out.status();
     EXPECT_THAT(out->problems, IsEmpty());
@@ -221,7 +222,6 @@ TEST(Verify, IsRightWhileWritesGoOn) {
   }
   stop = true;
   writer.Join();
-  EXPECT_GT(writes.load(), 1000u);
   engine.Close();
 }
 
