@@ -24,6 +24,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
+#include "server/rpc/unreadable.h"
 #include "server/security/authorizer.h"
 #include "storage/memory_engine.h"
 #include "storage/rocksdb/rocksdb_engine.h"
@@ -176,6 +177,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
+  builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors());
   builder.RegisterService(&registry_service);
   builder.RegisterService(&discovery_service);
   builder.RegisterService(&admin_service);

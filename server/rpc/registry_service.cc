@@ -7,6 +7,7 @@
 #include "server/rpc/access.h"
 #include "server/rpc/errors.h"
 #include "server/rpc/unary.h"
+#include "server/rpc/unreadable.h"
 
 namespace muster::rpc {
 namespace {
@@ -22,8 +23,7 @@ auto FinishWith(grpc::ServerUnaryReactor* reactor, Response* response) {
 
 // One reply for each request, in order: the next is read once the reply is written. Deletes itself
 // in OnDone, after all other reactions.
-class KeepAliveReactor
-    : public grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse> {
+class KeepAliveReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   KeepAliveReactor(core::Registry& registry, const ServerState& state, const absl::Status& admitted)
       : registry_(registry), state_(state) {
@@ -37,9 +37,16 @@ class KeepAliveReactor
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(grpc::Status::OK);
     if (state_.phase() == Phase::kDraining) return Finish(ToGrpc(state_.CheckServing()));
-    auto response = registry_.Heartbeat(request_);
+    v1::HeartbeatRequest request;
+    if (!grpc::SerializationTraits<v1::HeartbeatRequest>::Deserialize(&request_, &request).ok()) {
+      return Finish(ToGrpc(Unreadable()));
+    }
+    const auto response = registry_.Heartbeat(request);
     if (!response.ok()) return Finish(ToGrpc(response.status()));
-    response_ = *std::move(response);
+    bool own_buffer = false;
+    const grpc::Status written = grpc::SerializationTraits<v1::HeartbeatResponse>::Serialize(
+        *response, &response_, &own_buffer);
+    if (!written.ok()) return Finish(written);
     StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
@@ -51,8 +58,8 @@ class KeepAliveReactor
  private:
   core::Registry& registry_;
   const ServerState& state_;
-  v1::HeartbeatRequest request_;
-  v1::HeartbeatResponse response_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
 };
 
 }  // namespace
@@ -117,7 +124,7 @@ grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext
   return Finished(context, result.status());
 }
 
-grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse>* RegistryService::KeepAlive(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
     grpc::CallbackServerContext* context) {
   return new KeepAliveReactor(registry_, state_,
                               CheckAccess(*context, authorizer_, security::Right::kWrite));

@@ -1,4 +1,5 @@
-// muster.v1.Registry over gRPC.
+// muster.v1.Registry over gRPC: KeepAlive as bytes, so that what is no request is told from the end
+// of the stream; the others as messages.
 //
 // Thread safety: gRPC's threads call the handlers; answers to writes come from the engine's
 // completion thread. Ownership: all references outlive the service, and the engine is closed (its
@@ -14,7 +15,18 @@
 
 namespace muster::rpc {
 
-class RegistryService : public v1::Registry::CallbackService {
+// The calls of later releases.
+using LaterRegistryHandlers =
+    v1::Registry::WithCallbackMethod_Drain<v1::Registry::WithCallbackMethod_SetMaintenance<
+        v1::Registry::WithCallbackMethod_SetServiceSettings<
+            v1::Registry::WithCallbackMethod_AddCheck<
+                v1::Registry::WithCallbackMethod_RemoveCheck<v1::Registry::Service>>>>>;
+using RegistryHandlers = v1::Registry::WithCallbackMethod_Register<
+    v1::Registry::WithCallbackMethod_BatchRegister<v1::Registry::WithCallbackMethod_Deregister<
+        v1::Registry::WithCallbackMethod_Heartbeat<v1::Registry::WithRawCallbackMethod_KeepAlive<
+            v1::Registry::WithCallbackMethod_ReportHealth<LaterRegistryHandlers>>>>>>;
+
+class RegistryService : public RegistryHandlers {
  public:
   struct Options {
     // The listener is on loopback: instances may be there too.
@@ -36,7 +48,7 @@ class RegistryService : public v1::Registry::CallbackService {
   grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
                                       const v1::HeartbeatRequest* request,
                                       v1::HeartbeatResponse* response) override;
-  grpc::ServerBidiReactor<v1::HeartbeatRequest, v1::HeartbeatResponse>* KeepAlive(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KeepAlive(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* ReportHealth(grpc::CallbackServerContext* context,
                                          const v1::ReportHealthRequest* request,

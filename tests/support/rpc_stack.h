@@ -23,6 +23,7 @@
 #include "server/core/applier.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
+#include "server/rpc/unreadable.h"
 #include "storage/memory_engine.h"
 
 namespace muster::rpc {
@@ -64,6 +65,7 @@ class RpcStack {
     state.SetPhase(Phase::kServing);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.experimental().SetInterceptorCreators(UnreadableRequestInterceptors());
     builder.RegisterService(&registry_service);
     builder.RegisterService(&discovery_service);
     server = builder.BuildAndStart();

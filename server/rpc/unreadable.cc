@@ -1,0 +1,54 @@
+#include "server/rpc/unreadable.h"
+
+#include "base/errors.h"
+#include "server/rpc/errors.h"
+
+namespace muster::rpc {
+namespace {
+
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::ServerRpcInfo;
+
+// Of one call. gRPC runs its hooks one after another.
+class UnreadableRequest : public grpc::experimental::Interceptor {
+ public:
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE)) {
+      unreadable_ = methods->GetRecvMessage() == nullptr;
+    }
+    if (unreadable_ &&
+        methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      methods->ModifySendStatus(ToGrpc(Unreadable()));
+    }
+    methods->Proceed();
+  }
+
+ private:
+  bool unreadable_ = false;
+};
+
+class Factory : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
+    const bool one_request = info->type() == ServerRpcInfo::Type::UNARY ||
+                             info->type() == ServerRpcInfo::Type::SERVER_STREAMING;
+    return one_request ? new UnreadableRequest : nullptr;
+  }
+};
+
+}  // namespace
+
+absl::Status Unreadable() {
+  return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                         "request can't be read: it is not the message of this call, or holds text "
+                         "that is not UTF-8");
+}
+
+std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+UnreadableRequestInterceptors() {
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> out;
+  out.push_back(std::make_unique<Factory>());
+  return out;
+}
+
+}  // namespace muster::rpc
