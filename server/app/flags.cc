@@ -10,10 +10,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/clock.h"
 #include "base/errors.h"
 #include "base/text.h"
 #include "server/app/config_yaml.h"
 #include "server/app/version.h"
+#include "server/security/certificates.h"
 #include "server/security/token_store.h"
 
 namespace muster::app {
@@ -206,12 +208,11 @@ class Merger {
 };
 
 absl::Status CheckFiles(const ResolvedConfig& config) {
-  constexpr size_t kPemMax = 1 << 20;
   if (config.tls) {
-    for (const std::string* path : {&config.tls->cert, &config.tls->key, &config.tls->client_ca}) {
-      if (path->empty()) continue;
-      if (auto text = ReadFile(*path, kPemMax); !text.ok()) return text.status();
-    }
+    const auto& [cert, key, client_ca] = *config.tls;
+    absl::Status status =
+        security::CheckCertificates({cert, key, client_ca}, base::RealClock().System());
+    if (!status.ok()) return status;
   }
   if (config.tokens.empty()) return absl::OkStatus();
   return security::TokenStore(config.tokens).Load();

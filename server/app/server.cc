@@ -3,11 +3,11 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,6 +26,7 @@
 #include "server/rpc/registry_service.h"
 #include "server/rpc/unreadable.h"
 #include "server/security/authorizer.h"
+#include "server/security/certificates.h"
 #include "storage/memory_engine.h"
 #include "storage/rocksdb/rocksdb_engine.h"
 
@@ -74,32 +75,26 @@ rpc::WatchOptions MakeWatchOptions(const ResolvedConfig& config) {
   return options;
 }
 
-absl::StatusOr<std::string> ReadPem(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
-                           absl::StrCat("file ", path, " can't be read"));
-  }
-  return text.str();
-}
+constexpr unsigned kCertificatesSeconds = 1;
 
+// The files are looked at every second: renewed ones serve new connections.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
     const ResolvedConfig& config) {
   if (!config.tls) return grpc::InsecureServerCredentials();
-  auto cert = ReadPem(config.tls->cert);
-  if (!cert.ok()) return cert.status();
-  auto key = ReadPem(config.tls->key);
-  if (!key.ok()) return key.status();
-  grpc::SslServerCredentialsOptions options;
-  options.pem_key_cert_pairs.push_back({*key, *cert});
-  if (!config.tls->client_ca.empty()) {
-    auto ca = ReadPem(config.tls->client_ca);
-    if (!ca.ok()) return ca.status();
-    options.pem_root_certs = *ca;
-    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  const auto& [cert, key, client_ca] = *config.tls;
+  absl::Status status =
+      security::CheckCertificates({cert, key, client_ca}, base::RealClock().System());
+  if (!status.ok()) return status;
+  using grpc::experimental::FileWatcherCertificateProvider;
+  grpc::experimental::TlsServerCredentialsOptions options(
+      std::make_shared<FileWatcherCertificateProvider>(key, cert, client_ca, kCertificatesSeconds));
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  if (!client_ca.empty()) {
+    options.watch_root_certs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   }
-  return grpc::SslServerCredentials(options);
+  return grpc::experimental::TlsServerCredentials(options);
 }
 
 }  // namespace
