@@ -199,7 +199,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.set_endpoint(registration.instance.endpoint);
   *record.mutable_checks() = registration.instance.checks;
   record.set_life(registration.life);
-  record.set_ttl_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(registration.ttl)));
+  record.set_ttl_ms(static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl)));
   record.set_state(v1::ACTIVE);
   record.set_origin(registration.origin);
   record.set_health(CarryChecks(registration, present, read_check, out.unit.ops));

@@ -1,6 +1,7 @@
 #include "server/core/registry.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -479,7 +480,9 @@ absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatReq
     using R = v1::HeartbeatResponse;
     static constexpr R::Outcome kOutcomes[] = {R::RENEWED, R::UNKNOWN, R::STALE, R::LOADING};
     out.add_outcomes(kOutcomes[static_cast<int>(renewal.outcome)]);
-    out.add_remaining_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(renewal.remaining)));
+    // Leases of more than 49 days do not fit.
+    out.add_remaining_ms(static_cast<uint32_t>(std::min<int64_t>(
+        absl::ToInt64Milliseconds(renewal.remaining), std::numeric_limits<uint32_t>::max())));
   };
   for (const uint64_t handle : request.lease_handles()) add(leases_.RenewHandle(handle));
   for (int i = 0; i < request.leases_size(); ++i) {

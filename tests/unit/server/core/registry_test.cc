@@ -140,6 +140,23 @@ TEST_F(RegistryTest, HeartbeatsKeepItWithoutAWrite) {
   EXPECT_EQ(Commits(), commits);
 }
 
+// Milliseconds of more than 49 days do not fit into 32 bits.
+TEST_F(RegistryTest, ALongLeaseKeepsItsLength) {
+  constexpr absl::Duration kYear = absl::Hours(8784);
+  base::FakeClock clock;
+  CoreStack core(clock, std::make_shared<storage::MemoryStore>(), {.max_ttl = kYear});
+  auto request = Request("a");
+  request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(kYear));
+  const auto response = core.Register(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  const auto lease = core.leases.Find(storage::EncodeInstanceKey({"default", "api", "", "a"}));
+  ASSERT_NE(lease, nullptr);
+  EXPECT_EQ(core.leases.Remaining(*lease), kYear);
+  v1::HeartbeatRequest beat;
+  beat.add_lease_handles(response->lease_handle());
+  EXPECT_EQ(core.registry.Heartbeat(beat)->remaining_ms(0), 0xFFFFFFFF) << "as much as fits";
+}
+
 TEST_F(RegistryTest, AStoppedProcessExpiresNobody) {
   const auto response = core_.Register(Request("a"));
   clock_.Advance(absl::Seconds(9));
