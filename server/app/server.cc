@@ -77,20 +77,24 @@ rpc::WatchOptions MakeWatchOptions(const ResolvedConfig& config) {
 
 constexpr unsigned kCertificatesSeconds = 1;
 
+security::CertificateFiles FilesOf(const ResolvedConfig::Tls& tls) {
+  return {tls.cert, tls.key, tls.client_ca};
+}
+
 // The files are looked at every second: renewed ones serve new connections.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
     const ResolvedConfig& config) {
   if (!config.tls) return grpc::InsecureServerCredentials();
-  const auto& [cert, key, client_ca] = *config.tls;
-  absl::Status status =
-      security::CheckCertificates({cert, key, client_ca}, base::RealClock().System());
+  const security::CertificateFiles files = FilesOf(*config.tls);
+  absl::Status status = security::CheckCertificates(files, base::RealClock().System());
   if (!status.ok()) return status;
   using grpc::experimental::FileWatcherCertificateProvider;
   grpc::experimental::TlsServerCredentialsOptions options(
-      std::make_shared<FileWatcherCertificateProvider>(key, cert, client_ca, kCertificatesSeconds));
+      std::make_shared<FileWatcherCertificateProvider>(files.key, files.cert, files.client_ca,
+                                                       kCertificatesSeconds));
   options.watch_identity_key_cert_pairs();
   options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  if (!client_ca.empty()) {
+  if (!files.client_ca.empty()) {
     options.watch_root_certs();
     options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   }
@@ -136,7 +140,7 @@ struct Server::Rooms {
              }}) {}
 
   absl::Status Listen(const ResolvedConfig& config);
-  void StartTicker();
+  void StartTicker(const ResolvedConfig& config);
 
   base::SystemRng rng;
   std::shared_ptr<security::TokenStore> tokens;
@@ -187,7 +191,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   return absl::OkStatus();
 }
 
-void Server::Rooms::StartTicker() {
+void Server::Rooms::StartTicker(const ResolvedConfig& config) {
   std::vector<Ticker::Job> jobs;
   jobs.push_back({kTick, [this] {
                     leases.Tick();
@@ -203,6 +207,10 @@ void Server::Rooms::StartTicker() {
   jobs.push_back({absl::Seconds(10), [this] { registry.Maintain(); }});
   if (tokens != nullptr) {
     jobs.push_back({absl::Seconds(1), [this] { tokens->ReloadIfChanged(); }});
+  }
+  if (config.tls) {
+    const auto log = std::make_shared<security::CertificateLog>(FilesOf(*config.tls));
+    jobs.push_back({absl::Seconds(5), [log] { log->Look(base::RealClock().System()); }});
   }
   ticker = std::make_unique<Ticker>(base::RealClock(), std::move(jobs));
 }
@@ -224,7 +232,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
   if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
   if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
   rooms.leases.SetLoaded();
-  rooms.StartTicker();
+  rooms.StartTicker(config);
   rooms.state.SetPhase(rpc::Phase::kServing);
   rooms.grpc->GetHealthCheckService()->SetServingStatus(true);
   return server;

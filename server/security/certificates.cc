@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace muster::security {
@@ -112,6 +113,18 @@ absl::Status CheckCertificates(const CertificateFiles& files, base::SystemTime n
   }
   if (files.client_ca.empty()) return absl::OkStatus();
   return ReadCertificates("tls.client_ca", files.client_ca, now).status();
+}
+
+void CertificateLog::Look(base::SystemTime now) {
+  const absl::Status status = CheckCertificates(files_, now);
+  if (status.message() == problem_) return;
+  problem_ = std::string(status.message());
+  if (status.ok()) {
+    base::Log(base::LogLevel::kInfo, "certificates are right again", {{"file", files_.cert}});
+  } else {
+    base::Log(base::LogLevel::kError, "certificates can't be used; new connections may be refused",
+              {{"problem", problem_}});
+  }
 }
 
 }  // namespace muster::security

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
@@ -21,5 +22,17 @@ struct CertificateFiles {
 // The files can be read, hold what they should, the key belongs to the certificate, and nothing has
 // expired at `now`.
 absl::Status CheckCertificates(const CertificateFiles& files, base::SystemTime now);
+
+// Says in the log, once, what has become wrong with the files of a running server: gRPC reads them
+// again and then refuses new connections. Belongs to one thread.
+class CertificateLog {
+ public:
+  explicit CertificateLog(CertificateFiles files) : files_(std::move(files)) {}
+  void Look(base::SystemTime now);
+
+ private:
+  const CertificateFiles files_;
+  std::string problem_;
+};
 
 }  // namespace muster::security

@@ -10,8 +10,11 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/errors.h"
+#include "base/log.h"
 
 namespace muster::security {
 namespace {
@@ -93,6 +96,30 @@ TEST_F(CertificatesTest, BadOnesAreNamed) {
 
 TEST_F(CertificatesTest, ExpiredOnesAreNamed) {
   ExpectProblem(Check("a.pem", "a.key", "", kYear2030), "a.pem", "expired on Dec 31 23:59:59 2029");
+}
+
+TEST_F(CertificatesTest, WhatBecameWrongIsLoggedOnce) {
+  std::vector<std::string> lines;
+  base::SetLogSink([&](base::LogLevel level, std::string_view message, const auto&) {
+    lines.push_back(std::string(base::LogLevelName(level)) + " " + std::string(message));
+  });
+  CertificateLog log({Path("a.pem"), Path("a.key"), ""});
+  const base::SystemTime now{(kYear2030 - 10) * 1'000'000};
+  log.Look(now);
+  EXPECT_TRUE(lines.empty());
+  std::filesystem::copy_file(Path("a.key"), Path("kept"));
+  std::filesystem::copy_file(Path("b.key"), Path("a.key"),
+                             std::filesystem::copy_options::overwrite_existing);
+  log.Look(now);
+  log.Look(now);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_THAT(lines[0], HasSubstr("error certificates can't be used"));
+  std::filesystem::rename(Path("kept"), Path("a.key"));
+  log.Look(now);
+  log.Look(now);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_THAT(lines[1], HasSubstr("right again"));
+  base::SetLogSink(nullptr);
 }
 
 }  // namespace
