@@ -107,8 +107,8 @@ def commands(text):
 # What differs from run to run: points in time, fractions of seconds, revisions and handles.
 VARYING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
-    (re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:ms|us|s|m|h)(?![\w.])"), "<duration>"),
-    (re.compile(r"(?<![\w.:-])\d{4,}(?![\w.])"), "<number>"),
+    (re.compile(r"(?<![\w.])(?:\d+(?:\.\d+)?(?:ms|us|s|m|h))+(?![\w.])"), "<duration>"),
+    (re.compile(r"(?<![\w.:-])\d{4,}(?![\w.])|(?<!\w)\d{12,}(?!\w)"), "<number>"),
     (re.compile(r"(?<!\w)0x[0-9a-f]+"), "<number>"),
 ]
 
