@@ -48,8 +48,13 @@ absl::Status WithAddress(const absl::Status& status, const std::string& address)
   return named;
 }
 
-// What gRPC says of a server that isn't there holds its address three times.
-std::string PlainMessage(const std::string& message) {
+// What gRPC says of a server that isn't there holds its address three times; of a call that a
+// server doesn't know, nothing.
+std::string PlainMessage(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
+    return "the server does not know this call";
+  }
+  const std::string& message = status.error_message();
   const std::string marker = "Failed to connect to remote host: ";
   const size_t at = message.rfind(marker);
   return at == std::string::npos ? message : "can't connect: " + message.substr(at + marker.size());
@@ -63,7 +68,7 @@ absl::Status FromRpc(const grpc::Status& status) {
   const Details details = DetailsOf(status);
   std::string text = absl::StatusCodeToString(code);
   if (!details.reason.empty()) absl::StrAppend(&text, " (", details.reason, ")");
-  absl::StrAppend(&text, ": ", PlainMessage(status.error_message()));
+  absl::StrAppend(&text, ": ", PlainMessage(status));
   if (!details.retry.empty()) absl::StrAppend(&text, "; try again in ", details.retry);
   absl::Status out(code, base::EscapeForTerminal(text));
   if (!details.reason.empty()) out.SetPayload(kReasonPayload, absl::Cord(details.reason));
@@ -130,9 +135,7 @@ absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
     // A server whose host vanished is noticed on an idle watch.
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
   }
   grpc::ClientContext context;
@@ -144,7 +147,11 @@ absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
     context.set_deadline(span);
   }
   const Interrupt::Scope scope(interrupt_, &context);
-  return WithAddress(FromRpc(rpc(channel, &context)), address());
+  const absl::Status status = FromRpc(rpc(channel, &context));
+  // Nobody answered: the next try connects anew, at once. The pauses between tries are the
+  // caller's; gRPC's own would go on after the server has come back.
+  if (absl::IsUnavailable(status) && ReasonText(status).empty()) channel = nullptr;
+  return WithAddress(status, address());
 }
 
 }  // namespace muster::cli

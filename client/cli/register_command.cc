@@ -117,7 +117,7 @@ absl::Status CallRegister(Context& context, const v1::RegisterRequest& request,
 // Until a server can be reached, or a signal comes. The life makes repeating safe.
 absl::Status RegisterPatiently(Context& context, Interrupt& interrupt,
                                const v1::RegisterRequest& request, v1::RegisterResponse* response) {
-  const base::Backoff backoff{absl::Milliseconds(200), absl::Seconds(5)};
+  const base::Backoff backoff{absl::Milliseconds(200), absl::Seconds(2)};
   for (int attempt = 0;; ++attempt) {
     const absl::Status status = CallRegister(context, request, response);
     if (!absl::IsUnavailable(status) || interrupt.came()) return status;

@@ -35,7 +35,7 @@ StreamKeeper::StreamKeeper(Context& context, Interrupt& interrupt, Options optio
     : context_(context), interrupt_(interrupt), options_(options), began_(context.clock.Steady()) {}
 
 absl::Status StreamKeeper::Run(const Connection::Rpc& once) {
-  const base::Backoff backoff{absl::Milliseconds(200), absl::Seconds(5)};
+  const base::Backoff backoff{absl::Milliseconds(200), absl::Seconds(2)};
   for (;;) {
     absl::Status status = context_.connection->CallStream(once, Left());
     if (done_ || interrupt_.came()) return absl::OkStatus();
