@@ -30,8 +30,9 @@ Applier::Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub)
 
 Applier::~Applier() = default;
 
-void Applier::OnOpen(const storage::Revision& revision, const storage::StoreRecordView&) {
+void Applier::OnOpen(const storage::Revision& revision, const storage::StoreRecordView& store) {
   revision_ = revision;
+  base_seq_ = store.base_seq;
   replaying_ = true;
 }
 
@@ -84,6 +85,9 @@ Applier::Draft& Applier::DraftOf(std::string_view service_key) {
   }
   const bool unknown = present == nullptr;
   auto draft = std::make_unique<Draft>(unknown ? std::move(info) : *present, unknown);
+  // What a restored store holds keeps its seqs; what clients were told of the service since the
+  // backup is above them, and below this.
+  if (replaying_) draft->view.Touch(base_seq_);
   return *drafts_.emplace(std::string(service_key), std::move(draft)).first->second;
 }
 

@@ -41,6 +41,7 @@ class Applier : public storage::CommitSink {
   LeaseTable& leases_;
   WatchHub& hub_;
   storage::Revision revision_;
+  uint64_t base_seq_ = 0;  // where this epoch begins
   bool replaying_ = true;
   // Ordered: publishing follows the keys.
   std::map<std::string, std::unique_ptr<Draft>, std::less<>> drafts_;
