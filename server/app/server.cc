@@ -15,6 +15,7 @@
 #include "base/errors.h"
 #include "base/executor.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/rng.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/app/ticker.h"
@@ -22,6 +23,7 @@
 #include "server/core/applier.h"
 #include "server/core/registry.h"
 #include "server/rpc/admin_service.h"
+#include "server/rpc/call_count.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
 #include "server/rpc/unreadable.h"
@@ -34,7 +36,12 @@ namespace muster::app {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
+// How long a stop waits for calls under way; how long it answers at least, so that who is calling
+// is told and not cut off; and how long gRPC may then take to close connections, which a client
+// that has no call under way may not notice.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
+constexpr absl::Duration kStopLinger = absl::Milliseconds(100);
+constexpr absl::Duration kCloseGrace = absl::Milliseconds(200);
 
 std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config, base::Rng& rng) {
   storage::EngineLimits limits;
@@ -141,6 +148,8 @@ struct Server::Rooms {
 
   absl::Status Listen(const ResolvedConfig& config);
   void StartTicker(const ResolvedConfig& config);
+  // Until no call is under way, or the grace is over.
+  void AwaitCalls();
 
   base::SystemRng rng;
   std::shared_ptr<security::TokenStore> tokens;
@@ -152,6 +161,7 @@ struct Server::Rooms {
   std::unique_ptr<storage::Engine> engine;
   core::Registry registry;
   rpc::ServerState state;
+  rpc::CallCount calls;
   rpc::RegistryService registry_service;
   base::SerialExecutor pump{"pump"};
   rpc::DiscoveryService discovery_service;
@@ -176,7 +186,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
-  builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors());
+  builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors(calls));
   builder.RegisterService(&registry_service);
   builder.RegisterService(&discovery_service);
   builder.RegisterService(&admin_service);
@@ -215,6 +225,22 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
   ticker = std::make_unique<Ticker>(base::RealClock(), std::move(jobs));
 }
 
+void Server::Rooms::AwaitCalls() {
+  const auto under_way = [this] {
+    return calls.calls() + registry_service.keep_alive_streams() +
+               discovery_service.watch_streams() >
+           0;
+  };
+  const base::SteadyTime began = base::RealClock().Steady();
+  const auto waited = [began] { return base::RealClock().Steady() - began; };
+  base::Mutex mu;
+  base::CondVar never;
+  base::MutexLock lock(mu);
+  while (waited() < kStopLinger || (under_way() && waited() < kStopGrace)) {
+    never.WaitFor(mu, absl::Milliseconds(10));
+  }
+}
+
 Server::Server(std::unique_ptr<Rooms> rooms) : rooms_(std::move(rooms)) {}
 
 Server::~Server() { Stop(); }
@@ -245,9 +271,11 @@ void Server::Stop() {
   if (rooms.grpc != nullptr) {
     rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
     rooms.discovery_service.EndWatches();
+    rooms.registry_service.EndStreams();
     rooms.admin_service.EndCalls();
+    rooms.AwaitCalls();
     rooms.grpc->Shutdown(
-        absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kStopGrace));
+        absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kCloseGrace));
     rooms.grpc->Wait();
   }
   rooms.admin_service.Stop();

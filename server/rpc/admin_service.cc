@@ -61,12 +61,6 @@ absl::Status Busy(std::string_view what) {
       absl::Seconds(5));
 }
 
-absl::Status Draining() {
-  ServerState state;
-  state.SetPhase(Phase::kDraining);
-  return state.CheckServing();
-}
-
 // A Verify call. The verifying thread finishes it; deletes itself in OnDone.
 class VerifyCall : public grpc::ServerUnaryReactor {
  public:
@@ -100,7 +94,7 @@ AdminService::AdminService(const Rooms& rooms, Options options)
 void AdminService::EndCalls() {
   ending_ = true;
   base::MutexLock lock(mu_);
-  if (backup_ != nullptr) backup_->End(Draining());
+  if (backup_ != nullptr) backup_->End(ServerState::Draining());
 }
 
 void AdminService::Stop() {
@@ -111,7 +105,7 @@ void AdminService::Stop() {
 
 absl::Status AdminService::Admit(const grpc::CallbackServerContext& context, Right right) const {
   if (absl::Status s = CheckAccess(context, rooms_.authorizer, right); !s.ok()) return s;
-  return ending_ ? Draining() : rooms_.state.CheckServing();
+  return ending_ ? ServerState::Draining() : rooms_.state.CheckServing();
 }
 
 grpc::ServerUnaryReactor* AdminService::Status(grpc::CallbackServerContext* context,
@@ -173,9 +167,9 @@ grpc::ServerWriteReactor<v1::BackupResponse>* AdminService::Backup(
 
 absl::Status AdminService::BeginBackup(const std::shared_ptr<BackupStream>& stream) {
   base::MutexLock lock(mu_);
-  if (ending_) return Draining();
+  if (ending_) return ServerState::Draining();
   if (backup_ != nullptr) return Busy("backup");
-  if (!copier_.Post([this, stream] { RunBackup(stream); })) return Draining();
+  if (!copier_.Post([this, stream] { RunBackup(stream); })) return ServerState::Draining();
   backup_ = stream;
   return absl::OkStatus();
 }
@@ -200,9 +194,9 @@ grpc::ServerUnaryReactor* AdminService::Verify(grpc::CallbackServerContext* cont
     const auto found = core::Verify(rooms_.engine, rooms_.catalog, rooms_.leases, cancelled);
     if (found.ok()) *response = ToProto(*found);
     verifying_ = false;
-    call->Finish(ToGrpc(ending_ && !found.ok() ? Draining() : found.status()));
+    call->Finish(ToGrpc(ending_ && !found.ok() ? ServerState::Draining() : found.status()));
   });
-  if (!posted) call->Finish(ToGrpc(Draining()));  // and nobody verifies any more
+  if (!posted) call->Finish(ToGrpc(ServerState::Draining()));  // and nobody verifies any more
   return call;
 }
 

@@ -30,12 +30,6 @@ class RefusedStream : public Base {
   void OnDone() override { delete this; }
 };
 
-absl::Status Draining() {
-  ServerState draining;
-  draining.SetPhase(Phase::kDraining);
-  return draining.CheckServing();
-}
-
 absl::Status EpochChanged(uint64_t asked, uint64_t present) {
   return base::WithField(
       base::MakeError(absl::StatusCode::kFailedPrecondition, base::Reason::kEpochChanged,
@@ -62,7 +56,7 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
       service_.waiting_.emplace(this, self);
       ended = service_.ended_;
     }
-    if (ended) return End(Draining());
+    if (ended) return End(ServerState::Draining());
     const uint64_t id = service_.rooms_.catalog.WaitApplied(
         request_.min_revision().seq(), [self, &executor = service_.rooms_.executor] {
           executor.Post([self] { self->Answer(); });
@@ -122,7 +116,7 @@ uint64_t DiscoveryService::waiting_calls() const {
 }
 
 void DiscoveryService::EndWatches() {
-  const absl::Status status = Draining();
+  const absl::Status status = ServerState::Draining();
   watches_.EndAll(status);
   names_.EndAll(status);
   std::vector<std::shared_ptr<WaitingDiscover>> waiting;

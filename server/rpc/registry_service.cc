@@ -7,7 +7,6 @@
 #include "server/rpc/access.h"
 #include "server/rpc/errors.h"
 #include "server/rpc/unary.h"
-#include "server/rpc/unreadable.h"
 
 namespace muster::rpc {
 namespace {
@@ -20,47 +19,6 @@ auto FinishWith(grpc::ServerUnaryReactor* reactor, Response* response) {
     reactor->Finish(ToGrpc(result.status()));
   };
 }
-
-// One reply for each request, in order: the next is read once the reply is written. Deletes itself
-// in OnDone, after all other reactions.
-class KeepAliveReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  KeepAliveReactor(core::Registry& registry, const ServerState& state, const absl::Status& admitted)
-      : registry_(registry), state_(state) {
-    if (admitted.ok()) {
-      StartRead(&request_);
-    } else {
-      Finish(ToGrpc(admitted));
-    }
-  }
-
-  void OnReadDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::OK);
-    if (state_.phase() == Phase::kDraining) return Finish(ToGrpc(state_.CheckServing()));
-    v1::HeartbeatRequest request;
-    if (!grpc::SerializationTraits<v1::HeartbeatRequest>::Deserialize(&request_, &request).ok()) {
-      return Finish(ToGrpc(Unreadable()));
-    }
-    const auto response = registry_.Heartbeat(request);
-    if (!response.ok()) return Finish(ToGrpc(response.status()));
-    bool own_buffer = false;
-    const grpc::Status written = grpc::SerializationTraits<v1::HeartbeatResponse>::Serialize(
-        *response, &response_, &own_buffer);
-    if (!written.ok()) return Finish(written);
-    StartWrite(&response_);
-  }
-  void OnWriteDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::OK);
-    StartRead(&request_);
-  }
-  void OnDone() override { delete this; }
-
- private:
-  core::Registry& registry_;
-  const ServerState& state_;
-  grpc::ByteBuffer request_;
-  grpc::ByteBuffer response_;
-};
 
 }  // namespace
 
@@ -126,8 +84,7 @@ grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
     grpc::CallbackServerContext* context) {
-  return new KeepAliveReactor(registry_, state_,
-                              CheckAccess(*context, authorizer_, security::Right::kWrite));
+  return keep_alives_.Open(CheckAccess(*context, authorizer_, security::Right::kWrite));
 }
 
 grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,

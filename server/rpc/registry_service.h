@@ -6,10 +6,12 @@
 // completions have run) before the service goes.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/registry.h"
+#include "server/rpc/keep_alive.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
 
@@ -34,7 +36,15 @@ class RegistryService : public RegistryHandlers {
   };
   RegistryService(core::Registry& registry, const security::Authorizer& authorizer,
                   const ServerState& state, Options options)
-      : registry_(registry), authorizer_(authorizer), state_(state), options_(options) {}
+      : registry_(registry),
+        authorizer_(authorizer),
+        state_(state),
+        options_(options),
+        keep_alives_(registry) {}
+
+  // Ends KeepAlive streams, and all later ones, with UNAVAILABLE (DRAINING).
+  void EndStreams() { keep_alives_.EndAll(); }
+  uint64_t keep_alive_streams() const { return keep_alives_.streams(); }
 
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const v1::RegisterRequest* request,
@@ -90,6 +100,7 @@ class RegistryService : public RegistryHandlers {
   const security::Authorizer& authorizer_;
   const ServerState& state_;
   const Options options_;
+  KeepAliveStreams keep_alives_;
 };
 
 }  // namespace muster::rpc

@@ -30,6 +30,12 @@ class ServerState {
     frozen_since_us_.store(since ? since->us : 0, std::memory_order_release);
   }
 
+  // What is told while the server stops.
+  static absl::Status Draining() {
+    return base::WithRetryAfter(base::MakeError(absl::StatusCode::kUnavailable,
+                                                base::Reason::kDraining, "the server is stopping"),
+                                absl::Milliseconds(100));
+  }
   // OK while serving; else UNAVAILABLE with LOADING or DRAINING and a delay.
   absl::Status CheckServing() const {
     switch (phase()) {
@@ -39,10 +45,7 @@ class ServerState {
                             "the server is loading its store"),
             absl::Seconds(1));
       case Phase::kDraining:
-        return base::WithRetryAfter(
-            base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kDraining,
-                            "the server is stopping"),
-            absl::Milliseconds(100));
+        return Draining();
       default:
         return absl::OkStatus();
     }

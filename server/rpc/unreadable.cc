@@ -12,6 +12,7 @@ using grpc::experimental::ServerRpcInfo;
 // Of one call. gRPC runs its hooks one after another.
 class UnreadableRequest : public grpc::experimental::Interceptor {
  public:
+  explicit UnreadableRequest(CallCount& count) : call_(count) {}
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE)) {
       unreadable_ = methods->GetRecvMessage() == nullptr;
@@ -24,16 +25,21 @@ class UnreadableRequest : public grpc::experimental::Interceptor {
   }
 
  private:
+  const CallCount::Call call_;
   bool unreadable_ = false;
 };
 
 class Factory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
+  explicit Factory(CallCount& count) : count_(count) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
     const bool one_request = info->type() == ServerRpcInfo::Type::UNARY ||
                              info->type() == ServerRpcInfo::Type::SERVER_STREAMING;
-    return one_request ? new UnreadableRequest : nullptr;
+    return one_request ? new UnreadableRequest(count_) : nullptr;
   }
+
+ private:
+  CallCount& count_;
 };
 
 }  // namespace
@@ -45,9 +51,9 @@ absl::Status Unreadable() {
 }
 
 std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
-UnreadableRequestInterceptors() {
+UnreadableRequestInterceptors(CallCount& count) {
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> out;
-  out.push_back(std::make_unique<Factory>());
+  out.push_back(std::make_unique<Factory>(count));
   return out;
 }
 

@@ -11,14 +11,16 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/rpc/call_count.h"
 
 namespace muster::rpc {
 
 // What the caller is told.
 absl::Status Unreadable();
 
-// For ServerBuilder::experimental().SetInterceptorCreators().
+// For ServerBuilder::experimental().SetInterceptorCreators(). Counts the calls that it looks at;
+// `count` outlives the server.
 std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
-UnreadableRequestInterceptors();
+UnreadableRequestInterceptors(CallCount& count);
 
 }  // namespace muster::rpc

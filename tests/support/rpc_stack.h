@@ -65,7 +65,7 @@ class RpcStack {
     state.SetPhase(Phase::kServing);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.experimental().SetInterceptorCreators(UnreadableRequestInterceptors());
+    builder.experimental().SetInterceptorCreators(UnreadableRequestInterceptors(calls));
     builder.RegisterService(&registry_service);
     builder.RegisterService(&discovery_service);
     server = builder.BuildAndStart();
@@ -79,6 +79,7 @@ class RpcStack {
     if (server == nullptr) return;
     state.SetPhase(Phase::kDraining);
     discovery_service.EndWatches();
+    registry_service.EndStreams();
     server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
     server->Wait();
     pump.Stop();
@@ -144,6 +145,7 @@ class RpcStack {
   core::Registry registry;
   security::Authorizer authorizer{nullptr, false};
   ServerState state;
+  CallCount calls;
   RegistryService registry_service{registry, authorizer, state, {}};
   base::SerialExecutor pump{"pump"};
   DiscoveryService discovery_service;

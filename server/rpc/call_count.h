@@ -1,0 +1,30 @@
+// CallCount: how many calls are under way, so that a stopping server waits for them and no longer.
+//
+// Thread safety: all members.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace muster::rpc {
+
+class CallCount {
+ public:
+  // One call, as long as it lives.
+  class Call {
+   public:
+    explicit Call(CallCount& count) : count_(count) { ++count_.calls_; }
+    ~Call() { --count_.calls_; }
+    Call(const Call&) = delete;
+
+   private:
+    CallCount& count_;
+  };
+
+  uint64_t calls() const { return calls_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<uint64_t> calls_{0};
+};
+
+}  // namespace muster::rpc
