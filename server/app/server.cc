@@ -196,6 +196,11 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
         absl::StatusCode::kUnavailable, base::Reason::kInvalidField,
         absl::StrCat("grpc_listen: can't listen on ", base::FormatHostPort(config.grpc_listen)));
   }
+  // Those that have a name here; SetServingStatus without a name is for all of them and "".
+  for (const char* service : {v1::Registry::service_full_name(), v1::Discovery::service_full_name(),
+                              v1::Admin::service_full_name()}) {
+    grpc->GetHealthCheckService()->SetServingStatus(service, false);
+  }
   grpc->GetHealthCheckService()->SetServingStatus(false);
   address = base::FormatHostPort({config.grpc_listen.host, static_cast<uint16_t>(port)});
   return absl::OkStatus();
