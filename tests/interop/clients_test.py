@@ -42,24 +42,24 @@ def generate(found, work, environment):
     subprocess.run(["bash", "-ec", scripts[0]], cwd=work, env=environment, check=True)
 
 
-def prepare_node(work):
+def prepare_node(work, name):
     environment = {**os.environ, "NODE_PATH": harness.peer("node")}
-    program = harness.HERE / "node" / "client.js"
+    program = harness.HERE / "node" / f"{name}.js"
     document("node", program)
     shutil.copy(program, work)
-    return ["node", "client.js"], environment
+    return ["node", program.name], environment
 
 
-def prepare_python(work):
+def prepare_python(work, name):
     interpreter = harness.peer("python")
     environment = {**os.environ, "PATH": f"{os.path.dirname(interpreter)}:{os.environ['PATH']}"}
-    program = harness.HERE / "python" / "client.py"
+    program = harness.HERE / "python" / f"{name}.py"
     generate(document("python", program), work, environment)
     shutil.copy(program, work)
-    return [interpreter, "client.py"], environment
+    return [interpreter, program.name], environment
 
 
-def prepare_go(work):
+def prepare_go(work, _):
     environment = {**os.environ, "PATH": f"{harness.peer('go-plugins')}:{os.environ['PATH']}",
                    "GOFLAGS": "-buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
     folder = harness.HERE / "go"
@@ -126,7 +126,8 @@ def id_of(binaries, server, client):
     return next(e["id"] for e in endpoints if client.address == f"{e['address']}:{e['port']}")
 
 
-def check(binaries, command, work, environment, server):
+def check(binaries, command, work, environment, server, lasting):
+    """`lasting`: the program comes back when its lease is lost."""
     running = []
 
     def start(port):
@@ -143,10 +144,10 @@ def check(binaries, command, work, environment, server):
         second.await_set(first.address, second.address, other)
         first.await_set(first.address, second.address, other)
         first.assert_quiet(2.5 * TTL)  # leases are kept
-        # Told that its lease is unknown, it registers again.
-        muster(binaries, server, "deregister", "web", id_of(binaries, server, first))
-        second.await_set(second.address, other)
-        second.await_set(first.address, second.address, other)
+        if lasting:  # told that its lease is unknown, it registers again
+            muster(binaries, server, "deregister", "web", id_of(binaries, server, first))
+            second.await_set(second.address, other)
+            second.await_set(first.address, second.address, other)
         killed = time.monotonic()
         second.kill()
         gone = first.await_set(first.address, other)
@@ -159,13 +160,14 @@ def check(binaries, command, work, environment, server):
 def main():
     binaries, language = os.path.abspath(sys.argv[1]), sys.argv[2]
     prepare = {"node": prepare_node, "python": prepare_python, "go": prepare_go}[language]
-    with tempfile.TemporaryDirectory() as directory:
-        work = pathlib.Path(directory) / "work"
-        work.mkdir()
-        (work / "proto").symlink_to(harness.ROOT / "proto")
-        command, environment = prepare(work)
-        with harness.Server(binaries, directory) as server:
-            check(binaries, command, work, environment, server)
+    for name in {"node": ["client", "short"], "python": ["client", "short"], "go": ["main"]}[language]:
+        with tempfile.TemporaryDirectory() as directory:
+            work = pathlib.Path(directory) / "work"
+            work.mkdir()
+            (work / "proto").symlink_to(harness.ROOT / "proto")
+            command, environment = prepare(work, name)
+            with harness.Server(binaries, directory) as server:
+                check(binaries, command, work, environment, server, lasting=name != "short")
 
 
 main()
