@@ -37,7 +37,6 @@ void Applier::OnOpen(const storage::Revision& revision, const storage::StoreReco
 }
 
 void Applier::OnReplay(Family family, std::string_view key, std::string_view value) {
-  // Keys of a service stand together: a draft is complete when the next service begins.
   switch (family) {
     case Family::kMeta:
       if (key == storage::kForgottenKey) catalog_.SetForgottenSeq(storage::ModSeqOf(value));
@@ -54,7 +53,6 @@ void Applier::OnReplay(Family family, std::string_view key, std::string_view val
     default:
       break;
   }
-  if (drafts_.size() > 1) Publish();
 }
 
 void Applier::OnReplayed() {
@@ -75,6 +73,9 @@ void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
 
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {
   if (const auto it = drafts_.find(service_key); it != drafts_.end()) return *it->second;
+  // Keys of a service stand together in what is replayed: the draft before is complete. All its
+  // tombstones go into one view, which sorts them.
+  if (replaying_) Publish();
   const auto names = storage::DecodeServiceKey(service_key);
   ServiceInfo info;
   std::shared_ptr<const ServiceInfo> present;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "server/core/delta.h"
 #include "tests/support/core_stack.h"
 
 namespace muster::core {
@@ -318,6 +319,26 @@ TEST_F(RegistryTest, BadRequestsNameTheField) {
   v1::DeregisterRequest nobody;
   *nobody.mutable_key() = Key("nobody");
   EXPECT_EQ(ReasonOf(core_.Deregister(nobody).status()), Reason::kInstanceNotFound);
+}
+
+// They are stored by key and served by seq.
+TEST_F(RegistryTest, DeletionsAreInTheirOrderAfterARestart) {
+  for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(core_.Register(Request(id)).ok());
+  auto elsewhere = Request("a");
+  elsewhere.mutable_instance()->set_service("zeta");
+  ASSERT_TRUE(core_.Register(elsewhere).ok());
+  uint64_t first = 0;
+  for (const char* id : {"b", "a"}) {
+    v1::DeregisterRequest removal;
+    *removal.mutable_key() = Key(id);
+    ASSERT_TRUE(core_.Deregister(removal).ok());
+    if (first == 0) first = core_.catalog.revision().seq;
+  }
+  core_.engine.Close();
+  CoreStack again(clock_, store_);
+  const DeltaResult delta = Delta(*again.View("api"), *Selector::Default(), first);
+  ASSERT_EQ(delta.removed.size(), 1u) << "who saw the first is told of the second";
+  EXPECT_EQ(delta.removed[0].id, "a");
 }
 
 TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {
