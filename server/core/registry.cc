@@ -38,6 +38,12 @@ absl::Status NotFound(const storage::InstanceKey& key) {
                                 base::EscapeForTerminal(key.node), "\""));
 }
 
+absl::Status Uncertain() {
+  return MakeError(StatusCode::kUnavailable, Reason::kStorageReadOnly,
+                   "storage is read-only, and the outcome of an earlier write of this instance is "
+                   "unknown until the server is restarted");
+}
+
 absl::Status LifeError(size_t size) {
   return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
                                    absl::StrCat("life_id has ", size, " bytes; allowed: 0 or 16")),
@@ -87,6 +93,19 @@ class Registry::PendingKeys {
     return shard.counts.contains(key);
   }
 
+  // A write of it has an unknown outcome: until the server starts again, what is applied may not be
+  // what is stored.
+  void MarkUncertain(const std::string& key) {
+    base::MutexLock lock(uncertain_mu_);
+    uncertain_.insert(key);
+    any_uncertain_.store(true);
+  }
+  bool IsUncertain(const std::string& key) {
+    if (!any_uncertain_.load()) return false;
+    base::MutexLock lock(uncertain_mu_);
+    return uncertain_.contains(key);
+  }
+
  private:
   struct Shard {
     base::Mutex mu;
@@ -94,6 +113,9 @@ class Registry::PendingKeys {
   };
   Shard& ShardOf(const std::string& key) { return shards_[absl::HashOf(key) % shards_.size()]; }
   std::array<Shard, 64> shards_;
+  std::atomic<bool> any_uncertain_{false};
+  base::Mutex uncertain_mu_;
+  absl::flat_hash_set<std::string> uncertain_ MUSTER_GUARDED_BY(uncertain_mu_);
 };
 
 // One change of one instance, tried again when the state that it was decided on has moved.
@@ -268,6 +290,7 @@ void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone d
 
 // Decides one write on the present state: settles it at once, or leaves a unit in write.change.
 absl::StatusOr<bool> Registry::Decide(Write& write) {
+  if (write.kind != Write::Kind::kExpire && pending_->IsUncertain(write.key)) return Uncertain();
   write.change = Change{};
   std::optional<StoredInstance> present;
   const auto read_present = [&]() -> absl::Status {
@@ -421,8 +444,12 @@ void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
 void Registry::Settle(const std::vector<std::shared_ptr<Write>>& writes,
                       std::vector<UnitResult> results) {
   std::vector<std::shared_ptr<Write>> again;
-  for (const auto& write : writes) {
-    if (write != nullptr) pending_->Remove(write->key);
+  for (size_t i = 0; i < writes.size(); ++i) {
+    if (writes[i] == nullptr) continue;
+    if (results[i].verdict == UnitResult::Verdict::kUnknown) {
+      pending_->MarkUncertain(writes[i]->key);
+    }
+    pending_->Remove(writes[i]->key);
   }
   for (size_t i = 0; i < writes.size(); ++i) {
     if (writes[i] == nullptr) continue;

@@ -341,6 +341,27 @@ TEST_F(RegistryTest, DeletionsAreInTheirOrderAfterARestart) {
   EXPECT_EQ(delta.removed[0].id, "a");
 }
 
+// The removal may be durable: who is told "registered, nothing to change" would be gone after the
+// next start, though nobody said so.
+TEST_F(RegistryTest, NothingCertainIsSaidAfterAnUnknownOutcome) {
+  auto forever = Request("a");
+  forever.clear_ttl();
+  forever.set_permanent(true);
+  ASSERT_TRUE(core_.Register(forever).ok());
+  ASSERT_TRUE(core_.Register(Request("b")).ok());
+  store_->FailWrites(absl::DataLossError("no sync"));
+  v1::DeregisterRequest removal;
+  *removal.mutable_key() = Key("a");
+  EXPECT_EQ(ReasonOf(core_.Deregister(removal).status()), Reason::kOutcomeUnknown);
+  const auto again = core_.Register(forever);
+  EXPECT_EQ(ReasonOf(again.status()), Reason::kStorageReadOnly) << again.status();
+  removal.set_incarnation(1);
+  EXPECT_EQ(ReasonOf(core_.Deregister(removal).status()), Reason::kStorageReadOnly);
+  // Others are what they were: their leases are renewed by the same registration.
+  const auto other = core_.Register(Request("b"));
+  EXPECT_TRUE(other.ok() && !other->changed()) << other.status();
+}
+
 TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {
   RegistryOptions options;
   options.max_instances = 2;
