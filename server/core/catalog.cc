@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/strings/match.h"
 #include "base/text.h"
@@ -49,9 +50,18 @@ void Catalog::List(
 bool Catalog::NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) const {
   base::MutexLock lock(names_mu_);
   if (from_seq < name_changes_from_) return false;
-  auto it = std::partition_point(name_changes_.begin(), name_changes_.end(),
-                                 [&](const NameChange& c) { return c.seq <= from_seq; });
-  out.insert(out.end(), it, name_changes_.end());
+  const auto first = std::partition_point(name_changes_.begin(), name_changes_.end(),
+                                          [&](const NameChange& c) { return c.seq <= from_seq; });
+  // From the last back: only the last word on a name counts.
+  absl::flat_hash_set<std::string> said;
+  const auto begin = static_cast<std::ptrdiff_t>(out.size());
+  for (auto it = name_changes_.end(); it != first;) {
+    --it;
+    if (said.insert(storage::EncodeServiceKey(it->ns, base::AsciiLower(it->display))).second) {
+      out.push_back(*it);
+    }
+  }
+  std::reverse(out.begin() + begin, out.end());
   return true;
 }
 

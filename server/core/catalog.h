@@ -52,7 +52,7 @@ class Catalog {
   void List(std::string_view ns, std::string_view prefix, std::string_view after,
             const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const;
 
-  // Names added and removed after `from_seq`; false when that is no longer known in full.
+  // The last change of each name after `from_seq`; false when that is no longer known in full.
   bool NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) const;
 
   // What has been applied.
