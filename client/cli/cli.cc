@@ -21,14 +21,19 @@ struct Globals {
 
 void AddGlobals(CLI::App& app, Context& context, Globals& globals) {
   app.set_version_flag("--version", "muster " MUSTER_VERSION);
-  app.add_option("--addr", context.addresses, "Servers, host:port separated by commas")
+  app.add_option("--addr", context.addresses,
+                 "Servers, host:port separated by commas; the first that answers is asked")
       ->envname("MUSTER_ADDR")
       ->capture_default_str();
   app.add_option("--token", context.token, "Bearer token")->envname("MUSTER_TOKEN");
-  app.add_option("--token-file", context.token_file, "File that holds the bearer token");
-  app.add_option("--ca", context.ca_file, "Certificates to trust, PEM; turns TLS on");
-  app.add_option("--cert", context.cert_file, "Certificate of this client, PEM");
-  app.add_option("--key", context.key_file, "Its key, PEM");
+  // Like --ca "$CA" when CA isn't set: not the same as no --ca.
+  const CLI::Validator given(
+      [](std::string& name) { return name.empty() ? std::string("no file is named") : ""; }, "");
+  app.add_option("--token-file", context.token_file, "File that holds the bearer token")
+      ->check(given);
+  app.add_option("--ca", context.ca_file, "Certificates to trust, PEM; turns TLS on")->check(given);
+  app.add_option("--cert", context.cert_file, "Certificate of this client, PEM")->check(given);
+  app.add_option("--key", context.key_file, "Its key, PEM")->check(given);
   app.add_flag("--tls", context.tls, "TLS with the certificates that the system trusts");
   app.add_option("--timeout", context.timeout, "Of one call, like 10s")->capture_default_str();
   app.add_option("-o,--output", globals.output, "table or json")
@@ -48,6 +53,10 @@ void AddCommands(CLI::App& app, Context& context) {
   AddAdminCommands(app, context);
   AddLeasesCommand(app, context);
   AddBackupCommands(app, context);
+  for (CLI::App* command : app.get_subcommands(nullptr)) {
+    command->footer(command->get_footer() +
+                    "\nFlags of all commands, such as --addr and -o json: muster --help");
+  }
 }
 
 // "; did you mean …?" or "".
@@ -120,8 +129,10 @@ int RunCli(const std::vector<std::string>& args, Stdio stdio, const base::Clock&
   } catch (const CLI::Success& e) {
     return app.exit(e, stdio.out, stdio.err);
   } catch (const CLI::ParseError& e) {
+    if (!app.get_subcommands().empty()) context.command = app.get_subcommands().front()->get_name();
     return context.Usage(UsageText(app, e));
   }
+  context.command = app.get_subcommands().front()->get_name();
   const char* plain = std::getenv("NO_COLOR");
   context.json = globals.output == "json";
   context.colours =

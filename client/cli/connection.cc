@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "base/text.h"
@@ -55,9 +56,20 @@ std::string PlainMessage(const grpc::Status& status) {
     return "the server does not know this call";
   }
   const std::string& message = status.error_message();
-  const std::string marker = "Failed to connect to remote host: ";
-  const size_t at = message.rfind(marker);
-  return at == std::string::npos ? message : "can't connect: " + message.substr(at + marker.size());
+  for (const auto& [marker, what] : {std::pair<std::string, std::string>{
+                                         "Failed to connect to remote host: ", "can't connect: "},
+                                     {"SSL routines::", "can't connect: TLS: "}}) {
+    const size_t at = message.rfind(marker);
+    if (at != std::string::npos) return what + message.substr(at + marker.size());
+  }
+  if (absl::StartsWith(message, "failed to connect") && absl::EndsWith(message, "Socket closed")) {
+    return "can't connect: the server closes the connection; it may want TLS (--ca or --tls), "
+           "or a certificate (--cert and --key)";
+  }
+  if (message == "empty address list: ") {
+    return "can't connect; --ca, --cert or --key may be wrong";
+  }
+  return message;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "base/net_address.h"
@@ -43,6 +44,12 @@ int Context::Fail(const absl::Status& status) {
   return kFailed;
 }
 
+int Context::FailKey(const absl::Status& status, const std::string& node) {
+  if (!absl::IsNotFound(status) || !node.empty()) return Fail(status);
+  return Fail(absl::NotFoundError(
+      absl::StrCat(status.message(), "; an instance that has a node needs --node")));
+}
+
 void Context::Note(const std::string& message) {
   err << "muster: " << base::EscapeForTerminal(message) << std::endl;
 }
@@ -55,8 +62,9 @@ int Context::Usage(const absl::Status& status) { return Usage(std::string(status
 
 int Context::Usage(const std::string& message) {
   const bool asks = !message.empty() && message.back() == '?';
-  err << "muster: " << base::EscapeForTerminal(message) << (asks ? "" : "; see muster --help")
-      << std::endl;
+  const std::string help =
+      absl::StrCat("; see muster ", command, command.empty() ? "" : " ", "--help");
+  err << "muster: " << base::EscapeForTerminal(message) << (asks ? "" : help) << std::endl;
   return kWrongUsage;
 }
 
@@ -79,6 +87,12 @@ int Context::Connect() {
   }
   absl::StripAsciiWhitespace(&options.token);
   if (!base::IsPrintableUtf8(options.token)) return Usage("the token holds control characters");
+  // An empty file would switch TLS off.
+  for (const auto& [path, pem] :
+       {std::pair{&ca_file, &options.ca}, {&cert_file, &options.cert}, {&key_file, &options.key}}) {
+    if (path->empty() || absl::StrContains(*pem, "-----BEGIN ")) continue;
+    return Fail(absl::InvalidArgumentError(absl::StrCat(*path, " holds no PEM")));
+  }
   if (!options.token.empty() && !options.UsesTls()) NoteOpenToken(*this, options.addresses);
   auto opened = Connection::Open(std::move(options));
   if (!opened.ok()) return Usage(opened.status());

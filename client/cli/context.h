@@ -36,6 +36,9 @@ struct Context {
   const base::Clock& clock;
   base::Rng& rng;
 
+  // The sub-command that was named, or "".
+  std::string command;
+
   // Flags of all sub-commands.
   std::string addresses = "127.0.0.1:8502";
   std::string token;
@@ -57,6 +60,8 @@ struct Context {
 
   // Says on stderr what failed. kFailed.
   int Fail(const absl::Status& status);
+  // Fail, for the instance of a key: whoever left out the node is told of it.
+  int FailKey(const absl::Status& status, const std::string& node);
   // One line on stderr that changes no exit code.
   void Note(const std::string& message);
   // Says on stderr what is wrong with the command line. kWrongUsage.

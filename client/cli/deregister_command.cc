@@ -46,7 +46,7 @@ int RunOne(Context& context, const Flags& flags) {
   if (const int code = context.Connect()) return code;
   v1::DeregisterResponse response;
   const absl::Status status = Deregister(context, key, incarnation, &response);
-  if (!status.ok()) return context.Fail(status);
+  if (!status.ok()) return context.FailKey(status, flags.node);
   if (context.json) {
     context.PrintJson(response);
   } else {

@@ -113,7 +113,7 @@ int RunDescribe(Context& context, const Flags& flags) {
   v1::DescribeInstanceResponse response;
   const absl::Status status = CallUnary<v1::Discovery>(
       *context.connection, &v1::Discovery::Stub::DescribeInstance, request, &response);
-  if (!status.ok()) return context.Fail(status);
+  if (!status.ok()) return context.FailKey(status, flags.node);
   if (context.json) {
     context.PrintJson(response);
     return kDone;

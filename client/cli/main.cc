@@ -1,11 +1,14 @@
 // muster: the command line.
 #include <unistd.h>
 
+#include <cstdlib>
 #include <iostream>
 
 #include "client/cli/cli.h"
 
 int main(int argc, char** argv) {
+  // What gRPC logs of a failed connection comes in our own words, on one line.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
   muster::base::SystemRng rng;
   const muster::cli::Stdio stdio{std::cin, std::cout, std::cerr, isatty(STDIN_FILENO) == 1,
                                  isatty(STDOUT_FILENO) == 1};

@@ -182,7 +182,7 @@ class Keeper {
   bool Missed(const absl::Status& status) {
     // Once for each loss, not once for each try; a signal is no loss.
     if (interrupt_.came()) return true;
-    if (failures_++ == 0) context_.Fail(status);
+    if (failures_++ == 0) context_.Note(absl::StrCat(status.message(), "; trying again"));
     return true;
   }
 
@@ -279,14 +279,17 @@ void AddRegisterCommand(CLI::App& app, Context& context) {
   command->add_option("--zone", flags->zone, "Where it runs");
   command->add_option("--region", flags->region, "Where it runs");
   command->add_option("--weight", flags->weight, "Share of traffic, or passing/warning");
-  command->add_option("--check-ttl", flags->ttl_checks, "id=30s: fed by reports; may be repeated")
+  command
+      ->add_option("--check-ttl", flags->ttl_checks,
+                   "id=30s: critical until reported; may be repeated")
       ->allow_extra_args(false);
   auto* ttl = command->add_option("--ttl", flags->ttl, "Lease, 1s to 24h; unset = 30s");
   auto* permanent = command->add_flag("--permanent", flags->permanent, "No lease")->excludes(ttl);
   command->add_option("--life", flags->life, "32 hexadecimal digits that name this process's life");
   command->add_flag("--keepalive", flags->keepalive, "Keep the lease until SIGINT or SIGTERM")
       ->excludes(permanent);
-  command->add_option("-f,--file", flags->file, "An instance as JSON or YAML");
+  command->add_option("-f,--file", flags->file,
+                      "An instance as JSON or YAML; keys as in instance of describe -o json");
   command->callback([&context, flags] {
     context.run = [&context, flags] { return RunRegister(context, *flags); };
   });

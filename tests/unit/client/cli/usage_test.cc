@@ -26,8 +26,8 @@ TEST(UsageTest, UnknownWordsAreNamed) {
       {{"frobnicate"}, "no command 'frobnicate'; see muster --help"},
       {{"--adr", "x", "discover", "web"}, "no flag '--adr'; did you mean '--addr'?"},
       {{"discover", "web", "--limt=3"}, "no flag '--limt'; did you mean '--limit'?"},
-      {{"discover", "web", "api"}, "discover: unexpected 'api'; see muster --help"},
-      {{"discover"}, "discover: name is required; see muster --help"},
+      {{"discover", "web", "api"}, "discover: unexpected 'api'; see muster discover --help"},
+      {{"discover"}, "discover: name is required; see muster discover --help"},
       {{}, "a command is needed; see muster --help"},
   };
   for (const auto& [words, message] : cases) {
@@ -90,6 +90,15 @@ TEST(UsageTest, FilesThatCannotBeReadAreFailures) {
     EXPECT_EQ(token.err, "muster: can't read " + path + "\n");
     EXPECT_EQ(RunWords({"restore", path, "--data-dir", "/nonexistent/data"}).code, 1);
   }
+}
+
+TEST(UsageTest, FilesWithoutCertificatesDoNotSwitchTlsOff) {
+  FakeServer server;
+  server.admin.status = [](const auto&, auto*) { return Ok(); };
+  const Ran nothing = RunAt(server, {"--ca", "/dev/null", "status"});
+  EXPECT_EQ(nothing.code, 1);
+  EXPECT_EQ(nothing.err, "muster: /dev/null holds no PEM\n");
+  EXPECT_EQ(RunAt(server, {"--ca", "", "status"}).code, 2);
 }
 
 TEST(UsageTest, NoServerIsOneLineAndOne) {
