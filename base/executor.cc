@@ -10,8 +10,9 @@ bool SerialExecutor::Post(std::function<void()> task) {
   {
     MutexLock lock(mu_);
     if (stopped_) return false;
+    unfinished_.fetch_add(1, std::memory_order_relaxed);
     tasks_.push_back(std::move(task));
-    ++unfinished_;
+    if (tasks_.size() > 1) return true;  // it was woken for the first
   }
   ready_.NotifyOne();
   return true;
@@ -27,10 +28,7 @@ void SerialExecutor::Stop() {
   thread_.Join();
 }
 
-size_t SerialExecutor::size() const {
-  MutexLock lock(mu_);
-  return unfinished_;
-}
+size_t SerialExecutor::size() const { return unfinished_.load(std::memory_order_relaxed); }
 
 void SerialExecutor::Run() {
   for (;;) {
@@ -44,8 +42,7 @@ void SerialExecutor::Run() {
     for (auto& task : batch) {
       task();
       task = nullptr;  // what it captured ends here, not with the batch
-      MutexLock lock(mu_);
-      --unfinished_;
+      unfinished_.fetch_sub(1, std::memory_order_relaxed);
     }
   }
 }

@@ -4,6 +4,7 @@
 // later posts are dropped. REQUIRES: no task stops or destroys its own executor.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -31,7 +32,7 @@ class SerialExecutor {
   mutable Mutex mu_;
   CondVar ready_;
   std::deque<std::function<void()>> tasks_ MUSTER_GUARDED_BY(mu_);
-  size_t unfinished_ MUSTER_GUARDED_BY(mu_) = 0;
+  std::atomic<size_t> unfinished_{0};
   bool stopped_ MUSTER_GUARDED_BY(mu_) = false;
   Mutex join_mu_;  // before mu_
   NamedThread thread_ MUSTER_GUARDED_BY(join_mu_);

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -113,6 +114,11 @@ class CommitSink {
   virtual void OnReplayed() = 0;
   // A group of commits in order, seqs ascending.
   virtual void OnCommits(absl::Span<const Commit> commits) = 0;
+  // The key's modify seq after the last commit, 0 when it is absent; nullopt when this sink doesn't
+  // keep it. Spares reading the store for a precondition.
+  virtual std::optional<uint64_t> AppliedModSeq(Family, std::string_view) const {
+    return std::nullopt;
+  }
 };
 
 // A consistent picture of the store.

@@ -10,7 +10,14 @@ namespace {
 // The committed state with the writes of the group's earlier units on top.
 class Overlay {
  public:
-  explicit Overlay(GroupReader reader) : reader_(reader) {}
+  Overlay(ModSeqReader mod_seqs, GroupReader reader) : mod_seqs_(mod_seqs), reader_(reader) {}
+
+  // nullopt: has to be read.
+  std::optional<uint64_t> ModSeq(Family family, std::string_view key) const {
+    const auto found = writes_.find({family, key});
+    if (found == writes_.end()) return mod_seqs_(family, key);
+    return found->second->kind == Op::Kind::kDelete ? 0 : ModSeqOf(found->second->value);
+  }
 
   absl::StatusOr<std::optional<std::string>> Read(Family family, std::string_view key) const {
     const auto found = writes_.find({family, key});
@@ -24,24 +31,26 @@ class Overlay {
   }
 
  private:
+  const ModSeqReader mod_seqs_;
   const GroupReader reader_;
   absl::flat_hash_map<std::pair<Family, std::string_view>, const Op*> writes_;
 };
 
-bool Holds(const Precondition& precondition, const std::optional<std::string>& current) {
-  if (!current) return precondition.mod_seq == 0;
-  if (precondition.mod_seq == kAnySeq) return true;
-  return precondition.mod_seq != 0 && ModSeqOf(*current) == precondition.mod_seq;
+// `current`: the key's modify seq, 0 when it is absent.
+bool Holds(const Precondition& precondition, uint64_t current) {
+  return precondition.mod_seq == kAnySeq ? current != 0 : current == precondition.mod_seq;
 }
 
 // kCommitted with no seq yet when every precondition holds.
 UnitResult JudgeUnit(const Unit& unit, const Overlay& overlay) {
   for (const Precondition& precondition : unit.preconditions) {
+    const auto applied = overlay.ModSeq(precondition.family, precondition.key);
+    if (applied && Holds(precondition, *applied)) continue;
     auto current = overlay.Read(precondition.family, precondition.key);
     if (!current.ok()) {
       return {.verdict = UnitResult::Verdict::kNotCommitted, .status = current.status()};
     }
-    if (!Holds(precondition, *current)) {
+    if (!Holds(precondition, *current ? ModSeqOf(**current) : 0)) {
       return {.verdict = UnitResult::Verdict::kRejected,
               .current = std::move(*current).value_or(std::string())};
     }
@@ -51,12 +60,13 @@ UnitResult JudgeUnit(const Unit& unit, const Overlay& overlay) {
 
 }  // namespace
 
-JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, GroupReader reader) {
+JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, ModSeqReader mod_seqs,
+                       GroupReader reader) {
   JudgedGroup judged;
   judged.last_seq = last_seq;
   judged.results.reserve(units.size());
   judged.commits.reserve(units.size());
-  Overlay overlay(reader);
+  Overlay overlay(mod_seqs, reader);
   for (Unit& unit : units) {
     UnitResult result = JudgeUnit(unit, overlay);
     if (result.verdict == UnitResult::Verdict::kCommitted) {

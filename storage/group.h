@@ -1,12 +1,14 @@
 // Judges a group: decides, in order, which units hold, and gives the others' reasons.
 //
-//   JudgedGroup judged = JudgeGroup(units, last_seq, reader);
+//   JudgedGroup judged = JudgeGroup(units, last_seq, mod_seqs, reader);
 //
-// Pure: no thread, no clock, no disk but through `reader`. Every engine uses this, so that no two
+// Pure: no thread, no clock, no disk but through `mod_seqs` and
+// `reader`. Every engine uses this, so that no two
 // of them can differ in what a precondition means.
 //
 // Ownership: the result's commits point into `units`, which must outlive it and stay where it is.
-// Cost: one read per precondition whose key no earlier unit of the group has written.
+// Cost: one look at `mod_seqs` per precondition whose key no earlier unit of the group has written,
+// and one read where that doesn't tell or the precondition fails.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +28,9 @@ namespace muster::storage {
 using GroupReader =
     absl::FunctionRef<absl::StatusOr<std::optional<std::string>>(Family, std::string_view)>;
 
+// A key's modify seq where it is at hand, 0 when it is absent; nullopt: to be read.
+using ModSeqReader = absl::FunctionRef<std::optional<uint64_t>(Family, std::string_view)>;
+
 struct JudgedGroup {
   std::vector<UnitResult> results;  // one for each unit
   std::vector<Commit> commits;      // units that hold and have ops; seqs ascending
@@ -34,7 +39,8 @@ struct JudgedGroup {
 
 // Stamps the seq into the ops of each unit that holds, beginning with last_seq + 1. A unit whose
 // preconditions can't be read is kNotCommitted with the reader's error.
-JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, GroupReader reader);
+JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, ModSeqReader mod_seqs,
+                       GroupReader reader);
 
 // What a unit weighs against max_unit_bytes: keys and values of its ops.
 size_t UnitBytes(const Unit& unit);

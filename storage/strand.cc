@@ -228,9 +228,10 @@ std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
     MutexLock lock(mu_);
     if (frozen_) return NotCommitted(units.size(), FrozenStatus());
   }
-  JudgedGroup judged =
-      JudgeGroup(units, seq_.load(std::memory_order_relaxed),
-                 [this](Family family, std::string_view key) { return store_.Read(family, key); });
+  JudgedGroup judged = JudgeGroup(
+      units, seq_.load(std::memory_order_relaxed),
+      [this](Family family, std::string_view key) { return AppliedModSeq(family, key); },
+      [this](Family family, std::string_view key) { return store_.Read(family, key); });
   if (judged.commits.empty()) return std::move(judged.results);
   if (const absl::Status status = store_.Write(judged.commits); !status.ok()) {
     Freeze(status);
@@ -249,6 +250,13 @@ std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
   commits_ += judged.commits.size();
   ++groups_;
   return std::move(judged.results);
+}
+
+std::optional<uint64_t> Strand::AppliedModSeq(Family family, std::string_view key) const {
+  for (const CommitSink* sink : sinks_) {
+    if (const auto seq = sink->AppliedModSeq(family, key)) return seq;
+  }
+  return std::nullopt;
 }
 
 void Strand::Freeze(const absl::Status& status) {

@@ -100,6 +100,7 @@ class Strand {
   std::vector<Waiting> TakeGroup() MUSTER_REQUIRES(mu_);
   void RunGroup(std::vector<Waiting> group);
   std::vector<UnitResult> JudgeAndWrite(absl::Span<Unit> units);
+  std::optional<uint64_t> AppliedModSeq(Family family, std::string_view key) const;
   void Freeze(const absl::Status& status);
   absl::Status FrozenStatus() const MUSTER_REQUIRES(mu_);
   void Settle(std::vector<Waiting> group, std::vector<UnitResult> results);

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "muster/storage/v1/storage.pb.h"
-#include "server/core/instance_change.h"
+#include "server/core/record_view.h"
 
 namespace muster::core {
 
@@ -69,6 +69,20 @@ void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
   }
   Publish();
   catalog_.SetRevision(revision_);
+  // Who is told now finds views and revision of this group.
+  Notify();
+}
+
+std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view key) const {
+  if (family == Family::kInstances) {
+    const LeasePtr lease = leases_.Find(key);
+    return lease == nullptr ? 0 : lease->mod_seq();
+  }
+  if (family == Family::kServices) {
+    const auto info = catalog_.GetByKey(key);
+    return info == nullptr ? 0 : info->mod_seq;
+  }
+  return std::nullopt;
 }
 
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {
@@ -147,9 +161,8 @@ void Applier::PutService(std::string_view key, std::string_view value) {
 void Applier::PutInstance(std::string_view key, std::string_view value) {
   const auto names = storage::DecodeInstanceKey(key);
   const auto decoded = storage::DecodeInstanceValue(value);
-  storage::v1::InstanceRecord record;
-  if (!names || !decoded.ok() ||
-      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
+  const auto record = decoded.ok() ? ReadRecord(decoded->payload) : std::nullopt;
+  if (!names || !record) {
     base::Log(base::LogLevel::kError, "instance record can't be read", {{"key", std::string(key)}});
     return;
   }
@@ -157,20 +170,20 @@ void Applier::PutInstance(std::string_view key, std::string_view value) {
   // Only a visible change carries its own seq as the visible one.
   if (replaying_ || words.visible_seq == decoded->mod_seq) {
     Draft& draft = DraftOf(storage::EncodeServiceKey(names->ns, names->service));
-    draft.view.Upsert({names->node, names->id, record.endpoint(), record.health(), record.state(),
+    draft.view.Upsert({names->node, names->id, record->endpoint, record->health, record->state,
                        words.visible_seq});
     draft.visible = true;
   }
-  LeaseSpec spec = MakeLeaseSpec(std::string(key), decoded->mod_seq, words.incarnation, record);
+  const LeaseSpec spec = MakeLeaseSpec(key, decoded->mod_seq, words.incarnation, *record);
   if (replaying_) {
-    leases_.Restore(std::move(spec));
+    leases_.Restore(spec);
     return;
   }
   // A change of health is no sign of life.
   const auto old = leases_.Find(key);
-  const bool keep = old != nullptr && old->spec().incarnation == spec.incarnation &&
-                    old->spec().digest == spec.digest && old->spec().ttl == spec.ttl;
-  leases_.Put(std::move(spec), keep);
+  const bool keep = old != nullptr && old->incarnation() == spec.incarnation &&
+                    old->digest() == spec.digest && old->ttl() == spec.ttl;
+  leases_.Put(spec, keep);
 }
 
 void Applier::PutTombstone(std::string_view key, std::string_view value) {
@@ -181,7 +194,6 @@ void Applier::PutTombstone(std::string_view key, std::string_view value) {
 }
 
 void Applier::Publish() {
-  bool names_changed = false;
   for (auto& [key, draft] : drafts_) {
     if (draft->forgotten_at) {
       catalog_.Forget(draft->info.ns, draft->info.service, *draft->forgotten_at);
@@ -190,15 +202,18 @@ void Applier::Publish() {
       info->view = draft->view.Build();
       catalog_.Publish(std::move(info));
     }
+  }
+  if (replaying_) drafts_.clear();
+}
+
+void Applier::Notify() {
+  bool names_changed = false;
+  for (const auto& [key, draft] : drafts_) {
+    if (draft->visible || draft->forgotten_at) hub_.Notify(key);
     names_changed |= draft->is_new || draft->forgotten_at.has_value();
   }
-  if (!replaying_) {
-    for (auto& [key, draft] : drafts_) {
-      if (draft->visible || draft->forgotten_at) hub_.Notify(key);
-    }
-    if (names_changed) hub_.NotifyNames();
-  }
   drafts_.clear();
+  if (names_changed) hub_.NotifyNames();
 }
 
 }  // namespace muster::core

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,8 @@ class Applier : public storage::CommitSink {
   void OnReplay(storage::Family family, std::string_view key, std::string_view value) override;
   void OnReplayed() override;
   void OnCommits(absl::Span<const storage::Commit> commits) override;
+  std::optional<uint64_t> AppliedModSeq(storage::Family family,
+                                        std::string_view key) const override;
 
  private:
   struct Draft;  // a service that the present group changes
@@ -35,7 +38,10 @@ class Applier : public storage::CommitSink {
   void PutService(std::string_view key, std::string_view value);
   void PutInstance(std::string_view key, std::string_view value);
   void PutTombstone(std::string_view key, std::string_view value);
+  // Puts the drafts into the catalog.
   void Publish();
+  // Tells who follows them, and lets go of them.
+  void Notify();
 
   Catalog& catalog_;
   LeaseTable& leases_;

@@ -15,8 +15,12 @@ constexpr size_t kMaxNameChanges = 65536;
 
 }  // namespace
 
+size_t Catalog::SlotHash::operator()(std::string_view key) const {
+  return absl::HashOf(base::Av(key));
+}
+
 Catalog::Shard& Catalog::ShardOf(std::string_view key) const {
-  return shards_[absl::HashOf(base::Av(key)) % kShards];
+  return shards_[SlotHash()(key) >> 58];  // the sets in the shards use the other bits
 }
 
 std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
@@ -27,8 +31,8 @@ std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
 std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
   Shard& shard = ShardOf(service_key);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(base::Av(service_key));
-  return it == shard.services.end() ? nullptr : it->second;
+  const auto it = shard.services.find(service_key);
+  return it == shard.services.end() ? nullptr : (*it)->info;
 }
 
 void Catalog::List(
@@ -38,12 +42,13 @@ void Catalog::List(
   // With one namespace, names of a prefix stand together; with all, each is looked at.
   const std::string first = all ? std::string() : storage::EncodeServiceKey(ns, prefix);
   base::MutexLock lock(names_mu_);
-  auto it = names_.lower_bound(std::max(first, std::string(after)));
+  auto it = names_.lower_bound(std::max(std::string_view(first), after));
   if (it != names_.end() && !after.empty() && it->first == after) ++it;
   for (; it != names_.end(); ++it) {
-    if (!all && !absl::StartsWith(it->first, first)) return;
-    if (all && !absl::StartsWith(it->second->service, base::Av(prefix))) continue;
-    if (!visit(it->second)) return;
+    if (!all && !it->first.starts_with(first)) return;
+    const auto info = GetByKey(it->first);
+    if (all && !absl::StartsWith(info->service, base::Av(prefix))) continue;
+    if (!visit(info)) return;
   }
 }
 
@@ -66,29 +71,13 @@ bool Catalog::NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) 
 }
 
 storage::Revision Catalog::revision() const {
-  base::MutexLock lock(revision_mu_);
-  return revision_;
-}
-
-uint64_t Catalog::service_count() const {
-  base::MutexLock lock(names_mu_);
-  return names_.size();
-}
-
-uint64_t Catalog::instance_count() const {
-  base::MutexLock lock(names_mu_);
-  return instances_;
-}
-
-uint64_t Catalog::tombstone_count() const {
-  base::MutexLock lock(names_mu_);
-  return tombstones_;
+  return {epoch_.load(std::memory_order_acquire), seq_.load(std::memory_order_acquire)};
 }
 
 uint64_t Catalog::WaitApplied(uint64_t seq, std::function<void()> done) {
   {
     base::MutexLock lock(revision_mu_);
-    if (revision_.seq < seq) {
+    if (seq_.load(std::memory_order_relaxed) < seq) {
       const uint64_t id = next_wait_id_++;
       waiters_.emplace(std::pair(seq, id), std::move(done));
       return id;
@@ -108,52 +97,72 @@ void Catalog::CancelWait(uint64_t id) {
   }
 }
 
+void Catalog::Count(const ServiceView* before, const ServiceView* after) {
+  const auto size = [](const ServiceView* view) { return view == nullptr ? 0 : view->size(); };
+  const auto tombs = [](const ServiceView* v) { return v == nullptr ? 0 : v->tombstone_count(); };
+  instances_ += size(after) - size(before);
+  tombstones_ += tombs(after) - tombs(before);
+}
+
 void Catalog::Publish(std::shared_ptr<const ServiceInfo> info) {
-  const std::string key = storage::EncodeServiceKey(info->ns, info->service);
+  std::string key = storage::EncodeServiceKey(info->ns, info->service);
+  std::shared_ptr<const ServiceInfo> before;  // ends outside the lock
   {
-    base::MutexLock lock(names_mu_);
-    auto& slot = names_[key];
-    if (slot == nullptr) {
-      name_changes_.push_back({info->view->seq(), info->ns, info->display, true});
-    } else {
-      instances_ -= slot->view->size();
-      tombstones_ -= slot->view->tombstone_count();
-    }
-    instances_ += info->view->size();
-    tombstones_ += info->view->tombstone_count();
-    slot = info;
-    if (name_changes_.size() > kMaxNameChanges) {
-      const auto half = name_changes_.begin() + kMaxNameChanges / 2;
-      name_changes_from_ = (half - 1)->seq;
-      name_changes_.erase(name_changes_.begin(), half);
+    Shard& shard = ShardOf(key);
+    base::MutexLock lock(shard.mu);
+    if (const auto it = shard.services.find(key); it != shard.services.end()) {
+      Count((*it)->info->view.get(), info->view.get());
+      before = std::exchange((*it)->info, std::move(info));
+      return;
     }
   }
-  Shard& shard = ShardOf(key);
-  base::MutexLock lock(shard.mu);
-  shard.services[key] = std::move(info);
+  Add(std::move(key), std::move(info));
+}
+
+void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
+  Count(nullptr, info->view.get());
+  ++services_;
+  base::MutexLock lock(names_mu_);
+  name_changes_.push_back({info->view->seq(), info->ns, info->display, true});
+  TrimNameChanges();
+  auto slot = std::make_unique<Slot>(Slot{std::move(key), std::move(info)});
+  names_.emplace(slot->key, slot.get());
+  Shard& shard = ShardOf(slot->key);
+  base::MutexLock shard_lock(shard.mu);
+  shard.services.insert(std::move(slot));
+}
+
+void Catalog::TrimNameChanges() {
+  if (name_changes_.size() <= kMaxNameChanges) return;
+  const auto half = name_changes_.begin() + kMaxNameChanges / 2;
+  name_changes_from_ = (half - 1)->seq;
+  name_changes_.erase(name_changes_.begin(), half);
 }
 
 void Catalog::Forget(std::string_view ns, std::string_view service, uint64_t seq) {
   const std::string key = storage::EncodeServiceKey(ns, service);
+  SlotPtr slot;
+  base::MutexLock lock(names_mu_);
   {
-    base::MutexLock lock(names_mu_);
-    const auto it = names_.find(key);
-    if (it == names_.end()) return;
-    instances_ -= it->second->view->size();
-    tombstones_ -= it->second->view->tombstone_count();
-    name_changes_.push_back({seq, it->second->ns, it->second->display, false});
-    names_.erase(it);
+    Shard& shard = ShardOf(key);
+    base::MutexLock shard_lock(shard.mu);
+    const auto it = shard.services.find(key);
+    if (it == shard.services.end()) return;
+    slot = std::move(shard.services.extract(it).value());
   }
-  Shard& shard = ShardOf(key);
-  base::MutexLock lock(shard.mu);
-  shard.services.erase(key);
+  names_.erase(slot->key);
+  Count(slot->info->view.get(), nullptr);
+  --services_;
+  name_changes_.push_back({seq, slot->info->ns, slot->info->display, false});
+  TrimNameChanges();
 }
 
 void Catalog::SetRevision(storage::Revision revision) {
   std::vector<std::function<void()>> ready;
   {
     base::MutexLock lock(revision_mu_);
-    revision_ = revision;
+    epoch_.store(revision.epoch, std::memory_order_release);
+    seq_.store(revision.seq, std::memory_order_release);
     while (!waiters_.empty() && waiters_.begin()->first.first <= revision.seq) {
       ready.push_back(std::move(waiters_.begin()->second));
       waiters_.erase(waiters_.begin());

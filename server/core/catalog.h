@@ -1,7 +1,8 @@
 // Catalog: service name -> present view. Written by the strand (Applier), read by anyone.
 //
 // Thread safety: Get and List from any thread; the members marked [strand] from the strand only.
-// Cost: Get is one hash look-up under a shard's lock, whatever the number of services.
+// Cost: Get is one hash look-up under a shard's lock, whatever the number of services; revision and
+// counts are atomic loads. Publishing a known service takes its shard's lock only.
 #pragma once
 
 #include <array>
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "base/mutex.h"
 #include "server/core/service_view.h"
 #include "storage/engine.h"
@@ -57,9 +58,9 @@ class Catalog {
 
   // What has been applied.
   storage::Revision revision() const;
-  uint64_t service_count() const;
-  uint64_t instance_count() const;
-  uint64_t tombstone_count() const;
+  uint64_t service_count() const { return services_.load(std::memory_order_relaxed); }
+  uint64_t instance_count() const { return instances_.load(std::memory_order_relaxed); }
+  uint64_t tombstone_count() const { return tombstones_.load(std::memory_order_relaxed); }
 
   // Seq of the last time that a service was forgotten; 0 = never.
   uint64_t forgotten_seq() const { return forgotten_seq_.load(std::memory_order_acquire); }
@@ -82,26 +83,47 @@ class Catalog {
 
  private:
   static constexpr size_t kShards = 64;
+  // One known service. `info` is guarded by the mutex of its shard.
+  struct Slot {
+    std::string key;  // storage::EncodeServiceKey
+    std::shared_ptr<const ServiceInfo> info;
+  };
+  using SlotPtr = std::unique_ptr<Slot>;
+  struct SlotHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view key) const;
+    size_t operator()(const SlotPtr& slot) const { return (*this)(slot->key); }
+  };
+  struct SlotEq {
+    using is_transparent = void;
+    bool operator()(const SlotPtr& a, const SlotPtr& b) const { return a->key == b->key; }
+    bool operator()(const SlotPtr& a, std::string_view b) const { return a->key == b; }
+  };
   struct Shard {
     mutable base::Mutex mu;
-    absl::flat_hash_map<std::string, std::shared_ptr<const ServiceInfo>> services
-        MUSTER_GUARDED_BY(mu);
+    absl::flat_hash_set<SlotPtr, SlotHash, SlotEq> services MUSTER_GUARDED_BY(mu);
   };
   Shard& ShardOf(std::string_view key) const;
+  void Add(std::string key, std::shared_ptr<const ServiceInfo> info);
+  void Count(const ServiceView* before, const ServiceView* after);
+  void TrimNameChanges() MUSTER_REQUIRES(names_mu_);
 
   mutable std::array<Shard, kShards> shards_;
 
-  mutable base::Mutex names_mu_;
-  absl::btree_map<std::string, std::shared_ptr<const ServiceInfo>> names_
-      MUSTER_GUARDED_BY(names_mu_);
+  mutable base::Mutex names_mu_;  // before a shard's mu
+  // All slots in the order of their keys, which live in them.
+  absl::btree_map<std::string_view, const Slot*> names_ MUSTER_GUARDED_BY(names_mu_);
   std::vector<NameChange> name_changes_ MUSTER_GUARDED_BY(names_mu_);
   uint64_t name_changes_from_ MUSTER_GUARDED_BY(names_mu_) = 0;
-  uint64_t instances_ MUSTER_GUARDED_BY(names_mu_) = 0;
-  uint64_t tombstones_ MUSTER_GUARDED_BY(names_mu_) = 0;
 
+  std::atomic<uint64_t> services_{0};
+  std::atomic<uint64_t> instances_{0};
+  std::atomic<uint64_t> tombstones_{0};
   std::atomic<uint64_t> forgotten_seq_{0};
+  // The epoch is set before calls are served, and constant from then on.
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<uint64_t> seq_{0};
   mutable base::Mutex revision_mu_;
-  storage::Revision revision_ MUSTER_GUARDED_BY(revision_mu_);
   absl::btree_map<std::pair<uint64_t, uint64_t>, std::function<void()>> waiters_
       MUSTER_GUARDED_BY(revision_mu_);
   uint64_t next_wait_id_ MUSTER_GUARDED_BY(revision_mu_) = 1;

@@ -65,11 +65,14 @@ std::string HostProblem(std::string_view host) {
   return "";
 }
 
+// By the rules of google.protobuf.Duration.
 bool IsValidDuration(const google::protobuf::Duration& value) {
   constexpr int64_t kMaxSeconds = 315'576'000'000;
   constexpr int32_t kMaxNanos = 999'999'999;
-  return value.seconds() >= 0 && value.seconds() <= kMaxSeconds && value.nanos() >= 0 &&
-         value.nanos() <= kMaxNanos;
+  const bool one_sign =
+      value.seconds() == 0 || value.nanos() == 0 || (value.seconds() < 0) == (value.nanos() < 0);
+  return one_sign && value.seconds() >= -kMaxSeconds && value.seconds() <= kMaxSeconds &&
+         value.nanos() >= -kMaxNanos && value.nanos() <= kMaxNanos;
 }
 
 }  // namespace

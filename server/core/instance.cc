@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
@@ -33,14 +34,6 @@ constexpr uint32_t kMaxPort = 65535;
 constexpr uint32_t kMaxWeight = 65535;
 constexpr uint32_t kDefaultWeight = 1;
 constexpr std::string_view kParent = "instance";
-
-// Maps in the order of their keys, so that equal messages have equal bytes.
-void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out) {
-  google::protobuf::io::StringOutputStream stream(&out);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
-}
 
 void AppendSized(std::string_view part, std::string& out) {
   const uint64_t size = part.size();
@@ -188,17 +181,26 @@ std::string EncodeEndpoint(const v1::Instance& instance, const storage::Instance
 
 }  // namespace
 
-Digest DigestOf(std::string_view endpoint,
-                const google::protobuf::RepeatedPtrField<v1::Check>& checks) {
+void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out) {
+  google::protobuf::io::StringOutputStream stream(&out);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+}
+
+Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_view> checks) {
   std::string text;
   AppendSized(endpoint, text);
-  for (const v1::Check& check : checks) {
-    std::string bytes;
-    AppendDeterministic(check, bytes);
-    AppendSized(bytes, text);
-  }
+  for (const std::string_view check : checks) AppendSized(check, text);
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
   return {hash.low64, hash.high64};
+}
+
+Digest DigestOf(std::string_view endpoint,
+                const google::protobuf::RepeatedPtrField<v1::Check>& checks) {
+  std::vector<std::string> encoded;
+  for (const v1::Check& check : checks) AppendDeterministic(check, encoded.emplace_back());
+  return DigestOfEncoded(endpoint, std::vector<std::string_view>(encoded.begin(), encoded.end()));
 }
 
 absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view name,

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "muster/v1/registry.pb.h"
 #include "muster/v1/types.pb.h"
@@ -27,6 +28,11 @@ struct Digest {
 // Of what a service declares. `endpoint` is an encoded v1::Endpoint with fields 1-12.
 Digest DigestOf(std::string_view endpoint,
                 const google::protobuf::RepeatedPtrField<v1::Check>& checks);
+// The same of checks that are encoded deterministically.
+Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_view> checks);
+
+// Maps in the order of their keys, so that equal messages have equal bytes.
+void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out);
 
 // A registration that is fit to be stored.
 struct NormalInstance {

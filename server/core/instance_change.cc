@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
+#include "server/core/record_view.h"
 
 namespace muster::core {
 namespace {
@@ -79,7 +80,7 @@ void CarryLives(const StoredInstance& present, storage::v1::InstanceRecord& reco
 storage::Op PutInstanceOp(std::string_view key, const storage::InstanceWords& words,
                           const storage::v1::InstanceRecord& record) {
   return storage::Put(Family::kInstances, std::string(key),
-                      storage::EncodeInstanceValue(words, record.SerializeAsString()));
+                      storage::EncodeInstanceValue(words, SerializeRecord(record)));
 }
 
 const v1::Check* FindCheck(const StoredInstance& present, const std::string& id) {

@@ -1,7 +1,9 @@
 #include "server/core/lease_table.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
+#include <new>
 
 #include "absl/hash/hash.h"
 #include "base/text.h"
@@ -20,20 +22,68 @@ uint64_t WordOf(int64_t deadline_us) { return static_cast<uint64_t>(deadline_us)
 int64_t DeadlineOf(uint64_t word) { return static_cast<int64_t>(word >> 1); }
 bool IsExpiring(uint64_t word) { return (word & kExpiring) != 0; }
 
-int64_t TtlUs(const Lease& lease) { return absl::ToInt64Microseconds(lease.spec().ttl); }
-
-template <typename F>
-void ForEachHandle(const LeaseSpec& spec, F f) {
-  if (spec.incarnation != 0) f(spec.incarnation);
-  for (const Superseded& old : spec.superseded) {
-    if (old.incarnation != 0) f(old.incarnation);
-  }
-}
+// How many leases RenewHandles asks the memory for at once.
+constexpr size_t kAhead = 32;
 
 // The top bits: the maps in the shards use the others.
 size_t ShardIndex(uint64_t hash) { return hash >> 58; }
 
 }  // namespace
+
+// The lease itself
+
+Lease::Lease(const LeaseSpec& spec)
+    : incarnation_(spec.incarnation),
+      ttl_us_(absl::ToInt64Microseconds(spec.ttl)),
+      key_size_(static_cast<uint16_t>(spec.key.size())),
+      fenced_(spec.fenced),
+      mod_seq_(spec.mod_seq),
+      life_(spec.life),
+      digest_(spec.digest),
+      superseded_(spec.superseded.empty()
+                      ? nullptr
+                      : std::make_unique<const std::vector<Superseded>>(spec.superseded)) {
+  std::memcpy(static_cast<void*>(this + 1), spec.key.data(), spec.key.size());
+}
+
+LeasePtr Lease::Make(const LeaseSpec& spec) {
+  void* block = ::operator new(sizeof(Lease) + spec.key.size());
+  return LeasePtr(new (block) Lease(spec));
+}
+
+void LeasePtr::Drop() {
+  if (lease_ == nullptr || lease_->owners_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  lease_->~Lease();
+  ::operator delete(const_cast<Lease*>(lease_));
+}
+
+LeaseSpec Lease::spec() const {
+  LeaseSpec out;
+  out.key = std::string(key());
+  out.mod_seq = mod_seq_;
+  out.incarnation = incarnation_;
+  out.fenced = fenced_;
+  out.life = life_;
+  out.digest = digest_;
+  out.ttl = ttl();
+  if (superseded_ != nullptr) out.superseded = *superseded_;
+  return out;
+}
+
+template <typename F>
+void Lease::ForEachHandle(F f) const {
+  if (incarnation_ != 0) f(incarnation_);
+  if (superseded_ == nullptr) return;
+  for (const Superseded& old : *superseded_) {
+    if (old.incarnation != 0) f(old.incarnation);
+  }
+}
+
+// The table
+
+size_t LeaseTable::KeyHash::operator()(std::string_view key) const {
+  return absl::HashOf(base::Av(key));
+}
 
 LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options)
     : clock_(clock),
@@ -46,7 +96,7 @@ LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options
 }
 
 LeaseTable::Shard& LeaseTable::ShardOf(std::string_view key) const {
-  return shards_[ShardIndex(absl::HashOf(base::Av(key)))];
+  return shards_[ShardIndex(KeyHash()(key))];
 }
 
 LeaseTable::HandleShard& LeaseTable::HandleShardOf(uint64_t handle) const {
@@ -68,54 +118,89 @@ void LeaseTable::Tick() {
 
 // Renewals
 
-Renewal LeaseTable::RenewLease(const Lease& lease) const {
+Renewal LeaseTable::RenewLease(const Lease& lease, int64_t now_us) const {
   uint64_t word = lease.word_.load();
-  const uint64_t renewed = lease.permanent() ? 0 : WordOf(Now() + TtlUs(lease));
+  const uint64_t renewed = lease.permanent() ? 0 : WordOf(now_us + lease.ttl_us_);
   do {
     if (IsExpiring(word)) return {RenewOutcome::kUnknown};
     if (word == 0 && !lease.permanent()) break;  // restored: its TTL begins with SetLoaded
   } while (!lease.word_.compare_exchange_weak(word, renewed));
-  return {RenewOutcome::kRenewed, lease.spec().ttl};
+  return {RenewOutcome::kRenewed, lease.ttl()};
 }
 
-Renewal LeaseTable::Renew(std::string_view key, uint64_t incarnation) {
-  if (!loaded_.load()) return {RenewOutcome::kLoading};
+Renewal LeaseTable::RenewKey(std::string_view key, uint64_t incarnation, int64_t now_us) {
   Shard& shard = ShardOf(key);
   base::MutexLock lock(shard.mu);
   const auto it = shard.by_key.find(key);
   if (it == shard.by_key.end()) return {RenewOutcome::kUnknown};
-  const Lease& lease = *it->second;
-  if (incarnation != 0 && incarnation < lease.spec().incarnation) return {RenewOutcome::kStale};
-  if (incarnation > lease.spec().incarnation) return {RenewOutcome::kUnknown};
-  return RenewLease(lease);
+  const Lease& lease = **it;
+  if (incarnation != 0 && incarnation < lease.incarnation()) return {RenewOutcome::kStale};
+  if (incarnation > lease.incarnation()) return {RenewOutcome::kUnknown};
+  return RenewLease(lease, now_us);
 }
 
-Renewal LeaseTable::RenewHandle(uint64_t handle) {
+Renewal LeaseTable::Renew(std::string_view key, uint64_t incarnation) {
   if (!loaded_.load()) return {RenewOutcome::kLoading};
-  std::shared_ptr<const Lease> lost;
+  return RenewKey(key, incarnation, Now());
+}
+
+Renewal LeaseTable::RenewByHandle(uint64_t handle, int64_t now_us) {
+  LeasePtr lost;
   {
     HandleShard& shard = HandleShardOf(handle);
     base::MutexLock lock(shard.mu);
     const auto it = shard.by_handle.find(handle);
     if (it == shard.by_handle.end()) return {RenewOutcome::kUnknown};
-    if (it->second->spec().incarnation != handle) return {RenewOutcome::kStale};
-    const Renewal renewal = RenewLease(*it->second);
+    if (it->second->incarnation() != handle) return {RenewOutcome::kStale};
+    const Renewal renewal = RenewLease(*it->second, now_us);
     if (renewal.outcome == RenewOutcome::kRenewed) return renewal;
-    lost = it->second;
+    lost = LeasePtr(it->second);
   }
   // Expiring, or replaced by a lease that the handle doesn't point to yet.
-  return Renew(lost->spec().key, handle);
+  return RenewKey(lost->key(), handle, now_us);
+}
+
+Renewal LeaseTable::RenewHandle(uint64_t handle) {
+  if (!loaded_.load()) return {RenewOutcome::kLoading};
+  return RenewByHandle(handle, Now());
+}
+
+void LeaseTable::RenewHandles(absl::Span<const uint64_t> handles, absl::Span<Renewal> renewals) {
+  if (!loaded_.load()) {
+    std::fill(renewals.begin(), renewals.end(), Renewal{RenewOutcome::kLoading});
+    return;
+  }
+  const int64_t now = Now();
+  for (size_t begin = 0; begin < handles.size(); begin += kAhead) {
+    const size_t end = std::min(begin + kAhead, handles.size());
+    for (size_t i = begin; i < end; ++i) PrefetchSlot(handles[i]);
+    for (size_t i = begin; i < end; ++i) PrefetchLease(handles[i]);
+    for (size_t i = begin; i < end; ++i) renewals[i] = RenewByHandle(handles[i], now);
+  }
+}
+
+void LeaseTable::PrefetchSlot(uint64_t handle) const {
+  const HandleShard& shard = HandleShardOf(handle);
+  base::MutexLock lock(shard.mu);
+  shard.by_handle.prefetch(handle);
+}
+
+void LeaseTable::PrefetchLease(uint64_t handle) const {
+  const HandleShard& shard = HandleShardOf(handle);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.by_handle.find(handle);
+  if (it != shard.by_handle.end()) __builtin_prefetch(it->second, 1);
 }
 
 bool LeaseTable::Renew(const Lease& lease) {
-  return RenewLease(lease).outcome == RenewOutcome::kRenewed;
+  return RenewLease(lease, Now()).outcome == RenewOutcome::kRenewed;
 }
 
-std::shared_ptr<const Lease> LeaseTable::Find(std::string_view key) const {
+LeasePtr LeaseTable::Find(std::string_view key) const {
   const Shard& shard = ShardOf(key);
   base::MutexLock lock(shard.mu);
   const auto it = shard.by_key.find(key);
-  return it == shard.by_key.end() ? nullptr : it->second;
+  return it == shard.by_key.end() ? nullptr : *it;
 }
 
 absl::Duration LeaseTable::Remaining(const Lease& lease) const {
@@ -130,66 +215,65 @@ int64_t LeaseTable::DeadlineUs(const Lease& lease) {
 
 // Membership
 
-void LeaseTable::Put(LeaseSpec spec, bool keep_deadline) {
-  const auto lease = std::make_shared<Lease>(std::move(spec));
-  std::shared_ptr<Lease> old;
+void LeaseTable::Put(const LeaseSpec& spec, bool keep_deadline) {
+  const LeasePtr lease = Lease::Make(spec);
+  LeasePtr old;
   {
-    Shard& shard = ShardOf(lease->spec().key);
+    Shard& shard = ShardOf(lease->key());
     base::MutexLock lock(shard.mu);
-    int64_t deadline = lease->permanent() ? 0 : Now() + TtlUs(*lease);
-    if (const auto it = shard.by_key.find(lease->spec().key); it != shard.by_key.end()) {
-      old = std::move(it->second);
-      shard.by_key.erase(it);  // its key lives in the old lease
+    int64_t deadline = lease->permanent() ? 0 : Now() + lease->ttl_us_;
+    if (const auto it = shard.by_key.find(lease->key()); it != shard.by_key.end()) {
+      old = std::move(shard.by_key.extract(it).value());
       const uint64_t word = old->word_.fetch_or(kExpiring);
       if (keep_deadline && !lease->permanent() && !old->permanent()) deadline = DeadlineOf(word);
     }
     lease->word_ = WordOf(deadline);
-    shard.by_key.emplace(lease->spec().key, lease);
+    shard.by_key.insert(lease);
     if (deadline != 0) File(lease, deadline);
   }
-  SetHandles(lease);
+  SetHandles(*lease);
   if (old != nullptr) {
-    DropHandles(old);
+    DropHandles(*old);
   } else {
     ++size_;
   }
 }
 
 void LeaseTable::Erase(std::string_view key) {
-  std::shared_ptr<Lease> old;
+  LeasePtr old;
   {
     Shard& shard = ShardOf(key);
     base::MutexLock lock(shard.mu);
     const auto it = shard.by_key.find(key);
     if (it == shard.by_key.end()) return;
-    old = std::move(it->second);
-    shard.by_key.erase(it);
+    old = std::move(shard.by_key.extract(it).value());
     old->word_.fetch_or(kExpiring);
   }
-  DropHandles(old);
+  DropHandles(*old);
   --size_;
 }
 
-void LeaseTable::Restore(LeaseSpec spec) {
-  const auto lease = std::make_shared<Lease>(std::move(spec));
+void LeaseTable::Restore(const LeaseSpec& spec) {
+  const LeasePtr lease = Lease::Make(spec);
   {
-    Shard& shard = ShardOf(lease->spec().key);
+    Shard& shard = ShardOf(lease->key());
     base::MutexLock lock(shard.mu);
-    shard.by_key.emplace(lease->spec().key, lease);
+    shard.by_key.insert(lease);
   }
-  SetHandles(lease);
+  SetHandles(*lease);
   ++size_;
 }
 
 void LeaseTable::SetLoaded() {
   Tick();  // nobody ticks while loading
+  base::SeededRng spread_rng(rng_.Next());  // the system's costs a call into the kernel each time
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mu);
-    for (const auto& [key, lease] : shard.by_key) {
+    for (const LeasePtr& lease : shard.by_key) {
       if (lease->permanent() || lease->word_.load() != 0) continue;
-      const auto spread = static_cast<int64_t>(rng_.Unit() * options_.restart_spread *
-                                               static_cast<double>(TtlUs(*lease)));
-      const int64_t deadline = Now() + TtlUs(*lease) + spread;
+      const auto spread = static_cast<int64_t>(spread_rng.Unit() * options_.restart_spread *
+                                               static_cast<double>(lease->ttl_us_));
+      const int64_t deadline = Now() + lease->ttl_us_ + spread;
       lease->word_ = WordOf(deadline);
       File(lease, deadline);
     }
@@ -197,29 +281,29 @@ void LeaseTable::SetLoaded() {
   loaded_ = true;
 }
 
-void LeaseTable::SetHandles(const std::shared_ptr<Lease>& lease) {
-  ForEachHandle(lease->spec(), [&](uint64_t handle) {
+void LeaseTable::SetHandles(const Lease& lease) {
+  lease.ForEachHandle([&](uint64_t handle) {
     HandleShard& shard = HandleShardOf(handle);
     base::MutexLock lock(shard.mu);
-    shard.by_handle.insert_or_assign(handle, lease);
+    shard.by_handle.insert_or_assign(handle, &lease);
   });
 }
 
-void LeaseTable::DropHandles(const std::shared_ptr<Lease>& lease) {
-  ForEachHandle(lease->spec(), [&](uint64_t handle) {
+void LeaseTable::DropHandles(const Lease& lease) {
+  lease.ForEachHandle([&](uint64_t handle) {
     HandleShard& shard = HandleShardOf(handle);
     base::MutexLock lock(shard.mu);
     const auto it = shard.by_handle.find(handle);
-    if (it != shard.by_handle.end() && it->second == lease) shard.by_handle.erase(it);
+    if (it != shard.by_handle.end() && it->second == &lease) shard.by_handle.erase(it);
   });
 }
 
-std::vector<std::shared_ptr<const Lease>> LeaseTable::All() const {
-  std::vector<std::shared_ptr<const Lease>> out;
+std::vector<LeasePtr> LeaseTable::All() const {
+  std::vector<LeasePtr> out;
   out.reserve(size());
   for (const Shard& shard : shards_) {
     base::MutexLock lock(shard.mu);
-    for (const auto& [key, lease] : shard.by_key) out.push_back(lease);
+    out.insert(out.end(), shard.by_key.begin(), shard.by_key.end());
   }
   return out;
 }
@@ -229,16 +313,16 @@ uint64_t LeaseTable::size() const { return size_.load(); }
 // Expiry
 
 int64_t LeaseTable::LookAt(const Lease& lease, int64_t deadline_us) const {
-  return std::min(deadline_us, Now() + TtlUs(lease));
+  return std::min(deadline_us, Now() + lease.ttl_us_);
 }
 
-void LeaseTable::File(const std::shared_ptr<Lease>& lease, int64_t deadline_us) {
+void LeaseTable::File(const LeasePtr& lease, int64_t deadline_us) {
   const int64_t at = LookAt(*lease, deadline_us);
   base::MutexLock lock(wheel_mu_);
   wheel_.Insert(at, lease);
 }
 
-bool LeaseTable::Take(const std::shared_ptr<Lease>& lease, int64_t now_us) {
+bool LeaseTable::Take(const LeasePtr& lease, int64_t now_us) {
   uint64_t word = lease->word_.load();
   while (!IsExpiring(word)) {
     const int64_t deadline = DeadlineOf(word);
@@ -251,38 +335,39 @@ bool LeaseTable::Take(const std::shared_ptr<Lease>& lease, int64_t now_us) {
   return false;
 }
 
-std::vector<std::shared_ptr<const Lease>> LeaseTable::TakeExpired(size_t max) {
+std::vector<LeasePtr> LeaseTable::TakeExpired(size_t max) {
   if (!loaded_.load()) return {};
-  std::vector<std::pair<uint64_t, std::shared_ptr<const Lease>>> taken;
+  std::vector<std::pair<uint64_t, LeasePtr>> taken;
   {
     base::MutexLock lock(wheel_mu_);
     const int64_t now = Now();
-    std::vector<std::weak_ptr<Lease>> fresh;
+    std::vector<LeasePtr> fresh;
     wheel_.Advance(now, fresh);
     std::move(fresh.begin(), fresh.end(), std::back_inserter(due_));
     while (!due_.empty() && taken.size() < max) {
-      const std::shared_ptr<Lease> lease = due_.front().lock();
+      LeasePtr lease = std::move(due_.front());
       due_.pop_front();
-      if (lease != nullptr && Take(lease, now)) taken.emplace_back(lease->word_.load(), lease);
+      if (Take(lease, now)) taken.emplace_back(lease->word_.load(), std::move(lease));
     }
   }
   // The wheel orders them by its ticks already.
-  std::sort(taken.begin(), taken.end());
-  std::vector<std::shared_ptr<const Lease>> out;
+  std::stable_sort(taken.begin(), taken.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<LeasePtr> out;
   out.reserve(taken.size());
   for (auto& [word, lease] : taken) out.push_back(std::move(lease));
   return out;
 }
 
 void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
-  Shard& shard = ShardOf(lease.spec().key);
+  Shard& shard = ShardOf(lease.key());
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(lease.spec().key);
-  if (it == shard.by_key.end() || it->second.get() != &lease) return;
+  const auto it = shard.by_key.find(lease.key());
+  if (it == shard.by_key.end() || it->get() != &lease) return;
   if (!IsExpiring(lease.word_.load())) return;
   const int64_t deadline = Now() + absl::ToInt64Microseconds(delay);
   lease.word_ = WordOf(deadline);
-  File(it->second, deadline);
+  File(*it, deadline);
 }
 
 }  // namespace muster::core

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <list>
 #include <optional>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/core/field_rules.h"
 #include "server/core/instance_change.h"
 #include "storage/engine.h"
 
@@ -44,10 +46,19 @@ absl::Status Uncertain() {
                    "unknown until the server is restarted");
 }
 
-absl::Status LifeError(size_t size) {
-  return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
-                                   absl::StrCat("life_id has ", size, " bytes; allowed: 0 or 16")),
-                         "life_id");
+absl::Status CheckLife(std::string_view life) {
+  if (life.empty()) return absl::OkStatus();
+  const auto error = [](std::string message) {
+    return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField, message),
+                           "life_id");
+  };
+  if (life.size() != LifeId().size()) {
+    return error(absl::StrCat("life_id has ", life.size(), " bytes; allowed: 0 or 16"));
+  }
+  if (life.find_first_not_of('\0') == std::string_view::npos) {
+    return error("life_id is all zeroes; draw it at random");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<absl::Duration> GrantedTtl(const v1::RegisterRequest& request,
@@ -61,36 +72,66 @@ absl::StatusOr<absl::Duration> GrantedTtl(const v1::RegisterRequest& request,
     return absl::ZeroDuration();
   }
   if (!request.has_ttl()) return options.default_ttl;
-  const absl::Duration ttl =
-      absl::Seconds(request.ttl().seconds()) + absl::Nanoseconds(request.ttl().nanos());
-  if (ttl < options.min_ttl || ttl > options.max_ttl) {
-    return error(absl::StrCat("ttl is ", absl::FormatDuration(ttl),
-                              "; allowed: ", absl::FormatDuration(options.min_ttl), " to ",
-                              absl::FormatDuration(options.max_ttl)));
+  if (absl::Status status =
+          CheckDuration({"", "ttl"}, request.ttl(), options.min_ttl, options.max_ttl);
+      !status.ok()) {
+    return status;
   }
-  return absl::Floor(ttl, absl::Milliseconds(1));
+  return absl::Floor(FromProto(request.ttl()), absl::Milliseconds(1));
 }
 
 }  // namespace
 
-// Keys whose writes are on their way. A no-op verdict on such a key would be premature.
-class Registry::PendingKeys {
+// One change of one instance, tried again when the state that it was decided on has moved.
+struct Registry::Write {
+  enum class Kind { kRegister, kDeregister, kReport, kExpire };
+  Kind kind = Kind::kRegister;
+  std::string key;
+  storage::InstanceKey names;
+  storage::WriteClass write_class = storage::WriteClass::kUser;
+  int attempts = 0;
+  bool creating = false;  // counted in creating_
+
+  Registration registration;       // kRegister
+  uint64_t incarnation = 0;        // kDeregister
+  v1::ReportHealthRequest report;  // kReport
+  LeasePtr lease;                  // kExpire
+
+  // What the present attempt proposed.
+  Change change;
+
+  struct Outcome {
+    uint64_t seq = 0;
+    uint64_t incarnation = 0;
+    bool changed = false;
+  };
+  std::function<void(absl::StatusOr<Outcome>)> done;
+};
+
+// Writes of one instance go one after another, so that each is decided on what the one before led
+// to.
+class Registry::Turns {
  public:
-  void Add(const std::string& key) {
-    Shard& shard = ShardOf(key);
+  // True: it is the write's turn. False: it waits until Leave hands it out.
+  bool Enter(const std::shared_ptr<Write>& write) {
+    Shard& shard = ShardOf(write->key);
     base::MutexLock lock(shard.mu);
-    ++shard.counts[key];
+    const auto [it, first] = shard.queues.try_emplace(write->key);
+    if (!first) it->second.push_back(write);
+    return first;
   }
-  void Remove(const std::string& key) {
+  // Ends a turn. Whose turn it is now; null: nobody waits.
+  std::shared_ptr<Write> Leave(const std::string& key) {
     Shard& shard = ShardOf(key);
     base::MutexLock lock(shard.mu);
-    const auto it = shard.counts.find(key);
-    if (it != shard.counts.end() && --it->second == 0) shard.counts.erase(it);
-  }
-  bool Has(const std::string& key) {
-    Shard& shard = ShardOf(key);
-    base::MutexLock lock(shard.mu);
-    return shard.counts.contains(key);
+    const auto it = shard.queues.find(key);
+    if (it->second.empty()) {
+      shard.queues.erase(it);
+      return nullptr;
+    }
+    std::shared_ptr<Write> next = std::move(it->second.front());
+    it->second.pop_front();
+    return next;
   }
 
   // A write of it has an unknown outcome: until the server starts again, what is applied may not be
@@ -109,39 +150,15 @@ class Registry::PendingKeys {
  private:
   struct Shard {
     base::Mutex mu;
-    absl::flat_hash_map<std::string, int> counts MUSTER_GUARDED_BY(mu);
+    // By key, while somebody has the turn: who waits.
+    absl::flat_hash_map<std::string, std::list<std::shared_ptr<Write>>> queues
+        MUSTER_GUARDED_BY(mu);
   };
-  Shard& ShardOf(const std::string& key) { return shards_[absl::HashOf(key) % shards_.size()]; }
+  Shard& ShardOf(const std::string& key) { return shards_[absl::HashOf(key) >> 58]; }
   std::array<Shard, 64> shards_;
   std::atomic<bool> any_uncertain_{false};
   base::Mutex uncertain_mu_;
   absl::flat_hash_set<std::string> uncertain_ MUSTER_GUARDED_BY(uncertain_mu_);
-};
-
-// One change of one instance, tried again when the state that it was decided on has moved.
-struct Registry::Write {
-  enum class Kind { kRegister, kDeregister, kReport, kExpire };
-  Kind kind = Kind::kRegister;
-  std::string key;
-  storage::InstanceKey names;
-  storage::WriteClass write_class = storage::WriteClass::kUser;
-  int attempts = 0;
-  bool ensure_service = false;
-
-  Registration registration;           // kRegister
-  uint64_t incarnation = 0;            // kDeregister
-  v1::ReportHealthRequest report;      // kReport
-  std::shared_ptr<const Lease> lease;  // kExpire
-
-  // What the present attempt proposed.
-  Change change;
-
-  struct Outcome {
-    uint64_t seq = 0;
-    uint64_t incarnation = 0;
-    bool changed = false;
-  };
-  std::function<void(absl::StatusOr<Outcome>)> done;
 };
 
 Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases,
@@ -151,15 +168,13 @@ Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases
       leases_(leases),
       clock_(clock),
       options_(options),
-      pending_(std::make_unique<PendingKeys>()) {}
+      turns_(std::make_unique<Turns>()) {}
 
 Registry::~Registry() = default;
 
 absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
     const v1::RegisterRequest& request, const Caller& caller) {
-  if (!request.life_id().empty() && request.life_id().size() != 16) {
-    return LifeError(request.life_id().size());
-  }
+  if (absl::Status status = CheckLife(request.life_id()); !status.ok()) return status;
   auto ttl = GrantedTtl(request, options_);
   if (!ttl.ok()) return ttl.status();
   auto instance = Normalise(request.instance(), caller.peer_address, caller.loopback_peer_ok);
@@ -192,7 +207,9 @@ v1::RegisterResponse Registry::RegisteredReply(const Write& write, uint64_t seq,
   }
   v1::InstanceKey* key = out.mutable_key();
   key->set_namespace_(write.names.ns);
-  key->set_service(write.registration.instance.display_name);
+  // As it was first given, whatever the spelling of this request.
+  const auto info = catalog_.Get(write.names.ns, write.names.service);
+  key->set_service(info == nullptr ? write.registration.instance.display_name : info->display);
   key->set_node(write.names.node);
   key->set_id(write.names.id);
   return out;
@@ -206,7 +223,7 @@ void Registry::Register(const v1::RegisterRequest& request, const Caller& caller
     if (!outcome.ok()) return done(outcome.status());
     done(RegisteredReply(*w, outcome->seq, outcome->incarnation, outcome->changed));
   };
-  AttemptMany({*std::move(write)});
+  Begin({*std::move(write)});
 }
 
 void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller,
@@ -246,7 +263,7 @@ void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Call
     };
     writes.push_back(*std::move(write));
   }
-  if (!writes.empty()) AttemptMany(std::move(writes));
+  Begin(std::move(writes));
 }
 
 void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone done) {
@@ -265,7 +282,7 @@ void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone d
     response.mutable_revision()->set_seq(outcome->seq);
     done(std::move(response));
   };
-  AttemptMany({std::move(write)});
+  Begin({std::move(write)});
 }
 
 void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone done) {
@@ -285,13 +302,14 @@ void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone d
     response.set_changed(outcome->changed);
     done(std::move(response));
   };
-  AttemptMany({std::move(write)});
+  Begin({std::move(write)});
 }
 
 // Decides one write on the present state: settles it at once, or leaves a unit in write.change.
 absl::StatusOr<bool> Registry::Decide(Write& write) {
-  if (write.kind != Write::Kind::kExpire && pending_->IsUncertain(write.key)) return Uncertain();
+  if (write.kind != Write::Kind::kExpire && turns_->IsUncertain(write.key)) return Uncertain();
   write.change = Change{};
+  if (std::exchange(write.creating, false)) --creating_;
   std::optional<StoredInstance> present;
   const auto read_present = [&]() -> absl::Status {
     auto value = engine_.Get(Family::kInstances, write.key);
@@ -321,7 +339,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
   if (write.kind == Write::Kind::kExpire) {
     // Whatever changed the instance since also gave it another lease.
-    if (!present || present->mod_seq != write.lease->spec().mod_seq) return false;
+    if (!present || present->mod_seq != write.lease->mod_seq()) return false;
     write.change = RemovalOf(write.key, *present, now_ms);
     return true;
   }
@@ -341,20 +359,25 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   return !write.change.unit.ops.empty();
 }
 
+bool Registry::TakePlace(Write& write) {
+  write.creating = true;
+  return catalog_.instance_count() + creating_++ < options_.max_instances;
+}
+
 absl::StatusOr<bool> Registry::DecideRegister(Write& write,
                                               const std::function<absl::Status()>& read_present,
                                               std::optional<StoredInstance>& present,
                                               const ReadCheck& read_check) {
   const Registration& registration = write.registration;
-  const std::shared_ptr<const Lease> lease = leases_.Find(write.key);
-  if (lease != nullptr && IsNoOp(registration, lease->spec())) {
-    if (absl::Status s = CheckPreconditions(registration, &lease->spec()); !s.ok()) return s;
-    write.change.incarnation = lease->spec().incarnation;
-    if (!pending_->Has(write.key) && leases_.Renew(*lease)) return false;
-    // Something else is under way: a barrier tells what it leads to.
-    write.change.unit.preconditions.push_back(
-        storage::ModSeqIs(Family::kInstances, write.key, lease->spec().mod_seq));
-    return true;
+  const LeasePtr lease = leases_.Find(write.key);
+  const std::optional<LeaseSpec> spec =
+      lease == nullptr ? std::nullopt : std::optional(lease->spec());
+  if (spec && IsNoOp(registration, *spec)) {
+    if (absl::Status s = CheckPreconditions(registration, &*spec); !s.ok()) return s;
+    write.change.incarnation = lease->incarnation();
+    if (leases_.Renew(*lease)) return false;
+    // It has just fallen due, and its removal waits behind this: written anew, it stays.
+    write.change.incarnation = 0;
   }
   if (lease != nullptr || write.attempts > 1) {
     if (absl::Status status = read_present(); !status.ok()) return status;
@@ -365,7 +388,7 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
     if (absl::Status s = CheckPreconditions(registration, &spec); !s.ok()) return s;
   } else if (absl::Status s = CheckPreconditions(registration, nullptr); !s.ok()) {
     return s;
-  } else if (catalog_.instance_count() >= options_.max_instances) {
+  } else if (!TakePlace(write)) {
     return base::WithRetryAfter(
         MakeError(StatusCode::kResourceExhausted, Reason::kLimitInstances,
                   absl::StrCat("the server holds ", options_.max_instances,
@@ -412,16 +435,23 @@ bool Registry::NeedsService(const Write& write) const {
   return info == nullptr || info->view->size() == 0;
 }
 
+void Registry::Begin(std::vector<std::shared_ptr<Write>> writes) {
+  std::erase_if(writes, [this](const auto& write) { return !turns_->Enter(write); });
+  AttemptMany(std::move(writes));
+}
+
+// Of those whose turn it is.
 void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
   storage::Batch batch;
   std::vector<std::shared_ptr<Write>> proposed;  // null: a service's record
   absl::flat_hash_set<std::string> ensured;
   auto write_class = storage::WriteClass::kInternal;
-  for (auto& write : writes) {
+  for (size_t i = 0; i < writes.size(); ++i) {  // Finish may append
+    std::shared_ptr<Write> write = std::move(writes[i]);
     ++write->attempts;
     absl::StatusOr<bool> decided = Decide(*write);
     if (!decided.ok() || !*decided) {
-      Finish(*write, std::move(decided).status(), catalog_.revision().seq);
+      Finish(*write, std::move(decided).status(), catalog_.revision().seq, writes);
       continue;
     }
     if (write->write_class == storage::WriteClass::kUser) write_class = write->write_class;
@@ -430,7 +460,6 @@ void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
       batch.units.push_back(EnsureService(*write));
       proposed.push_back(nullptr);
     }
-    pending_->Add(write->key);
     batch.units.push_back(std::move(write->change.unit));
     proposed.push_back(std::move(write));
   }
@@ -443,46 +472,33 @@ void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
 
 void Registry::Settle(const std::vector<std::shared_ptr<Write>>& writes,
                       std::vector<UnitResult> results) {
-  std::vector<std::shared_ptr<Write>> again;
-  for (size_t i = 0; i < writes.size(); ++i) {
-    if (writes[i] == nullptr) continue;
-    if (results[i].verdict == UnitResult::Verdict::kUnknown) {
-      pending_->MarkUncertain(writes[i]->key);
-    }
-    pending_->Remove(writes[i]->key);
-  }
+  std::vector<std::shared_ptr<Write>> next;
   for (size_t i = 0; i < writes.size(); ++i) {
     if (writes[i] == nullptr) continue;
     Write& write = *writes[i];
     UnitResult& result = results[i];
-    switch (result.verdict) {
-      case UnitResult::Verdict::kCommitted:
-        if (!write.change.changed && write.kind == Write::Kind::kRegister &&
-            leases_.Renew(write.key, write.change.incarnation).outcome != RenewOutcome::kRenewed) {
-          again.push_back(writes[i]);  // it expired behind the barrier
-          break;
-        }
-        Finish(write, absl::OkStatus(), result.seq);
-        break;
-      case UnitResult::Verdict::kRejected:
-        if (write.attempts >= kMaxAttempts) {
-          Finish(write,
-                 base::WithRetryAfter(MakeError(StatusCode::kUnavailable, Reason::kQueueFull,
-                                                "too many writes of this instance at once"),
-                                      absl::Milliseconds(100)),
-                 0);
-          break;
-        }
-        again.push_back(writes[i]);
-        break;
-      default:
-        Finish(write, result.status, 0);
+    if (result.verdict == UnitResult::Verdict::kCommitted) {
+      Finish(write, absl::OkStatus(), result.seq, next);
+    } else if (result.verdict != UnitResult::Verdict::kRejected) {
+      if (result.verdict == UnitResult::Verdict::kUnknown) turns_->MarkUncertain(write.key);
+      Finish(write, result.status, 0, next);
+    } else if (write.attempts < kMaxAttempts) {
+      next.push_back(writes[i]);
+    } else {
+      Finish(write,
+             base::WithRetryAfter(MakeError(StatusCode::kResourceExhausted, Reason::kQueueFull,
+                                            "too many writes of this instance at once"),
+                                  absl::Milliseconds(100)),
+             0, next);
     }
   }
-  if (!again.empty()) AttemptMany(std::move(again));
+  if (!next.empty()) AttemptMany(std::move(next));
 }
 
-void Registry::Finish(Write& write, absl::Status status, uint64_t seq) {
+void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
+                      std::vector<std::shared_ptr<Write>>& next) {
+  if (std::exchange(write.creating, false)) --creating_;
+  if (auto waiting = turns_->Leave(write.key)) next.push_back(std::move(waiting));
   if (!status.ok()) return write.done(std::move(status));
   Write::Outcome outcome;
   outcome.seq = seq;
@@ -511,7 +527,9 @@ absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatReq
     out.add_remaining_ms(static_cast<uint32_t>(std::min<int64_t>(
         absl::ToInt64Milliseconds(renewal.remaining), std::numeric_limits<uint32_t>::max())));
   };
-  for (const uint64_t handle : request.lease_handles()) add(leases_.RenewHandle(handle));
+  std::vector<Renewal> renewals(static_cast<size_t>(request.lease_handles_size()));
+  leases_.RenewHandles(request.lease_handles(), absl::MakeSpan(renewals));
+  for (const Renewal& renewal : renewals) add(renewal);
   for (int i = 0; i < request.leases_size(); ++i) {
     auto key = NormalKey(request.leases(i).key(), "leases.key");
     if (!key.ok()) return key.status();
@@ -524,11 +542,11 @@ size_t Registry::ExpireDue() {
   const auto due = leases_.TakeExpired(kMaxExpiriesPerCall);
   std::vector<std::shared_ptr<Write>> writes;
   for (const auto& lease : due) {
-    const auto names = storage::DecodeInstanceKey(lease->spec().key);
+    const auto names = storage::DecodeInstanceKey(lease->key());
     if (!names) continue;
     auto write = std::make_shared<Write>();
     write->kind = Write::Kind::kExpire;
-    write->key = lease->spec().key;
+    write->key = std::string(lease->key());
     write->names = {std::string(names->ns), std::string(names->service), std::string(names->node),
                     std::string(names->id)};
     write->write_class = storage::WriteClass::kInternal;
@@ -538,7 +556,7 @@ size_t Registry::ExpireDue() {
     };
     writes.push_back(std::move(write));
   }
-  if (!writes.empty()) AttemptMany(std::move(writes));
+  Begin(std::move(writes));
   return due.size();
 }
 

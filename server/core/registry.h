@@ -1,8 +1,8 @@
 // Registry: the only door through which state changes.
 //
 // It reads the applied state, decides, and proposes with preconditions on what it read; a unit
-// that is rejected is decided anew on the current value. A no-op verdict is given at once only
-// when no write of the same key is on its way; else a barrier is proposed.
+// that is rejected is decided anew on the current value. Writes of one instance go one after
+// another, in the order in which they came.
 //
 // Thread safety: all members, from any thread; none waits. `done` runs on the caller's thread (for
 // errors and no-ops) or on the engine's completion thread.
@@ -83,7 +83,7 @@ class Registry {
 
  private:
   struct Write;  // one attempt at changing one instance
-  class PendingKeys;
+  class Turns;
   static constexpr int kMaxHeartbeats = 10000;
 
   absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(const v1::RegisterRequest& request,
@@ -96,12 +96,18 @@ class Registry {
                                       const std::function<absl::Status()>& read_present,
                                       std::optional<StoredInstance>& present,
                                       const ReadCheck& read_check);
+  // Counts a new instance that is on its way; false when there is no room for it. The place is
+  // given back when the write is decided anew or done.
+  bool TakePlace(Write& write);
   storage::Unit EnsureService(const Write& write) const;
   bool NeedsService(const Write& write) const;
+  void Begin(std::vector<std::shared_ptr<Write>> writes);
   void AttemptMany(std::vector<std::shared_ptr<Write>> writes);
   void Settle(const std::vector<std::shared_ptr<Write>>& writes,
               std::vector<storage::UnitResult> results);
-  void Finish(Write& write, absl::Status status, uint64_t seq);
+  // Tells the caller, and ends the write's turn: whose turn it is then is appended to `next`.
+  void Finish(Write& write, absl::Status status, uint64_t seq,
+              std::vector<std::shared_ptr<Write>>& next);
   void Prune(const ServiceInfo& info, uint64_t now_ms);
   void Forget(const ServiceInfo& info, uint64_t now_ms);
 
@@ -110,7 +116,8 @@ class Registry {
   LeaseTable& leases_;
   const base::Clock& clock_;
   const RegistryOptions options_;
-  std::unique_ptr<PendingKeys> pending_;
+  std::unique_ptr<Turns> turns_;
+  std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
 };
 
 }  // namespace muster::core

@@ -19,7 +19,7 @@ namespace muster::core {
 namespace {
 
 using storage::Family;
-using Leases = std::vector<std::shared_ptr<const Lease>>;
+using Leases = std::vector<LeasePtr>;
 
 constexpr absl::Duration kApplyTimeout = absl::Seconds(10);
 constexpr absl::Duration kApplyPoll = absl::Milliseconds(50);
@@ -68,7 +68,7 @@ class Round {
       : engine_(engine), snapshot_(snapshot), catalog_(catalog), table_(table) {
     leases_ = table.All();
     std::sort(leases_.begin(), leases_.end(),
-              [](const auto& a, const auto& b) { return a->spec().key < b->spec().key; });
+              [](const auto& a, const auto& b) { return a->key() < b->key(); });
     out_.revision = snapshot.revision();
     out_.leases = leases_.size();
   }
@@ -149,7 +149,7 @@ absl::StatusOr<std::set<std::string>> Round::Services() const {
     out.insert(storage::EncodeServiceKey(info->ns, info->service));
     return true;
   });
-  for (const auto& lease : leases_) add(lease->spec().key);
+  for (const auto& lease : leases_) add(lease->key());
   return out;
 }
 
@@ -228,27 +228,25 @@ void Round::CheckLease(const LeaseSpec& wanted) {
     }
     return;
   }
-  const LeaseSpec& spec = lease->spec();
-  if (spec.mod_seq > seq()) return;
-  if (spec.mod_seq != wanted.mod_seq || spec.incarnation != wanted.incarnation ||
-      spec.ttl != wanted.ttl || !(spec.digest == wanted.digest)) {
-    Problem(absl::StrCat(name, " has a lease of revision ", spec.mod_seq, ", the store has ",
+  if (lease->mod_seq() > seq()) return;
+  if (lease->mod_seq() != wanted.mod_seq || lease->incarnation() != wanted.incarnation ||
+      lease->ttl() != wanted.ttl || !(lease->digest() == wanted.digest)) {
+    Problem(absl::StrCat(name, " has a lease of revision ", lease->mod_seq(), ", the store has ",
                          wanted.mod_seq));
   }
 }
 
 void Round::CheckLeases(const Stored& stored) {
   const std::string prefix = storage::InstancePrefix(ns_, service_);
-  auto at =
-      std::lower_bound(leases_.begin(), leases_.end(), prefix,
-                       [](const auto& lease, const auto& key) { return lease->spec().key < key; });
-  for (; at != leases_.end() && absl::StartsWith((*at)->spec().key, prefix); ++at) {
-    const LeaseSpec& spec = (*at)->spec();
-    if (spec.mod_seq > seq()) continue;
-    const auto found = std::lower_bound(stored.created.begin(), stored.created.end(),
-                                        std::pair(spec.key, uint64_t{0}));
-    if (found != stored.created.end() && found->first == spec.key) continue;
-    const auto names = storage::DecodeInstanceKey(spec.key);
+  auto at = std::lower_bound(leases_.begin(), leases_.end(), prefix,
+                             [](const auto& lease, const auto& key) { return lease->key() < key; });
+  for (; at != leases_.end() && (*at)->key().starts_with(prefix); ++at) {
+    if ((*at)->mod_seq() > seq()) continue;
+    const std::string key((*at)->key());
+    const auto found =
+        std::lower_bound(stored.created.begin(), stored.created.end(), std::pair(key, uint64_t{0}));
+    if (found != stored.created.end() && found->first == key) continue;
+    const auto names = storage::DecodeInstanceKey(key);
     Problem(names ? absl::StrCat("a lease for ", NameOf(names->node, names->id),
                                  ", which the store doesn't have")
                   : std::string("a lease whose key can't be read"));

@@ -58,7 +58,8 @@ class RpcStack {
                            .state = state,
                            .clock = base::RealClock(),
                            .rng = rng,
-                           .executor = pump},
+                           .executor = pump,
+                           .calls = calls},
                           options) {
     EXPECT_TRUE(engine.Open({&applier}).ok());
     leases.SetLoaded();
@@ -146,7 +147,7 @@ class RpcStack {
   security::Authorizer authorizer{nullptr, false};
   ServerState state;
   CallCount calls;
-  RegistryService registry_service{registry, authorizer, state, {}};
+  RegistryService registry_service{registry, authorizer, state, calls, {}};
   base::SerialExecutor pump{"pump"};
   DiscoveryService discovery_service;
   int port = 0;

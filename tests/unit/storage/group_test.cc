@@ -17,10 +17,16 @@ class GroupTest : public ::testing::Test {
  protected:
   JudgedGroup Judge(std::vector<Unit> units) {
     units_ = std::move(units);
-    return JudgeGroup(absl::MakeSpan(units_), 100, [this](Family, std::string_view key) {
-      ++reads_;
-      return Read(key);
-    });
+    return JudgeGroup(
+        absl::MakeSpan(units_), 100,
+        [this](Family, std::string_view key) -> std::optional<uint64_t> {
+          const auto found = applied_.find(std::string(key));
+          return found == applied_.end() ? std::nullopt : std::optional(found->second);
+        },
+        [this](Family, std::string_view key) {
+          ++reads_;
+          return Read(key);
+        });
   }
 
   absl::StatusOr<std::optional<std::string>> Read(std::string_view key) const {
@@ -39,6 +45,7 @@ class GroupTest : public ::testing::Test {
 
   std::vector<Unit> units_;
   std::map<std::string, std::string> stored_;
+  std::map<std::string, uint64_t> applied_;
   int reads_ = 0;
 };
 
@@ -100,6 +107,29 @@ TEST_F(GroupTest, AValueThatCantBeReadStopsItsUnitOnly) {
   EXPECT_EQ(judged.results[0].verdict, Verdict::kNotCommitted);
   EXPECT_EQ(judged.results[0].status.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted);
+}
+
+TEST_F(GroupTest, WhatIsAppliedSparesTheRead) {
+  Store("a", 7);
+  applied_ = {{"a", 7}, {"none", 0}};
+  const JudgedGroup judged =
+      Judge({Unit{.preconditions = {ModSeqIs(kFamily, "a", 7), Present(kFamily, "a"),
+                                    Absent(kFamily, "none")},
+                  .ops = {PutOp("a")}},
+             Unit{.preconditions = {ModSeqIs(kFamily, "a", 101)}}});
+  EXPECT_EQ(judged.results[0].verdict, Verdict::kCommitted);
+  EXPECT_EQ(judged.results[1].verdict, Verdict::kCommitted) << "the group's own write counts";
+  EXPECT_EQ(reads_, 0);
+}
+
+TEST_F(GroupTest, AFailedPreconditionTellsTheStoredValueWhateverIsApplied) {
+  Store("a", 7);
+  applied_ = {{"a", 7}};
+  const JudgedGroup judged = Judge({Unit{.preconditions = {Absent(kFamily, "a")}},
+                                    Unit{.preconditions = {ModSeqIs(kFamily, "a", 6)}}});
+  EXPECT_EQ(ModSeqOf(judged.results[0].current), 7u);
+  EXPECT_EQ(ModSeqOf(judged.results[1].current), 7u);
+  EXPECT_EQ(reads_, 2);
 }
 
 TEST_F(GroupTest, LastOpOfAUnitWins) {

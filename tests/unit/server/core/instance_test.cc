@@ -459,7 +459,7 @@ const BadField kBadFields[] = {
     {"ShortInterval", [](auto& i) { AddTcp(i).mutable_interval()->set_nanos(999'999'999); },
      "instance.checks[0].interval", "is 999.999999ms; allowed: 1s to 24h"},
     {"NegativeInterval", [](auto& i) { AddTcp(i).mutable_interval()->set_seconds(-5); },
-     "instance.checks[0].interval", "is {seconds: -5, nanos: 0}; allowed: 1s to 24h"},
+     "instance.checks[0].interval", "is -5s; allowed: 1s to 24h"},
     {"TimeoutOverInterval",
      [](auto& i) {
        AddTcp(i).mutable_interval()->set_seconds(3);

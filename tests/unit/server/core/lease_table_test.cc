@@ -46,7 +46,7 @@ class LeaseTableTest : public testing::Test {
       clock_.Advance(std::min(step, d - done));
       table_.Tick();
       for (const auto& lease : table_.TakeExpired(1000)) {
-        expired.push_back(lease->spec().key);
+        expired.push_back(std::string(lease->key()));
         taken_.push_back(lease);
       }
     }
@@ -73,7 +73,7 @@ class LeaseTableTest : public testing::Test {
   base::FakeClock clock_;
   base::SeededRng rng_{7};
   LeaseTable table_{clock_, rng_, {}};
-  std::vector<std::shared_ptr<const Lease>> taken_;
+  std::vector<LeasePtr> taken_;
 };
 
 class LoadedLeaseTableTest : public LeaseTableTest {
@@ -186,7 +186,7 @@ TEST_F(LoadedLeaseTableTest, AChangeOfHealthKeepsTheDeadline) {
   LeaseSpec changed = Spec("a", 1);
   changed.mod_seq = 9;
   table_.Put(std::move(changed), true);
-  EXPECT_EQ(table_.Find("a")->spec().mod_seq, 9u);
+  EXPECT_EQ(table_.Find("a")->mod_seq(), 9u);
   EXPECT_EQ(Remaining("a"), absl::Seconds(1));
   EXPECT_THAT(UntilTaken("a", absl::Minutes(1)),
               AllOf(Ge(absl::Seconds(1)), Le(absl::Seconds(1) + kStep)));
@@ -250,8 +250,8 @@ TEST_F(LoadedLeaseTableTest, TheLongestOverdueComeFirst) {
     const auto taken = table_.TakeExpired(10);
     ASSERT_EQ(taken.size(), 10u);
     for (const auto& lease : taken) {
-      EXPECT_GE(lease->spec().ttl, last - kStep);
-      last = std::max(last, lease->spec().ttl);
+      EXPECT_GE(lease->ttl(), last - kStep);
+      last = std::max(last, lease->ttl());
     }
   }
   EXPECT_THAT(table_.TakeExpired(10), IsEmpty());
@@ -266,7 +266,7 @@ TEST_F(LoadedLeaseTableTest, AnOverdueLeaseThatWaitsItsTurnCanStillBeRenewed) {
   }
   const auto first = table_.TakeExpired(1);
   ASSERT_EQ(first.size(), 1u);
-  const uint64_t other = 3 - first[0]->spec().incarnation;
+  const uint64_t other = 3 - first[0]->incarnation();
   EXPECT_EQ(RenewHandle(other), RenewOutcome::kRenewed);
   EXPECT_THAT(table_.TakeExpired(1), IsEmpty());
   EXPECT_EQ(Pass(kTtl + kStep).size(), 1u);
@@ -340,7 +340,7 @@ TEST_F(LoadedLeaseTableTest, AllGivesEveryLease) {
   for (uint64_t i = 1; i <= 300; ++i) table_.Put(Spec(absl::StrCat("k", i), i), false);
   EXPECT_EQ(table_.size(), 300u);
   std::vector<std::string> keys;
-  for (const auto& lease : table_.All()) keys.push_back(lease->spec().key);
+  for (const auto& lease : table_.All()) keys.push_back(std::string(lease->key()));
   std::sort(keys.begin(), keys.end());
   EXPECT_EQ(std::unique(keys.begin(), keys.end()) - keys.begin(), 300);
 }
@@ -431,7 +431,7 @@ class RenewalRace : public LoadedLeaseTableTest {
     clock_.Advance(kRaceTtl);
     table_.Tick();
     for (const auto& lease : table_.TakeExpired(kLeases)) {
-      Seen& seen = seen_[lease->spec().incarnation];
+      Seen& seen = seen_[lease->incarnation()];
       EXPECT_FALSE(seen.taken.exchange(true)) << "taken twice";
       EXPECT_GE(absl::Microseconds(clock_.Steady().us - seen.renewed_at_us), kRaceTtl);
       ++taken_count_;

@@ -310,7 +310,13 @@ TEST_F(RegistryTest, BadRequestsNameTheField) {
   auto request = Request("a");
   request.set_life_id("short");
   EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "life_id");
+  request.set_life_id(std::string(16, '\0'));
+  EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "life_id");
   request = Request("a");
+  request.mutable_ttl()->set_seconds(5);
+  request.mutable_ttl()->set_nanos(-1);
+  EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "ttl");
+  request.mutable_ttl()->set_nanos(0);
   request.mutable_ttl()->set_seconds(0);
   EXPECT_EQ(base::FieldOf(core_.Register(request).status()), "ttl");
   request.mutable_ttl()->set_seconds(3);
@@ -360,6 +366,52 @@ TEST_F(RegistryTest, NothingCertainIsSaidAfterAnUnknownOutcome) {
   // Others are what they were: their leases are renewed by the same registration.
   const auto other = core_.Register(Request("b"));
   EXPECT_TRUE(other.ok() && !other->changed()) << other.status();
+TEST_F(RegistryTest, WritesOfOneKeyGoInTheirOrder) {
+  v1::BatchRegisterRequest batch;
+  for (uint32_t port = 1; port <= 500; ++port) {
+    *batch.add_requests() = Request("a");
+    batch.mutable_requests()->rbegin()->mutable_instance()->set_port(port);
+  }
+  std::vector<absl::StatusOr<v1::RegisterResponse>> results;
+  core_.registry.BatchRegister(batch, {}, [&](auto all) { results = std::move(all); });
+  // While the batch is on its way.
+  absl::StatusOr<v1::DeregisterResponse> removed = absl::UnknownError("no answer");
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("a");
+  core_.registry.Deregister(remove, [&](auto result) { removed = std::move(result); });
+  core_.Run();
+  ASSERT_EQ(results.size(), 500u);
+  uint64_t last = 0;
+  for (const auto& result : results) {
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_GT(result->revision().seq(), last);
+    last = result->revision().seq();
+  }
+  EXPECT_TRUE(removed.ok());
+  EXPECT_EQ(core_.View("api")->size(), 0u);
+}
+
+TEST_F(RegistryTest, ARegistrationThatComesWhileItsLeaseFallsDueStays) {
+  const auto first = core_.Register(Request("a"));
+  ASSERT_TRUE(first.ok());
+  for (int tenth = 0; tenth < 35; ++tenth) {
+    clock_.Advance(absl::Milliseconds(100));
+    core_.leases.Tick();
+  }
+  ASSERT_EQ(core_.leases.TakeExpired(10).size(), 1u);  // it is expiring, nothing is proposed yet
+  const auto second = core_.Register(Request("a"));
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->incarnation(), first->incarnation()) << "the same life";
+  core_.registry.ExpireDue();
+  core_.Run();
+  EXPECT_EQ(core_.View("api")->size(), 1u);
+}
+
+TEST_F(RegistryTest, AServiceIsShownAsFirstGiven) {
+  ASSERT_TRUE(core_.Register(Request("a")).ok());
+  auto second = Request("b");
+  second.mutable_instance()->set_service("API");
+  EXPECT_EQ(core_.Register(second)->key().service(), "Api");
 }
 
 TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {
@@ -369,7 +421,18 @@ TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {
   CoreStack core(clock_, store_, options);
   ASSERT_TRUE(core.Register(Request("a")).ok());
   ASSERT_TRUE(core.Register(Request("b")).ok());
-  const auto third = core.Register(Request("c"));
+  v1::BatchRegisterRequest batch;
+  for (const char* id : {"c", "d", "e", "f"}) *batch.add_requests() = Request(id);
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("b");
+  ASSERT_TRUE(core.Deregister(remove).ok());
+  int refused = 0;
+  core.registry.BatchRegister(batch, {}, [&](const auto& results) {
+    for (const auto& r : results) refused += ReasonOf(r.status()) == Reason::kLimitInstances;
+  });
+  core.Run();
+  EXPECT_EQ(refused, 3) << "those on their way count";
+  const auto third = core.Register(Request("z"));
   EXPECT_EQ(ReasonOf(third.status()), Reason::kLimitInstances);
   EXPECT_TRUE(base::RetryAfterOf(third.status()));
 }
