@@ -119,7 +119,7 @@ struct Server::Rooms {
         applier(catalog, leases, hub),
         engine(MakeEngine(config, rng)),
         registry(*engine, catalog, leases, base::RealClock(), MakeRegistryOptions(config)),
-        registry_service(registry, authorizer, state,
+        registry_service(registry, authorizer, state, calls,
                          {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}),
         discovery_service({.catalog = catalog,
                            .hub = hub,
@@ -129,7 +129,8 @@ struct Server::Rooms {
                            .state = state,
                            .clock = base::RealClock(),
                            .rng = rng,
-                           .executor = pump},
+                           .executor = pump,
+                           .calls = calls},
                           MakeWatchOptions(config)),
         admin_service(
             {.catalog = catalog,

@@ -22,10 +22,9 @@ using base::Reason;
 
 // A request that was found valid.
 struct Wanted {
-  std::string ns, service;
+  std::string service_key;
   std::shared_ptr<const core::Selector> selector;
   std::optional<PageToken> token;
-  uint64_t hash = 0;
 };
 
 absl::Status PageTokenExpired() {
@@ -44,10 +43,9 @@ absl::Status CheckNear(const v1::Locality& near) {
 
 // Of what has to stay the same from page to page.
 uint64_t HashOf(const Wanted& wanted, const v1::DiscoverRequest& request) {
-  const std::string names = storage::EncodeServiceKey(wanted.ns, wanted.service);
   const std::string how = absl::StrCat(wanted.selector->canonical(), "|", request.near().region(),
                                        "|", request.near().zone());
-  return core::EndpointHash(names, how, request.limit());
+  return core::EndpointHash(wanted.service_key, how, request.limit());
 }
 
 absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
@@ -56,7 +54,8 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
   if (!ns.ok()) return ns.status();
   auto service = core::NormalName("service name", request.service(), "service");
   if (!service.ok()) return service.status();
-  auto selector = core::Selector::Compile(request.selector());
+  auto selector = request.has_selector() ? core::Selector::Compile(request.selector())
+                                         : core::Selector::Default();
   if (!selector.ok()) return selector.status();
   if (absl::Status status = CheckNear(request.near()); !status.ok()) return status;
   if (request.panic()) {
@@ -64,14 +63,12 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
                                      "panic is not in this release; it must be false"),
                            "panic");
   }
-  wanted.ns = *std::move(ns);
-  wanted.service = *std::move(service);
+  wanted.service_key = storage::EncodeServiceKey(*ns, *service);
   wanted.selector = *std::move(selector);
-  wanted.hash = HashOf(wanted, request);
   if (request.page_token().empty()) return wanted;
   auto token = DecodePageToken(request.page_token());
   if (!token.ok()) return token.status();
-  if (token->request != wanted.hash) return PageTokenInvalid("is of another request");
+  if (token->request != HashOf(wanted, request)) return PageTokenInvalid("is of another request");
   wanted.token = *std::move(token);
   return wanted;
 }
@@ -123,9 +120,9 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   if (!wanted.ok()) return wanted.status();
   // Before the view: what was applied up to here is in the view.
   const storage::Revision revision = catalog_.revision();
-  const auto info = catalog_.Get(wanted->ns, wanted->service);
+  const std::string& key = wanted->service_key;
+  const auto info = catalog_.GetByKey(key);
   std::shared_ptr<const core::ServiceView> view = info == nullptr ? nullptr : info->view;
-  const std::string key = storage::EncodeServiceKey(wanted->ns, wanted->service);
   const auto& token = wanted->token;
   if (token && (view == nullptr || view->seq() != token->seq)) view = pinned_.Get(key, token->seq);
   if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
@@ -141,7 +138,7 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
                                                   .max_bytes = kPageBytes});
     for (const core::EndpointRun& run : page.runs) reply.Share(run.leaf, run.fields);
     if (page.more && (limit == 0 || page.count < limit)) {
-      tail.set_next_page_token(EncodePageToken({.request = wanted->hash,
+      tail.set_next_page_token(EncodePageToken({.request = HashOf(*wanted, request),
                                                 .epoch = revision.epoch,
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,

@@ -11,16 +11,10 @@
 #include "server/rpc/access.h"
 #include "server/rpc/describe.h"
 #include "server/rpc/errors.h"
+#include "server/rpc/unary.h"
 
 namespace muster::rpc {
 namespace {
-
-grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context,
-                                   const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
 
 // A stream that was not admitted.
 template <typename Base>
@@ -86,6 +80,7 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
   }
 
   DiscoveryService& service_;
+  const CallCount::Call call_{service_.rooms_.calls};
   const v1::DiscoverRequest request_;
   grpc::ByteBuffer* const response_;
   std::atomic<bool> answered_{false};
@@ -131,27 +126,21 @@ void DiscoveryService::EndWatches() {
 grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
   v1::DiscoverRequest parsed;
-  grpc::ByteBuffer bytes(*request);
-  if (!grpc::SerializationTraits<v1::DiscoverRequest>::Deserialize(&bytes, &parsed).ok()) {
-    return Finished(context,
-                    base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
-                                    "request is not a muster.v1.DiscoverRequest"));
-  }
+  absl::Status status = Admit(*context);
+  if (status.ok()) status = ReadRequest(*request, parsed);
   const storage::Revision applied = rooms_.catalog.revision();
   const v1::Revision& wanted = parsed.min_revision();
-  if (parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
-    return Finished(context, EpochChanged(wanted.epoch(), applied.epoch));
+  if (status.ok() && parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
+    status = EpochChanged(wanted.epoch(), applied.epoch);
   }
+  if (!status.ok()) return (new UnaryCall(rooms_.calls, response))->End(status);
   if (parsed.has_min_revision() && wanted.seq() > applied.seq) {
     auto waiting = std::make_shared<WaitingDiscover>(*this, std::move(parsed), response);
     waiting->Begin();
     return waiting.get();
   }
-  auto answer = discoverer_.Answer(parsed);
-  if (answer.ok()) *response = *std::move(answer);
-  return Finished(context, answer.status());
+  return (new UnaryCall(rooms_.calls, response))->AnswerBytes(discoverer_.Answer(parsed));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DiscoveryService::Watch(

@@ -17,6 +17,7 @@
 #include "server/core/catalog.h"
 #include "server/core/lease_table.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/call_count.h"
 #include "server/rpc/discover.h"
 #include "server/rpc/names_pump.h"
 #include "server/rpc/server_state.h"
@@ -46,6 +47,8 @@ class DiscoveryService : public DiscoveryHandlers {
     base::Rng& rng;
     // Runs what calls gRPC on behalf of the strand.
     base::SerialExecutor& executor;
+    // Counts the calls under way.
+    CallCount& calls;
   };
   DiscoveryService(const Rooms& rooms, WatchOptions options);
 

@@ -28,7 +28,7 @@ struct Filter {
   bool Takes(const core::Lease& lease) const {
     if (lease.permanent() && !permanent) return false;
     if (ns.empty() && service.empty() && node.empty()) return true;
-    const auto key = storage::DecodeInstanceKey(lease.spec().key);
+    const auto key = storage::DecodeInstanceKey(lease.key());
     return key && (ns.empty() || key->ns == ns) && (service.empty() || key->service == service) &&
            (node.empty() || key->node == node);
   }
@@ -74,20 +74,20 @@ struct Place {
 
 // When a lease's TTL began, in lease time; later after a restart, which spreads deadlines.
 int64_t BeginUs(const core::Lease& lease) {
-  return core::LeaseTable::DeadlineUs(lease) - absl::ToInt64Microseconds(lease.spec().ttl);
+  return core::LeaseTable::DeadlineUs(lease) - absl::ToInt64Microseconds(lease.ttl());
 }
 
 // `newest_us`: the latest beginning when the list began. Only later ones are renewals since.
 Place PlaceOf(const core::Lease& lease, int64_t newest_us) {
-  if (lease.permanent()) return {kPermanent, 0, lease.spec().key};
+  if (lease.permanent()) return {kPermanent, 0, lease.key()};
   const int64_t deadline_us = core::LeaseTable::DeadlineUs(lease);
-  if (BeginUs(lease) > newest_us) return {kRenewedSince, 0, lease.spec().key};
-  return {kDue, deadline_us, lease.spec().key};
+  if (BeginUs(lease) > newest_us) return {kRenewedSince, 0, lease.key()};
+  return {kDue, deadline_us, lease.key()};
 }
 
 struct Row {
   Place place;
-  std::shared_ptr<const core::Lease> lease;  // keeps the key
+  core::LeasePtr lease;  // keeps the key
   friend bool operator<(const Row& a, const Row& b) { return a.place < b.place; }
 };
 
@@ -112,13 +112,13 @@ void SetDuration(absl::Duration from, google::protobuf::Duration* to) {
 void AddLease(const core::Lease& lease, const core::LeaseTable& leases,
               v1::ListLeasesResponse& out) {
   v1::Lease& entry = *out.add_leases();
-  if (const auto key = storage::DecodeInstanceKey(lease.spec().key)) {
+  if (const auto key = storage::DecodeInstanceKey(lease.key())) {
     *entry.mutable_key() = core::ToProto(*key);
   }
-  entry.set_incarnation(lease.spec().incarnation);
+  entry.set_incarnation(lease.incarnation());
   entry.set_permanent(lease.permanent());
   if (lease.permanent()) return;
-  SetDuration(lease.spec().ttl, entry.mutable_ttl());
+  SetDuration(lease.ttl(), entry.mutable_ttl());
   SetDuration(leases.Remaining(lease), entry.mutable_remaining());
 }
 

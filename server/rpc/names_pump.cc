@@ -1,5 +1,6 @@
 #include "server/rpc/names_pump.h"
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -115,13 +116,15 @@ bool NamesStream::Next(const core::Catalog& catalog) {
     return NextPart();
   }
   cursor_ = revision;
+  // Names are added before the revision moves: those that are told now are not told again.
+  if (!changes.empty()) cursor_->seq = std::max(cursor_->seq, changes.back().seq);
   event.Clear();
   for (const core::NameChange& change : changes) {
     if (!Wanted(change)) continue;
     auto* to = event.mutable_change();
     SetName(change.ns, change.display, change.added ? to->add_added() : to->add_removed());
   }
-  SetRevision(revision, event.mutable_revision());
+  SetRevision(*cursor_, event.mutable_revision());
   return event.has_change();
 }
 

@@ -9,18 +9,6 @@
 #include "server/rpc/unary.h"
 
 namespace muster::rpc {
-namespace {
-
-// Ends the call with what a write led to. The context and the response live until Finish.
-template <typename Response>
-auto FinishWith(grpc::ServerUnaryReactor* reactor, Response* response) {
-  return [reactor, response](absl::StatusOr<Response> result) {
-    if (result.ok()) *response = *std::move(result);
-    reactor->Finish(ToGrpc(result.status()));
-  };
-}
-
-}  // namespace
 
 absl::Status RegistryService::Admit(const grpc::CallbackServerContext& context) const {
   if (absl::Status s = CheckAccess(context, authorizer_, security::Right::kWrite); !s.ok()) {
@@ -33,53 +21,68 @@ core::Caller RegistryService::CallerOf(const grpc::CallbackServerContext& contex
   return {PeerIp(context.peer()), options_.loopback_listener, "grpc"};
 }
 
+template <typename Request>
+absl::Status RegistryService::Begin(const grpc::CallbackServerContext& context,
+                                    const grpc::ByteBuffer& bytes, Request& request) const {
+  if (absl::Status s = Admit(context); !s.ok()) return s;
+  return ReadRequest(bytes, request);
+}
+
 grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext* context,
-                                                    const v1::RegisterRequest* request,
-                                                    v1::RegisterResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  registry_.Register(*request, CallerOf(*context), FinishWith(reactor, response));
-  return reactor;
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  auto* call = new UnaryCall(calls_, response);
+  v1::RegisterRequest parsed;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  registry_.Register(parsed, CallerOf(*context), [call](const auto& r) { call->Answer(r); });
+  return call;
 }
 
 grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerContext* context,
-                                                         const v1::BatchRegisterRequest* request,
-                                                         v1::BatchRegisterResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  const auto wanted = static_cast<size_t>(request->requests_size());
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  registry_.BatchRegister(*request, CallerOf(*context), [reactor, response, wanted](auto results) {
+                                                         const grpc::ByteBuffer* request,
+                                                         grpc::ByteBuffer* response) {
+  auto* call = new UnaryCall(calls_, response);
+  v1::BatchRegisterRequest parsed;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  const auto wanted = static_cast<size_t>(parsed.requests_size());
+  registry_.BatchRegister(parsed, CallerOf(*context), [call, wanted](auto results) {
     // A refused batch has one error for the whole.
-    if (results.size() != wanted) return reactor->Finish(ToGrpc(results.front().status()));
+    if (results.size() != wanted) {
+      call->End(results.front().status());
+      return;
+    }
+    v1::BatchRegisterResponse all;
     for (auto& result : results) {
-      v1::BatchRegisterResult* out = response->add_results();
+      v1::BatchRegisterResult* out = all.add_results();
       *out->mutable_status() = ToStatusProto(result.status());
       if (result.ok()) *out->mutable_response() = *std::move(result);
     }
-    reactor->Finish(grpc::Status::OK);
+    call->Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
   });
-  return reactor;
+  return call;
 }
 
 grpc::ServerUnaryReactor* RegistryService::Deregister(grpc::CallbackServerContext* context,
-                                                      const v1::DeregisterRequest* request,
-                                                      v1::DeregisterResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  registry_.Deregister(*request, FinishWith(reactor, response));
-  return reactor;
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  auto* call = new UnaryCall(calls_, response);
+  v1::DeregisterRequest parsed;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  registry_.Deregister(parsed, [call](const auto& result) { call->Answer(result); });
+  return call;
 }
 
 grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext* context,
-                                                     const v1::HeartbeatRequest* request,
-                                                     v1::HeartbeatResponse* response) {
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  auto* call = new UnaryCall(calls_, response);
   // While loading the leases themselves answer: keep, ask later.
   absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
   if (status.ok() && state_.phase() == Phase::kDraining) status = state_.CheckServing();
-  if (!status.ok()) return Finished(context, status);
-  auto result = registry_.Heartbeat(*request);
-  if (result.ok()) *response = *std::move(result);
-  return Finished(context, result.status());
+  v1::HeartbeatRequest parsed;
+  if (status.ok()) status = ReadRequest(*request, parsed);
+  if (!status.ok()) return call->End(status);
+  return call->Answer(registry_.Heartbeat(parsed));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
@@ -88,12 +91,13 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::Ke
 }
 
 grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,
-                                                        const v1::ReportHealthRequest* request,
-                                                        v1::ReportHealthResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  registry_.ReportHealth(*request, FinishWith(reactor, response));
-  return reactor;
+                                                        const grpc::ByteBuffer* request,
+                                                        grpc::ByteBuffer* response) {
+  auto* call = new UnaryCall(calls_, response);
+  v1::ReportHealthRequest parsed;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  registry_.ReportHealth(parsed, [call](const auto& result) { call->Answer(result); });
+  return call;
 }
 
 grpc::ServerUnaryReactor* RegistryService::Later(grpc::CallbackServerContext* context,

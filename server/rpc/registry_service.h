@@ -1,5 +1,6 @@
-// muster.v1.Registry over gRPC: KeepAlive as bytes, so that what is no request is told from the end
-// of the stream; the others as messages.
+// muster.v1.Registry over gRPC. Handlers take bytes: what is often called costs less so, and in
+// KeepAlive what is no request is told from the end of the stream. The calls of later releases take
+// messages.
 //
 // Thread safety: gRPC's threads call the handlers; answers to writes come from the engine's
 // completion thread. Ownership: all references outlive the service, and the engine is closed (its
@@ -11,6 +12,7 @@
 
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/registry.h"
+#include "server/rpc/call_count.h"
 #include "server/rpc/keep_alive.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
@@ -23,10 +25,12 @@ using LaterRegistryHandlers =
         v1::Registry::WithCallbackMethod_SetServiceSettings<
             v1::Registry::WithCallbackMethod_AddCheck<
                 v1::Registry::WithCallbackMethod_RemoveCheck<v1::Registry::Service>>>>>;
-using RegistryHandlers = v1::Registry::WithCallbackMethod_Register<
-    v1::Registry::WithCallbackMethod_BatchRegister<v1::Registry::WithCallbackMethod_Deregister<
-        v1::Registry::WithCallbackMethod_Heartbeat<v1::Registry::WithRawCallbackMethod_KeepAlive<
-            v1::Registry::WithCallbackMethod_ReportHealth<LaterRegistryHandlers>>>>>>;
+using RegistryHandlers =
+    v1::Registry::WithRawCallbackMethod_Register<v1::Registry::WithRawCallbackMethod_BatchRegister<
+        v1::Registry::WithRawCallbackMethod_Deregister<
+            v1::Registry::WithRawCallbackMethod_Heartbeat<
+                v1::Registry::WithRawCallbackMethod_KeepAlive<
+                    v1::Registry::WithRawCallbackMethod_ReportHealth<LaterRegistryHandlers>>>>>>;
 
 class RegistryService : public RegistryHandlers {
  public:
@@ -34,11 +38,13 @@ class RegistryService : public RegistryHandlers {
     // The listener is on loopback: instances may be there too.
     bool loopback_listener = true;
   };
+  // `calls` counts the calls under way.
   RegistryService(core::Registry& registry, const security::Authorizer& authorizer,
-                  const ServerState& state, Options options)
+                  const ServerState& state, CallCount& calls, Options options)
       : registry_(registry),
         authorizer_(authorizer),
         state_(state),
+        calls_(calls),
         options_(options),
         keep_alives_(registry) {}
 
@@ -47,22 +53,22 @@ class RegistryService : public RegistryHandlers {
   uint64_t keep_alive_streams() const { return keep_alives_.streams(); }
 
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
-                                     const v1::RegisterRequest* request,
-                                     v1::RegisterResponse* response) override;
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* BatchRegister(grpc::CallbackServerContext* context,
-                                          const v1::BatchRegisterRequest* request,
-                                          v1::BatchRegisterResponse* response) override;
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Deregister(grpc::CallbackServerContext* context,
-                                       const v1::DeregisterRequest* request,
-                                       v1::DeregisterResponse* response) override;
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
-                                      const v1::HeartbeatRequest* request,
-                                      v1::HeartbeatResponse* response) override;
+                                      const grpc::ByteBuffer* request,
+                                      grpc::ByteBuffer* response) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KeepAlive(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* ReportHealth(grpc::CallbackServerContext* context,
-                                         const v1::ReportHealthRequest* request,
-                                         v1::ReportHealthResponse* response) override;
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
 
   // Not in this release: UNIMPLEMENTED.
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const v1::DrainRequest*,
@@ -92,6 +98,10 @@ class RegistryService : public RegistryHandlers {
  private:
   // May this call write now?
   absl::Status Admit(const grpc::CallbackServerContext& context) const;
+  // The same, and reads its request.
+  template <typename Request>
+  absl::Status Begin(const grpc::CallbackServerContext& context, const grpc::ByteBuffer& bytes,
+                     Request& request) const;
   grpc::ServerUnaryReactor* Later(grpc::CallbackServerContext* context,
                                   std::string_view call) const;
   core::Caller CallerOf(const grpc::CallbackServerContext& context) const;
@@ -99,6 +109,7 @@ class RegistryService : public RegistryHandlers {
   core::Registry& registry_;
   const security::Authorizer& authorizer_;
   const ServerState& state_;
+  CallCount& calls_;
   const Options options_;
   KeepAliveStreams keep_alives_;
 };

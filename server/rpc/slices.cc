@@ -23,6 +23,19 @@ grpc::Slice OwnedSlice(std::string bytes) {
   return SharedSlice(std::move(owner), view);
 }
 
+grpc::ByteBuffer EncodeBytes(const google::protobuf::MessageLite& message) {
+  const size_t size = message.ByteSizeLong();
+  grpc::Slice slice(size);
+  message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  return {&slice, 1};
+}
+
+bool ParseBytes(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message) {
+  grpc::Slice slice;
+  if (!bytes.TrySingleSlice(&slice).ok() && !bytes.DumpToSingleSlice(&slice).ok()) return false;
+  return message.ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
+}
+
 void ReplyBytes::Share(const std::shared_ptr<const void>& owner, std::string_view bytes) {
   if (bytes.size() < kWorthSharing) return Append(bytes);
   Add(SharedSlice(owner, bytes));

@@ -10,6 +10,7 @@
 // message is one empty slice.
 #pragma once
 
+#include <google/protobuf/message_lite.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 
@@ -24,6 +25,11 @@ namespace muster::rpc {
 grpc::Slice SharedSlice(std::shared_ptr<const void> owner, std::string_view bytes);
 // One slice that owns a string.
 grpc::Slice OwnedSlice(std::string bytes);
+
+// One message as bytes.
+grpc::ByteBuffer EncodeBytes(const google::protobuf::MessageLite& message);
+// False when the bytes are not such a message.
+bool ParseBytes(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message);
 
 class ReplyBytes {
  public:

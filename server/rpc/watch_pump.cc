@@ -29,6 +29,9 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
     Post([ok](WatchPump& pump, const auto& self) { pump.Read(self, ok); });
   }
   void OnWriteDone(bool ok) override {
+    event.Clear();
+    auto expected = Write::kUnderWay;
+    if (ok && write_.compare_exchange_strong(expected, Write::kNone)) return;
     Post([ok](WatchPump& pump, const auto& self) { pump.Written(self, ok); });
   }
   void OnCancel() override {
@@ -38,24 +41,46 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
     Post([](WatchPump& pump, const auto& self) { pump.Removed(self); });
   }
 
+  // A message was given to StartWrite and is not out yet.
+  bool writing() const { return write_.load() != Write::kNone; }
+  // The same; and if so, Written will be called when it is out.
+  bool AwaitsWritten() {
+    auto state = write_.load();
+    while (state == Write::kUnderWay &&
+           !write_.compare_exchange_weak(state, Write::kUnderWayThenCall)) {
+    }
+    return state != Write::kNone;
+  }
+  // `then_call`: Written has to be called when it is out. REQUIRES: !writing().
+  void Send(grpc::ByteBuffer bytes, bool then_call) {
+    event = std::move(bytes);
+    write_ = then_call ? Write::kUnderWayThenCall : Write::kUnderWay;
+    StartWrite(&event);
+  }
+  void SetWritten() { write_ = Write::kNone; }
+
   WatchSession session;
   grpc::ByteBuffer request;  // of the read under way
-  grpc::ByteBuffer event;    // of the write under way
   base::SteadyTime written_at;
   base::SteadyTime progress_at;
   bool reading = false;
-  bool writing = false;
   bool half_closed = false;
   std::optional<absl::Status> end;  // to finish with, once nothing is being written
   bool finished = false;
 
  private:
+  // Of 10,000 streams that were sent one change nearly all have nothing to send next: gRPC's thread
+  // then says so here, and the pump is not woken.
+  enum class Write : uint8_t { kNone, kUnderWay, kUnderWayThenCall };
+
   template <typename Task>
   void Post(Task task) {
     pump_.executor_.Post(
         [&pump = pump_, self = shared_from_this(), task = std::move(task)] { task(pump, self); });
   }
   WatchPump& pump_;
+  grpc::ByteBuffer event;  // of the write under way
+  std::atomic<Write> write_{Write::kNone};
 };
 
 WatchPump::WatchPump(const core::Catalog& catalog, core::WatchHub& hub,
@@ -175,7 +200,7 @@ void WatchPump::Read(const StreamPtr& stream, bool ok) {
 }
 
 void WatchPump::Written(const StreamPtr& stream, bool ok) {
-  stream->writing = false;
+  stream->SetWritten();
   stream->session.ReleaseBudget();
   if (stream->finished) return;
   if (!ok && !stream->end) stream->end = absl::CancelledError("the client is gone");
@@ -193,18 +218,23 @@ void WatchPump::Cancelled(const StreamPtr& stream) {
 }
 
 void WatchPump::Kick(WatchStream& stream) {
-  if (stream.writing || stream.end || stream.finished) return;
+  if (stream.end || stream.finished || stream.AwaitsWritten()) return;
   auto event = stream.session.Next();
   if (stream.session.waits_for_budget()) waiting_.insert(&stream);
   if (!event) {
     if (stream.half_closed && stream.session.empty()) End(stream, absl::OkStatus());
     return;
   }
-  stream.event = *std::move(event);
-  stream.writing = true;
+  Write(stream, *std::move(event));
+}
+
+void WatchPump::Write(WatchStream& stream, grpc::ByteBuffer event) {
   stream.written_at = shared_.clock.Steady();
   SetProgressTime(stream);
-  stream.StartWrite(&stream.event);
+  // Reading waits for room among the answers, which may come with this one's end.
+  const bool then_call = !stream.session.idle() || stream.session.holds_budget() ||
+                         stream.half_closed || !stream.reading;
+  stream.Send(std::move(event), then_call);
 }
 
 void WatchPump::RetryWaiting() {
@@ -219,7 +249,7 @@ void WatchPump::End(WatchStream& stream, const absl::Status& status) {
   stream.session.Clear();
   waiting_.erase(&stream);
   subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
-  if (!stream.writing) Finish(stream);
+  if (!stream.AwaitsWritten()) Finish(stream);
 }
 
 void WatchPump::Finish(WatchStream& stream) {
@@ -235,15 +265,11 @@ void WatchPump::SetProgressTime(WatchStream& stream) {
 }
 
 void WatchPump::SendProgress(WatchStream& stream, storage::Revision revision) {
-  if (stream.writing || stream.end || stream.finished || !stream.session.idle() ||
+  if (stream.writing() || stream.end || stream.finished || !stream.session.idle() ||
       stream.session.empty()) {
     return;
   }
-  stream.event = ProgressEvent(revision);
-  stream.writing = true;
-  stream.written_at = shared_.clock.Steady();
-  SetProgressTime(stream);
-  stream.StartWrite(&stream.event);
+  Write(stream, ProgressEvent(revision));
 }
 
 void WatchPump::RunTick() {
@@ -252,7 +278,7 @@ void WatchPump::RunTick() {
   DrainDirty();
   const base::SteadyTime now = shared_.clock.Steady();
   for (const auto& [raw, stream] : streams_) {
-    if (stream->writing && stream->written_at + kStalled < now) {
+    if (stream->writing() && stream->written_at + kStalled < now) {
       stream->session.ReleaseBudget();
       stream->session.DropStalledSnapshots(now - kStalled);
     }

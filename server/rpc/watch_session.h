@@ -115,6 +115,8 @@ class WatchSession {
   std::optional<grpc::ByteBuffer> Next();
   // Nothing to send now, since too many bytes of snapshots are on their way.
   bool waits_for_budget() const { return waits_for_budget_; }
+  // Bytes of a snapshot that are on their way count until ReleaseBudget.
+  bool holds_budget() const { return budget_taken_ > 0; }
 
   void MarkReady(Subscription& subscription);
   // Everything up to `revision` was sent.

@@ -169,7 +169,8 @@ class AdminServiceTest : public testing::Test {
   core::Registry registry_{engine_, catalog_, leases_, clock_, {}};
   security::Authorizer authorizer_;
   ServerState state_;
-  RegistryService registry_service_{registry_, authorizer_, state_, {}};
+  CallCount calls_;
+  RegistryService registry_service_{registry_, authorizer_, state_, calls_, {}};
   AdminService service_{{.catalog = catalog_,
                          .leases = leases_,
                          .engine = engine_,

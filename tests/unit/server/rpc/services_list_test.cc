@@ -80,7 +80,9 @@ class NamesClient {
       ASSERT_TRUE(stream_->Read(&event)) << "the set has " << names_.size() << " names";
       for (const auto& name : event.snapshot().names()) names_.insert(name.service());
       complete_ |= event.snapshot().complete();
-      for (const auto& name : event.change().added()) names_.insert(name.service());
+      for (const auto& name : event.change().added()) {
+        EXPECT_TRUE(names_.insert(name.service()).second) << name.service() << " came twice";
+      }
       for (const auto& name : event.change().removed()) names_.erase(name.service());
     }
   }
@@ -109,6 +111,19 @@ TEST(WatchServicesTest, SnapshotInPartsThenChanges) {
   stack.Register("elsewhere", "a");
   stack.Register("svc-new", "a");
   names.insert("svc-new");
+  client.Expect(names);
+}
+
+TEST(WatchServicesTest, EachNameIsToldOnce) {
+  RpcStack stack;
+  NamesClient client(stack, {});
+  client.Expect({});
+  std::set<std::string> names;
+  for (int i = 0; i < 300; ++i) {
+    names.insert(absl::StrCat("svc-", i));
+    stack.Register(absl::StrCat("svc-", i), "a");
+    if (i % 50 == 0) client.Expect(names);
+  }
   client.Expect(names);
 }
 
