@@ -1,5 +1,7 @@
 #include "server/app/log.h"
 
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -60,6 +62,18 @@ std::string JsonValue(std::string_view value) {
   return out;
 }
 
+// What gRPC has to say. Most of its errors are of clients that do something wrong: a warning here.
+void ForwardGrpc(gpr_log_func_args* args) {
+  const base::LogLevel level =
+      args->severity == GPR_LOG_SEVERITY_DEBUG ? base::LogLevel::kDebug : base::LogLevel::kWarn;
+  base::Log(level, "grpc", {{"message", args->message}});
+}
+
+// Protobuf reports requests that are not UTF-8; the caller is told as well.
+void ForwardProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  base::Log(base::LogLevel::kDebug, "protobuf", {{"message", message}});
+}
+
 }  // namespace
 
 std::string FormatLogLine(LogFormat format, base::SystemTime time, base::LogLevel level,
@@ -100,6 +114,8 @@ base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock,
 void InstallLog(LogFormat format, base::LogLevel level, const base::Clock& clock) {
   base::SetLogLevel(level);
   base::SetLogSink(MakeLogSink(format, clock, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  gpr_set_log_function(ForwardGrpc);
+  google::protobuf::SetLogHandler(ForwardProtobuf);
 }
 
 }  // namespace muster::app

@@ -30,7 +30,8 @@ std::string FormatLogLine(LogFormat format, base::SystemTime time, base::LogLeve
 base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock,
                           std::shared_ptr<spdlog::sinks::sink> target);
 
-// From here on base::Log goes to stderr in this format, from this level up.
+// From here on base::Log goes to stderr in this format, from this level up, and so does what gRPC
+// and Protobuf log.
 void InstallLog(LogFormat format, base::LogLevel level, const base::Clock& clock);
 
 }  // namespace muster::app

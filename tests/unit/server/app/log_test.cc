@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
+#include <grpc/support/log.h>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
 
@@ -116,10 +117,13 @@ TEST(InstallLog, WritesToStderrFromTheGivenLevelUp) {
   InstallLog(LogFormat::kJson, LogLevel::kWarn, clock);
   base::Log(LogLevel::kInfo, "hidden");
   base::Log(LogLevel::kWarn, "shown");
+  gpr_log(GPR_ERROR, "of %s", "gRPC");
   const std::string text = testing::internal::GetCapturedStderr();
+  gpr_set_log_function(nullptr);
   base::SetLogSink(nullptr);
   base::SetLogLevel(LogLevel::kInfo);
-  EXPECT_EQ(text, "{\"time\":\"2026-01-01T00:00:00.000Z\",\"level\":\"warn\",\"msg\":\"shown\"}\n");
+  const std::string begin = "{\"time\":\"2026-01-01T00:00:00.000Z\",\"level\":\"warn\",\"msg\":";
+  EXPECT_EQ(text, begin + "\"shown\"}\n" + begin + "\"grpc\",\"message\":\"of gRPC\"}\n");
 }
 
 }  // namespace

@@ -366,6 +366,8 @@ TEST_F(RegistryTest, NothingCertainIsSaidAfterAnUnknownOutcome) {
   // Others are what they were: their leases are renewed by the same registration.
   const auto other = core_.Register(Request("b"));
   EXPECT_TRUE(other.ok() && !other->changed()) << other.status();
+}
+
 TEST_F(RegistryTest, WritesOfOneKeyGoInTheirOrder) {
   v1::BatchRegisterRequest batch;
   for (uint32_t port = 1; port <= 500; ++port) {
