@@ -117,6 +117,7 @@ TEST(InstallLog, WritesToStderrFromTheGivenLevelUp) {
   InstallLog(LogFormat::kJson, LogLevel::kWarn, clock);
   base::Log(LogLevel::kInfo, "hidden");
   base::Log(LogLevel::kWarn, "shown");
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);  // as gRPC does when it is first used
   gpr_log(GPR_ERROR, "of %s", "gRPC");
   const std::string text = testing::internal::GetCapturedStderr();
   gpr_set_log_function(nullptr);

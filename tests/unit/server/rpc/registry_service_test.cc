@@ -86,7 +86,8 @@ class RegistryServiceTest : public testing::Test {
   core::Registry registry_{engine_, catalog_, leases_, base::RealClock(), {}};
   security::Authorizer authorizer_{nullptr, false};
   ServerState state_;
-  RegistryService service_{registry_, authorizer_, state_, {}};
+  CallCount calls_;
+  RegistryService service_{registry_, authorizer_, state_, calls_, {}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Registry::Stub> stub_;
 };

@@ -246,6 +246,8 @@ TEST(WatchTest, ALiveWatcherIsNotResetByPruning) {
     stack.Deregister("api", "a");
     FollowUntilEqual(stack, watch, set, "api");
     stack.Deregister("api", "b");
+    // A watcher that has not been told yet would rightly be reset.
+    FollowUntilEqual(stack, watch, set, "api");
     for (int i = 0; i < 20 && stack.catalog.Get("default", "api") != nullptr; ++i) {
       stack.registry.Maintain();
       stack.Register("other", absl::StrCat(round, "-", i));
