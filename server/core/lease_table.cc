@@ -265,7 +265,7 @@ void LeaseTable::Restore(const LeaseSpec& spec) {
 }
 
 void LeaseTable::SetLoaded() {
-  Tick();  // nobody ticks while loading
+  Tick();                                   // nobody ticks while loading
   base::SeededRng spread_rng(rng_.Next());  // the system's costs a call into the kernel each time
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mu);
