@@ -100,6 +100,9 @@ struct Registry::Write {
   // What the present attempt proposed.
   Change change;
 
+  // An expiry doesn't: its lease is expiring already, and whatever comes first decides.
+  bool waits_its_turn() const { return kind != Kind::kExpire; }
+
   struct Outcome {
     uint64_t seq = 0;
     uint64_t incarnation = 0;
@@ -376,7 +379,7 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
     if (absl::Status s = CheckPreconditions(registration, &*spec); !s.ok()) return s;
     write.change.incarnation = lease->incarnation();
     if (leases_.Renew(*lease)) return false;
-    // It has just fallen due, and its removal waits behind this: written anew, it stays.
+    // It has just fallen due, and its removal is on its way: written anew, it stays or comes back.
     write.change.incarnation = 0;
   }
   if (lease != nullptr || write.attempts > 1) {
@@ -436,7 +439,9 @@ bool Registry::NeedsService(const Write& write) const {
 }
 
 void Registry::Begin(std::vector<std::shared_ptr<Write>> writes) {
-  std::erase_if(writes, [this](const auto& write) { return !turns_->Enter(write); });
+  std::erase_if(writes, [this](const auto& write) {
+    return write->waits_its_turn() && !turns_->Enter(write);
+  });
   AttemptMany(std::move(writes));
 }
 
@@ -498,7 +503,9 @@ void Registry::Settle(const std::vector<std::shared_ptr<Write>>& writes,
 void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
                       std::vector<std::shared_ptr<Write>>& next) {
   if (std::exchange(write.creating, false)) --creating_;
-  if (auto waiting = turns_->Leave(write.key)) next.push_back(std::move(waiting));
+  if (write.waits_its_turn()) {
+    if (auto waiting = turns_->Leave(write.key)) next.push_back(std::move(waiting));
+  }
   if (!status.ok()) return write.done(std::move(status));
   Write::Outcome outcome;
   outcome.seq = seq;

@@ -44,7 +44,7 @@ History::History(HistoryOptions options) : options_(std::move(options)), rng_(op
   if (rng_.Uniform(10) == 0 && !big_) registry.max_instances = 5;
   tight_ = rng_.Uniform(8) == 0 && !big_;
   storage::EngineLimits& limits = server_options_.limits;
-  if (tight_) limits.queue_max = 12;
+  if (tight_) limits.queue_max = 6;
   const size_t groups[] = {1, 2, 3, 1024};
   limits.group_max_units = groups[rng_.Uniform(4)];
   server_options_.sabotage = options_.sabotage;

@@ -146,9 +146,13 @@ std::string History::AfterCall(const std::vector<Pending*>& calls) {
   if (!log_.empty()) return "a commit outside of the store's thread";
   for (const Call& call : answered) {
     if (call.answer->reason == "STORAGE_READ_ONLY" && frozen_) continue;
-    const bool full = model_.instance_count() >= server_options_.registry.max_instances;
-    const std::string wrong =
-        model_.Take({}, {}, {call}, {}, /*heard=*/true, full ? Room::kFull : Room::kFree);
+    // New instances that are on their way count.
+    const uint64_t max = server_options_.registry.max_instances;
+    const size_t count = model_.instance_count();
+    const Room room = count >= max                     ? Room::kFull
+                      : count + pending_.size() >= max ? Room::kMaybeFull
+                                                       : Room::kFree;
+    const std::string wrong = model_.Take({}, {}, {call}, {}, /*heard=*/true, room);
     if (!wrong.empty()) return "answered at once: " + wrong;
     Remember(call);
   }
