@@ -3,8 +3,9 @@
 #include <utility>
 #include <vector>
 
-#include "muster/v1/registry.grpc.pb.h"
+#include "muster/v1/registry.pb.h"
 #include "server/rpc/errors.h"
+#include "server/rpc/slices.h"
 #include "server/rpc/unreadable.h"
 
 namespace muster::rpc {
@@ -53,14 +54,11 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
   // Fills response_.
   grpc::Status Answer() {
     v1::HeartbeatRequest request;
-    if (!grpc::SerializationTraits<v1::HeartbeatRequest>::Deserialize(&request_, &request).ok()) {
-      return ToGrpc(Unreadable());
-    }
+    if (!ParseBytes(request_, request)) return ToGrpc(Unreadable());
     const auto response = all_.registry_.Heartbeat(request);
     if (!response.ok()) return ToGrpc(response.status());
-    bool own_buffer = false;
-    return grpc::SerializationTraits<v1::HeartbeatResponse>::Serialize(*response, &response_,
-                                                                       &own_buffer);
+    response_ = EncodeBytes(*response);
+    return grpc::Status::OK;
   }
   void FinishNow(const grpc::Status& status) MUSTER_REQUIRES(mu_) {
     finished_ = true;

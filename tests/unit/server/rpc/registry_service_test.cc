@@ -178,6 +178,26 @@ TEST_F(RegistryServiceTest, KeepAliveAnswersEachRequestInOrder) {
   EXPECT_TRUE(stream->Finish().ok());
 }
 
+// gRPC aborts the process when a message is put into a buffer that still holds one.
+TEST_F(RegistryServiceTest, KeepAliveAnswersManyLeasesManyTimes) {
+  Serve();
+  v1::RegisterResponse response;
+  ASSERT_TRUE(Register(Request("a"), &response).ok());
+  grpc::ClientContext context;
+  auto stream = stub_->KeepAlive(&context);
+  v1::HeartbeatRequest heartbeat;
+  for (int i = 0; i < 100; ++i) heartbeat.add_lease_handles(response.lease_handle());
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(stream->Write(heartbeat));
+    v1::HeartbeatResponse answer;
+    ASSERT_TRUE(stream->Read(&answer)) << round;
+    ASSERT_EQ(answer.outcomes_size(), 100);
+    EXPECT_EQ(answer.outcomes(99), v1::HeartbeatResponse::RENEWED);
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(RegistryServiceTest, WhileLoadingWritesWaitAndLeasesAreKept) {
   v1::RegisterResponse response;
   const grpc::Status status = Register(Request("a"), &response);
