@@ -1,0 +1,134 @@
+// muster_bench [NAME…]: runs workloads and judges them. Exit 0: nothing fell short; 1: something
+// did; 2: a workload could not be run.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "tests/bench/report.h"
+#include "tests/bench/workload.h"
+
+namespace muster::bench {
+namespace {
+
+struct Arguments {
+  std::vector<std::string> names;
+  Options options;
+  std::string json;
+  bool list = false;
+};
+
+absl::Status Round(const Plan& plan, int round, Samples* samples) {
+  std::vector<const Contestant*> order;
+  for (const Contestant& contestant : plan.contestants) order.push_back(&contestant);
+  // Whoever is second finds another machine than who is first: they take turns.
+  if (round % 2 == 1) std::reverse(order.begin(), order.end());
+  for (const Contestant* contestant : order) {
+    auto readings = contestant->round();
+    if (!readings.ok()) {
+      return {readings.status().code(), contestant->name + ": " + readings.status().ToString()};
+    }
+    if (samples != nullptr) (*samples)[contestant->name].push_back(*std::move(readings));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Row>> RunWorkload(const std::string& name, const Options& options) {
+  const auto plan = Workloads().at(name).plan(options);
+  if (!plan.ok()) return plan.status();
+  const int rounds =
+      plan->most_rounds > 0 ? std::min(options.rounds, plan->most_rounds) : options.rounds;
+  Samples samples;
+  if (absl::Status status = Round(*plan, 0, nullptr); !status.ok()) return status;
+  for (int round = 0; round < rounds; ++round) {
+    if (absl::Status status = Round(*plan, round, &samples); !status.ok()) return status;
+  }
+  std::vector<Row> rows;
+  for (const Comparison& comparison : plan->comparisons) {
+    auto row = Evaluate(name, comparison, samples);
+    if (!row.ok()) return row.status();
+    rows.push_back(*std::move(row));
+  }
+  return rows;
+}
+
+// False: a name that is none.
+bool ChooseNames(Arguments& arguments) {
+  if (arguments.names.empty()) {
+    for (const auto& [name, workload] : Workloads()) arguments.names.push_back(name);
+  }
+  for (const std::string& name : arguments.names) {
+    if (Workloads().contains(name)) continue;
+    std::cerr << "muster_bench: no workload \"" << name << "\"; --list shows them\n";
+    return false;
+  }
+  return true;
+}
+
+int Run(Arguments arguments) {
+  if (arguments.list) {
+    for (const auto& [name, workload] : Workloads()) {
+      std::cout << name << "\t" << workload.about << "\n";
+    }
+    return 0;
+  }
+  if (!ChooseNames(arguments)) return 2;
+  std::vector<Row> all;
+  bool failed = false;
+  for (const std::string& name : arguments.names) {
+    const auto rows = RunWorkload(name, arguments.options);
+    if (!rows.ok()) {
+      std::cerr << "muster_bench: " << name << ": " << rows.status() << "\n";
+      failed = true;
+      continue;
+    }
+    WriteTable(std::cout, *rows);
+    all.insert(all.end(), rows->begin(), rows->end());
+  }
+  if (!arguments.json.empty() && !(std::ofstream(arguments.json) << ToJson(all))) {
+    std::cerr << "muster_bench: " << arguments.json << " can't be written\n";
+    failed = true;
+  }
+  if (failed) return 2;
+  const bool fell_short = std::any_of(
+      all.begin(), all.end(), [](const Row& row) { return row.verdict == Verdict::kShort; });
+  return fell_short && !arguments.options.quick ? 1 : 0;
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments;
+  double seconds = 1;
+  CLI::App app("Compares muster with yardsticks. Exit 1: something fell short of its goal.",
+               "muster_bench");
+  app.add_option("NAME", arguments.names, "Workloads; none = all");
+  app.add_option("--rounds", arguments.options.rounds, "Rounds of each contestant")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--seconds", seconds, "Length of a round")
+      ->check(CLI::Range(0.05, 60.0))
+      ->capture_default_str();
+  app.add_option("--json", arguments.json, "Also writes the results to this file");
+  app.add_flag("--list", arguments.list, "Names the workloads and ends");
+  app.add_flag("--quick", arguments.options.quick,
+               "One short round of everything, small: proves that it works, measures nothing");
+  CLI11_PARSE(app, argc, argv);
+  arguments.options.round = absl::Seconds(seconds);
+  if (arguments.options.quick) {
+    arguments.options.rounds = 1;
+    arguments.options.round = absl::Milliseconds(100);
+  }
+  return Run(std::move(arguments));
+}
+
+}  // namespace
+
+std::map<std::string, Workload>& Workloads() {
+  static std::map<std::string, Workload> workloads;
+  return workloads;
+}
+
+}  // namespace muster::bench
+
+int main(int argc, char** argv) { return muster::bench::Main(argc, argv); }

@@ -1,0 +1,77 @@
+#include "tests/bench/measure.h"
+
+#include <utility>
+
+namespace muster::bench {
+namespace {
+
+Readings ReadingsOf(const LoadResult& result, const Meter& meter, double weight) {
+  const double operations = static_cast<double>(result.operations) * weight;
+  const double cpu = absl::ToDoubleSeconds(meter.CpuTime());
+  return {{"rate", result.PerSecond() * weight},
+          {"cpu_us", cpu * 1e6 / operations},
+          {"per_cpu", operations / cpu},
+          {"p50_us", absl::ToDoubleMicroseconds(result.latency.Quantile(0.5))},
+          {"p99_us", absl::ToDoubleMicroseconds(result.latency.Quantile(0.99))},
+          {"written", static_cast<double>(meter.WrittenBytes())}};
+}
+
+}  // namespace
+
+absl::StatusOr<Readings> Measure(const ServerProcess& server, Client& client, const UnaryLoad& load,
+                                 absl::Duration duration, double weight) {
+  const Meter meter(server);
+  const auto result = client.Call(load, duration);
+  if (!result.ok()) return result.status();
+  return ReadingsOf(*result, meter, weight);
+}
+
+absl::StatusOr<Readings> Measure(const ServerProcess& server, Client& client,
+                                 const StreamLoad& load, absl::Duration duration, double weight) {
+  const Meter meter(server);
+  const auto result = client.Converse(load, duration);
+  if (!result.ok()) return result.status();
+  return ReadingsOf(*result, meter, weight);
+}
+
+absl::StatusOr<std::shared_ptr<Server>> WithClient(
+    absl::StatusOr<std::shared_ptr<ServerProcess>> process) {
+  if (!process.ok()) return process.status();
+  auto server = std::make_shared<Server>();
+  server->process = *std::move(process);
+  server->client = std::make_unique<Client>(server->process->address());
+  return server;
+}
+
+Contestant Calling(std::string name, std::shared_ptr<Server> server, UnaryLoad load,
+                   absl::Duration duration) {
+  return {std::move(name), [server = std::move(server), load = std::move(load), duration] {
+            return Measure(*server->process, *server->client, load, duration);
+          }};
+}
+
+Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLoad load,
+                      absl::Duration duration, double weight) {
+  return {std::move(name), [server = std::move(server), load = std::move(load), duration, weight] {
+            return Measure(*server->process, *server->client, load, duration, weight);
+          }};
+}
+
+absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
+                                     const std::string& request) {
+  std::string bytes;
+  UnaryLoad load{.method = method, .in_flight = 1};
+  load.request = [&request](uint64_t number, grpc::ByteBuffer* buffer) {
+    *buffer = ToBuffer(request);
+    return number == 0;
+  };
+  load.reply = [&bytes](uint64_t, const grpc::ByteBuffer& reply) {
+    bytes = ToString(reply);
+    return absl::OkStatus();
+  };
+  const auto result = client.Call(load, absl::Seconds(30));
+  if (!result.ok()) return result.status();
+  return bytes;
+}
+
+}  // namespace muster::bench

@@ -1,0 +1,42 @@
+// One round of one contestant: the load, and what it cost the server.
+//
+// Readings: "rate" operations a second, "cpu_us" server CPU an operation, "per_cpu" operations a
+// server-CPU-second, "p50_us" and "p99_us" latencies, "written" bytes that the server wrote.
+// An operation is a call or message, times `weight`. Thread safety: as Client. Errors: the load's.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tests/bench/load.h"
+#include "tests/bench/servers.h"
+#include "tests/bench/workload.h"
+
+namespace muster::bench {
+
+// A server and the connections to it.
+struct Server {
+  std::shared_ptr<ServerProcess> process;
+  std::unique_ptr<Client> client;
+};
+absl::StatusOr<std::shared_ptr<Server>> WithClient(
+    absl::StatusOr<std::shared_ptr<ServerProcess>> process);
+
+absl::StatusOr<Readings> Measure(const ServerProcess& server, Client& client, const UnaryLoad& load,
+                                 absl::Duration duration, double weight = 1);
+absl::StatusOr<Readings> Measure(const ServerProcess& server, Client& client,
+                                 const StreamLoad& load, absl::Duration duration,
+                                 double weight = 1);
+
+// Contestants that do this load in each round.
+Contestant Calling(std::string name, std::shared_ptr<Server> server, UnaryLoad load,
+                   absl::Duration duration);
+Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLoad load,
+                      absl::Duration duration, double weight = 1);
+
+// The reply to one call, to look at before the rounds.
+absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
+                                     const std::string& request);
+
+}  // namespace muster::bench

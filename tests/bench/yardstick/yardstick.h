@@ -1,0 +1,14 @@
+// The bare server that muster is compared with: the least that a gRPC server of its kind can do.
+//
+//   muster_yardstick DIR     prints "ready HOST:PORT"; serves until SIGTERM
+//
+// Set up as musterd is (server/app/server.cc), but for the interceptor, which is muster's own cost.
+#pragma once
+
+namespace muster::bench {
+
+inline constexpr char kYardstickEmpty[] = "/muster.bench.v1.Yardstick/Empty";
+inline constexpr char kYardstickRegister[] = "/muster.bench.v1.Yardstick/Register";
+inline constexpr char kYardstickEcho[] = "/muster.bench.v1.Yardstick/Echo";
+
+}  // namespace muster::bench
