@@ -21,6 +21,9 @@ elseif(MUSTER_SANITIZE STREQUAL "thread")
 elseif(MUSTER_SANITIZE)
   message(FATAL_ERROR "MUSTER_SANITIZE is '${MUSTER_SANITIZE}'; allowed: address, thread")
 endif()
+if(MUSTER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # muster_add_library(NAME core SOURCES a.cc… LIBS …): the target muster_core, known as muster::core.
 function(muster_add_library)

@@ -1,11 +1,14 @@
 #include "server/app/config_yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <set>
+#include <sstream>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -153,6 +156,38 @@ class YamlReader {
   const std::string source_;
 };
 
+// Where a document of a text begins; takes nothing else in.
+class DocumentStart : public YAML::EventHandler {
+ public:
+  const YAML::Mark& mark() const { return mark_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { mark_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  YAML::Mark mark_;
+};
+
+// Where a second document begins, or what belongs to none. YAML::LoadAll would make documents of a
+// stray "," until the memory is used up.
+std::optional<YAML::Mark> SecondDocument(const std::string& text) {
+  std::istringstream in(text);
+  YAML::Parser parser(in);
+  DocumentStart first, second;
+  if (!parser.HandleNextDocument(first) || !parser.HandleNextDocument(second)) return std::nullopt;
+  return second.mark();
+}
+
 // The shortest text that reads back as the same number.
 std::string NumberText(double number) {
   char text[32];
@@ -199,12 +234,10 @@ void EmitSection(const Message& message, YAML::Emitter& out) {
 absl::Status ApplyYaml(std::string_view text, std::string_view source, config::v1::Config& config) {
   YamlReader reader(source);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.empty()) return absl::OkStatus();
-    if (documents.size() > 1) {
-      return reader.At(documents[1], "a second document begins; allowed: 1");
+    if (const auto second = SecondDocument(std::string(text))) {
+      return reader.At(*second, "a second document begins, or what belongs to none; allowed: 1");
     }
-    return reader.Section(documents[0], "", config);
+    return reader.Section(YAML::Load(std::string(text)), "", config);
   } catch (const YAML::Exception& error) {
     return reader.At(error.mark, absl::StrCat("is no YAML: ", base::EscapeForTerminal(error.msg)));
   }

@@ -94,6 +94,8 @@ TEST(ConfigYaml, RefusesWhatIsAmbiguousOrNoYaml) {
   EXPECT_THAT(Error("tls:\n  cert: a\n  cert: b\n"), HasSubstr(":3: key \"tls.cert\""));
   EXPECT_THAT(Error("data_dir: a\n---\ndata_dir: b\n"), HasSubstr("a second document"));
   EXPECT_THAT(Error("data_dir: a\ntls: {cert: \n"), HasSubstr("is no YAML"));
+  EXPECT_THAT(Error("{data_dir: a},\n"), HasSubstr("musterd.yaml:1: a second document begins, or"));
+  EXPECT_THAT(Error("\n,"), HasSubstr("musterd.yaml:2: a second document begins, or"));
   EXPECT_THAT(Error("a: b: c"), HasSubstr("musterd.yaml:1: is no YAML"));
   EXPECT_THAT(Error(std::string(100'000, '[')), HasSubstr("is no YAML"));
 }
