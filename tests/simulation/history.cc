@@ -182,6 +182,9 @@ std::string History::Settle() {
       ++tally_["unknown outcomes"];
     } else if (reason == "STORAGE_READ_ONLY") {
       if (!frozen) return "a write was refused though the store works";
+    } else if (reason == "CLOSED") {
+      // It would have been tried again.
+      if (!stopping_) return "the store was closed while it served";
     } else if (reason == "QUEUE_FULL") {
       if (!tight_) return "the queue was full";
       ++tally_["full queues"];
@@ -250,7 +253,7 @@ std::string History::Advance() {
     return "";
   }
   const int64_t tick_us = kind < 7 ? 100'000 : 1'000'000;
-  const uint64_t ticks = 1 + rng_.Uniform(kind < 7 ? 30 : 45);
+  const uint64_t ticks = 1 + rng_.Uniform(kind < 9 ? 20 : 45);
   Say(absl::StrCat("time: ", ticks, " ticks of ", tick_us, " us"));
   for (uint64_t i = 0; i < ticks; ++i) {
     Pass(tick_us);
@@ -355,8 +358,10 @@ void History::Break() {
 // Ends the server. Clean: what waits is written, if it can be; else power is cut.
 std::string History::Stop(bool clean) {
   if (!clean && !store_->failing()) store_->FailAfter(0, rng_.Uniform(2) == 0);
+  stopping_ = true;
   server_->engine.Close();
   const std::string wrong = Settle();
+  stopping_ = false;
   watchers_->Detach();
   server_.reset();
   pending_.clear();

@@ -64,6 +64,7 @@ class History {
 
   // Requests.
   storage::InstanceKey AnyKey();
+  storage::InstanceKey AnyKnownKey();
   Call AnyRegistration();
   void SometimesCondition(Call& call);
   uint64_t AnyIncarnation(const storage::InstanceKey& key);
@@ -121,6 +122,7 @@ class History {
   std::unique_ptr<Watchers> watchers_;
   bool loaded_ = false;
   bool frozen_ = false;
+  bool stopping_ = false;
   int maintained_ = 0;  // since the store last ran
   uint64_t highest_seq_ = 0;
 

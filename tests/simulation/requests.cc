@@ -75,9 +75,22 @@ storage::InstanceKey History::AnyKey() {
   return key;
 }
 
+// More often one that is there.
+storage::InstanceKey History::AnyKnownKey() {
+  const size_t count = model_.instance_count();
+  if (count == 0 || rng_.Uniform(4) == 0) return AnyKey();
+  size_t skip = rng_.Uniform(count);
+  for (const auto& [service_key, service] : model_.services()) {
+    for (const auto& [name, instance] : service.instances) {
+      if (skip-- == 0) return {service.ns, service.name, name.first, name.second};
+    }
+  }
+  return AnyKey();
+}
+
 Call History::AnyRegistration() {
   Call call;
-  call.key = AnyKey();
+  call.key = rng_.Uniform(2) == 0 ? AnyKey() : AnyKnownKey();
   Owner& owner = owners_[storage::EncodeInstanceKey(call.key)];
   const uint64_t dice = rng_.Uniform(20);
   if (owner.last && dice < 6) return *owner.last;  // its answer was lost, or it starts in a loop
@@ -192,7 +205,7 @@ std::string History::Batch() {
 std::string History::Deregister() {
   Call call;
   call.kind = Call::Kind::kDeregister;
-  call.key = AnyKey();
+  call.key = AnyKnownKey();
   call.incarnation = rng_.Uniform(3) == 0 ? 0 : AnyIncarnation(call.key);
   Say(absl::StrCat("deregister ", NameOf(call.key), " incarnation ", call.incarnation));
   v1::DeregisterRequest request;
@@ -211,7 +224,7 @@ std::string History::Report() {
   static constexpr const char* kChecks[] = {"c1", "c1", "c2", "", "zz"};
   Call call;
   call.kind = Call::Kind::kReport;
-  call.key = AnyKey();
+  call.key = AnyKnownKey();
   call.incarnation = rng_.Uniform(3) == 0 ? AnyIncarnation(call.key) : 0;
   call.check_id = kChecks[rng_.Uniform(5)];
   call.status = static_cast<v1::Health>(1 + rng_.Uniform(3));
@@ -263,10 +276,10 @@ std::string History::Heartbeat() {
   v1::HeartbeatRequest request;
   std::vector<storage::InstanceKey> keys;
   for (uint64_t i = rng_.Uniform(6); i > 0; --i) {
-    request.add_lease_handles(AnyIncarnation(AnyKey()));
+    request.add_lease_handles(AnyIncarnation(AnyKnownKey()));
   }
   for (uint64_t i = 1 + rng_.Uniform(6); i > 0; --i) {
-    keys.push_back(AnyKey());
+    keys.push_back(AnyKnownKey());
     auto* lease = request.add_leases();
     *lease->mutable_key() = ProtoOf(keys.back());
     lease->set_incarnation(rng_.Uniform(3) == 0 ? 0 : AnyIncarnation(keys.back()));

@@ -194,17 +194,25 @@ struct Search {
 
   bool Run(std::optional<Instance>& state, std::vector<const Call*> calls, size_t next) const {
     if (next == commits.size() && (calls.empty() || !heard)) return true;
+    // What writes nothing and fits here would fit nowhere better: no other order need be tried.
     for (size_t i = 0; i < calls.size(); ++i) {
       const Verdict verdict = Judge(state, *calls[i], room);
-      if (!verdict.possible) continue;
-      const bool writes = verdict.effect != Effect::kNone;
-      if (writes && (next == commits.size() || commits[next].effect != verdict.effect)) continue;
-      const uint64_t seq = writes ? commits[next].seq : 0;
+      if (!verdict.possible || verdict.effect != Effect::kNone) continue;
+      if (!Answers(*calls[i], verdict, 0)) continue;
+      state = After(verdict, state, 0, now_us, filed_at);
+      calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(i));
+      return Run(state, std::move(calls), next);
+    }
+    if (next == commits.size()) return false;
+    for (size_t i = 0; i < calls.size(); ++i) {
+      const Verdict verdict = Judge(state, *calls[i], room);
+      const uint64_t seq = commits[next].seq;
+      if (!verdict.possible || verdict.effect != commits[next].effect) continue;
       if (!Answers(*calls[i], verdict, seq)) continue;
       std::optional<Instance> after = After(verdict, state, seq, now_us, filed_at);
       std::vector<const Call*> rest = calls;
       rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(i));
-      if (!Run(after, std::move(rest), next + (writes ? 1 : 0))) continue;
+      if (!Run(after, std::move(rest), next + 1)) continue;
       state = std::move(after);
       return true;
     }
