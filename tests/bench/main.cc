@@ -103,22 +103,22 @@ int Main(int argc, char** argv) {
   CLI::App app("Compares muster with yardsticks. Exit 1: something fell short of its goal.",
                "muster_bench");
   app.add_option("NAME", arguments.names, "Workloads; none = all");
-  app.add_option("--rounds", arguments.options.rounds, "Rounds of each contestant")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_option("--seconds", seconds, "Length of a round")
-      ->check(CLI::Range(0.05, 60.0))
-      ->capture_default_str();
+  const auto* rounds =
+      app.add_option("--rounds", arguments.options.rounds, "Rounds of each contestant")
+          ->check(CLI::Range(1, 1000))
+          ->capture_default_str();
+  const auto* length = app.add_option("--seconds", seconds, "Length of a round")
+                           ->check(CLI::Range(0.05, 60.0))
+                           ->capture_default_str();
   app.add_option("--json", arguments.json, "Also writes the results to this file");
   app.add_flag("--list", arguments.list, "Names the workloads and ends");
   app.add_flag("--quick", arguments.options.quick,
-               "One short round of everything, small: proves that it works, measures nothing");
+               "Small, and one round of 0.1 s unless said otherwise: proves that it works, judges "
+               "nothing");
   CLI11_PARSE(app, argc, argv);
+  if (arguments.options.quick && rounds->count() == 0) arguments.options.rounds = 1;
+  if (arguments.options.quick && length->count() == 0) seconds = 0.1;
   arguments.options.round = absl::Seconds(seconds);
-  if (arguments.options.quick) {
-    arguments.options.rounds = 1;
-    arguments.options.round = absl::Milliseconds(100);
-  }
   return Run(std::move(arguments));
 }
 

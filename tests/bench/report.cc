@@ -36,7 +36,7 @@ absl::StatusOr<std::vector<double>> ReadingsOf(const Source& source, const Sampl
 
 std::string GoalText(const std::optional<Goal>& goal) {
   if (!goal) return "";
-  return absl::StrCat(goal->kind == Goal::Kind::kAtLeast ? ">=" : "<=", goal->bound);
+  return absl::StrFormat("%s%.10g", goal->kind == Goal::Kind::kAtLeast ? ">=" : "<=", goal->bound);
 }
 
 // As many digits as say something.

@@ -129,5 +129,11 @@ TEST(ReportTest, TheTableShowsGoalAndVerdict) {
   EXPECT_THAT(out.str(), HasSubstr("short"));
 }
 
+TEST(ReportTest, GoalsAreWrittenInFull) {
+  std::ostringstream out;
+  WriteTable(out, {{.name = "heartbeat", .metric = "renewals", .goal = AtLeast(2'000'000)}});
+  EXPECT_THAT(out.str(), HasSubstr(">=2000000"));
+}
+
 }  // namespace
 }  // namespace muster::bench

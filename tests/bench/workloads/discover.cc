@@ -1,4 +1,8 @@
 // Discover against an empty call and etcd, and of one service against any of very many.
+#include <signal.h>
+
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "base/rng.h"
@@ -39,15 +43,27 @@ absl::Status ExpectEndpoints(Client& client, const std::string& request) {
   return absl::InternalError("not the endpoints that were registered");
 }
 
-// musterd with kEndpoints instances in each service.
-absl::StatusOr<std::shared_ptr<Server>> FilledMusterd(size_t services) {
+// Data of a musterd with kEndpoints instances in each service.
+absl::StatusOr<std::unique_ptr<test::TempDir>> FilledData(size_t services) {
   auto server = WithClient(StartMusterd());
   if (!server.ok()) return server.status();
-  Client& client = *(*server)->client;
-  if (auto filled = Fill(client, 0, services * kEndpoints, services); !filled.ok()) {
+  if (auto filled = Fill(*(*server)->client, 0, services * kEndpoints, services); !filled.ok()) {
     return filled.status();
   }
-  return server;
+  test::Process& process = (*server)->process->process();
+  process.Signal(SIGTERM);
+  if (process.Wait() != 0) return absl::InternalError("musterd did not stop");
+  return (*server)->process->TakeDir();
+}
+
+// REQUIRES: no server uses `dir`.
+absl::StatusOr<std::unique_ptr<test::TempDir>> Copy(const test::TempDir& dir) {
+  auto copy = std::make_unique<test::TempDir>();
+  std::error_code error;
+  std::filesystem::copy(dir.path("data"), copy->path("data"),
+                        std::filesystem::copy_options::recursive, error);
+  if (error) return absl::UnavailableError("the data can't be copied: " + error.message());
+  return copy;
 }
 
 // The same records under a prefix, and nothing else.
@@ -154,12 +170,16 @@ std::vector<Comparison> Comparisons() {
 
 absl::StatusOr<Plan> PlanDiscover(const Options& options) {
   const auto requests = Requests(options.Scaled(kServices));
-  auto muster = FilledMusterd(requests->size());
+  auto data = FilledData(requests->size());
+  if (!data.ok()) return data.status();
+  auto copy = Copy(**data);
+  if (!copy.ok()) return copy.status();
+  auto muster = WithClient(StartMusterd({}, *std::move(data)));
   if (!muster.ok()) return muster.status();
   if (auto status = ExpectEndpoints(*(*muster)->client, requests->front()); !status.ok()) {
     return status;
   }
-  auto cold = FilledMusterd(requests->size());
+  auto cold = WithClient(StartMusterd({}, *std::move(copy)));
   if (!cold.ok()) return cold.status();
   auto yardstick = WithClient(StartYardstick());
   if (!yardstick.ok()) return yardstick.status();
