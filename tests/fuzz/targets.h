@@ -1,7 +1,7 @@
 // The fuzz targets: each takes any bytes and checks what has to be true of them. A property that
 // does not hold ends the process, so that libFuzzer keeps the input and a replay fails.
 //
-// Thread safety: one thread. Cost: a run takes well below a millisecond.
+// Thread safety: one thread. Cost: a run takes a few milliseconds at most.
 #pragma once
 
 #include <cstdint>
