@@ -96,6 +96,7 @@ std::string CheckService(const core::ServiceInfo& info, const Model& model,
     return "has another record";
   }
   if (info.view->seq() > model.seq()) return "is ahead of the store";
+  if (info.view->seq() < model.base_seq()) return "is at a revision of another epoch";
   if (auto wrong = CheckEndpoints(*info.view, model, service); !wrong.empty()) return wrong;
   if (auto wrong = CheckDeletions(*info.view, service); !wrong.empty()) return wrong;
   return CheckSelections(info.view.get(), model, service_key);

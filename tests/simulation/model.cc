@@ -166,7 +166,7 @@ void Model::Tick() {
 int64_t Model::LeaseNow() const { return ticked_us_ + std::min(since_tick_us_, kLongestTickUs); }
 
 void Model::Restart(uint64_t epoch, uint64_t base_seq) {
-  if (epoch != epoch_) seq_ = base_seq;
+  if (epoch != epoch_) seq_ = base_seq_ = base_seq;
   epoch_ = epoch;
   ticked_us_ = since_tick_us_ = looked_us_ = 0;
   for (auto& [key, service] : services_) {

@@ -65,6 +65,8 @@ class Model {
   size_t instance_count() const;
   uint64_t epoch() const { return epoch_; }
   uint64_t seq() const { return seq_; }
+  // Where the epoch begins: clients were told of nothing above it before.
+  uint64_t base_seq() const { return base_seq_; }
 
   v1::Endpoint EndpointAt(const Service& service, const EndpointName& name) const;
   Selected Select(const std::string& service_key, int selector) const;
@@ -106,6 +108,7 @@ class Model {
   Services services_;
   uint64_t epoch_ = 0;
   uint64_t seq_ = 0;
+  uint64_t base_seq_ = 0;
   uint64_t forgotten_seq_ = 0;
   int64_t ticked_us_ = 0;
   int64_t since_tick_us_ = 0;
