@@ -81,6 +81,10 @@ std::string EscapeForTerminal(std::string_view text) {
 }
 
 bool IsPrintableUtf8(std::string_view text) {
+  // Nearly all texts are plain ASCII.
+  const auto first =
+      std::find_if(text.begin(), text.end(), [](char c) { return c < 0x20 || c >= 0x7F; });
+  text.remove_prefix(static_cast<size_t>(first - text.begin()));
   while (!text.empty()) {
     const size_t size = CharacterSize(text);
     if (size == 0 || IsControl(text, size)) return false;

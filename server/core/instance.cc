@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "google/protobuf/arena.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/core/check_rules.h"
@@ -34,6 +35,7 @@ constexpr uint32_t kMaxPort = 65535;
 constexpr uint32_t kMaxWeight = 65535;
 constexpr uint32_t kDefaultWeight = 1;
 constexpr std::string_view kParent = "instance";
+constexpr size_t kArenaBlock = 4096;
 
 void AppendSized(std::string_view part, std::string& out) {
   const uint64_t size = part.size();
@@ -154,7 +156,9 @@ absl::Status CheckFields(const v1::Instance& instance) {
 
 std::string EncodeEndpoint(const v1::Instance& instance, const storage::InstanceKey& key,
                            std::string address) {
-  v1::Endpoint endpoint;
+  alignas(8) char block[kArenaBlock];
+  google::protobuf::Arena arena(block, sizeof(block));
+  v1::Endpoint& endpoint = *google::protobuf::Arena::CreateMessage<v1::Endpoint>(&arena);
   endpoint.set_node(key.node);
   endpoint.set_id(key.id);
   endpoint.set_address(std::move(address));

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
+#include "google/protobuf/arena.h"
+#include "server/core/check_rules.h"
 #include "server/core/record_view.h"
 
 namespace muster::core {
@@ -17,6 +19,7 @@ using base::Reason;
 using storage::Family;
 
 constexpr int kMaxSuperseded = 4;
+constexpr size_t kArenaBlock = 2048;
 constexpr size_t kMaxOutput = 4096;
 
 bool SameLife(const std::string& life, const LeaseSpec& present) {
@@ -50,10 +53,9 @@ v1::Health StatusOf(const v1::Check& check, const ReadCheck& read_check) {
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
                        const ReadCheck& read_check, std::vector<storage::Op>& ops) {
+  if (present == nullptr) return InitialHealth(registration.instance.checks);
   std::map<std::string, std::string> old;
-  if (present != nullptr) {
-    for (const v1::Check& check : present->record.checks()) old[check.id()] = SerializeCheck(check);
-  }
+  for (const v1::Check& check : present->record.checks()) old[check.id()] = SerializeCheck(check);
   v1::Health worst = v1::PASSING;
   for (const v1::Check& check : registration.instance.checks) {
     const auto it = old.find(check.id());
@@ -195,7 +197,9 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
                  const ReadCheck& read_check) {
   Change out;
   out.changed = true;
-  storage::v1::InstanceRecord record;
+  alignas(8) char block[kArenaBlock];
+  google::protobuf::Arena arena(block, sizeof(block));
+  auto& record = *google::protobuf::Arena::CreateMessage<storage::v1::InstanceRecord>(&arena);
   storage::InstanceWords words;  // zero: of this write
   record.set_endpoint(registration.instance.endpoint);
   *record.mutable_checks() = registration.instance.checks;

@@ -1,7 +1,9 @@
 #include "server/rpc/registry_service.h"
 
+#include <google/protobuf/arena.h>
 #include <grpcpp/server_context.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/rpc/access.h"
@@ -9,6 +11,12 @@
 #include "server/rpc/unary.h"
 
 namespace muster::rpc {
+namespace {
+
+// Most registrations are parsed without asking the heap for messages.
+constexpr size_t kArenaBlock = 4096;
+
+}  // namespace
 
 absl::Status RegistryService::Admit(const grpc::CallbackServerContext& context) const {
   if (absl::Status s = CheckAccess(context, authorizer_, security::Right::kWrite); !s.ok()) {
@@ -17,8 +25,9 @@ absl::Status RegistryService::Admit(const grpc::CallbackServerContext& context) 
   return state_.CheckServing();
 }
 
-core::Caller RegistryService::CallerOf(const grpc::CallbackServerContext& context) const {
-  return {PeerIp(context.peer()), options_.loopback_listener, "grpc"};
+core::Caller RegistryService::CallerOf(const grpc::CallbackServerContext& context,
+                                       bool address_given) const {
+  return {address_given ? "" : PeerIp(context.peer()), options_.loopback_listener, "grpc"};
 }
 
 template <typename Request>
@@ -32,9 +41,13 @@ grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   auto* call = new UnaryCall(calls_, response);
-  v1::RegisterRequest parsed;
+  alignas(8) char block[kArenaBlock];
+  google::protobuf::Arena arena(block, sizeof(block));
+  auto& parsed = *google::protobuf::Arena::CreateMessage<v1::RegisterRequest>(&arena);
   if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
-  registry_.Register(parsed, CallerOf(*context), [call](const auto& r) { call->Answer(r); });
+  const bool address_given = !parsed.instance().address().empty();
+  registry_.Register(parsed, CallerOf(*context, address_given),
+                     [call](const auto& r) { call->Answer(r); });
   return call;
 }
 
@@ -42,23 +55,28 @@ grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerCon
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
   auto* call = new UnaryCall(calls_, response);
-  v1::BatchRegisterRequest parsed;
+  google::protobuf::Arena arena;
+  auto& parsed = *google::protobuf::Arena::CreateMessage<v1::BatchRegisterRequest>(&arena);
   if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
   const auto wanted = static_cast<size_t>(parsed.requests_size());
-  registry_.BatchRegister(parsed, CallerOf(*context), [call, wanted](auto results) {
-    // A refused batch has one error for the whole.
-    if (results.size() != wanted) {
-      call->End(results.front().status());
-      return;
-    }
-    v1::BatchRegisterResponse all;
-    for (auto& result : results) {
-      v1::BatchRegisterResult* out = all.add_results();
-      *out->mutable_status() = ToStatusProto(result.status());
-      if (result.ok()) *out->mutable_response() = *std::move(result);
-    }
-    call->Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
-  });
+  const bool addresses_given =
+      std::all_of(parsed.requests().begin(), parsed.requests().end(),
+                  [](const auto& one) { return !one.instance().address().empty(); });
+  registry_.BatchRegister(parsed, CallerOf(*context, addresses_given),
+                          [call, wanted](auto results) {
+                            // A refused batch has one error for the whole.
+                            if (results.size() != wanted) {
+                              call->End(results.front().status());
+                              return;
+                            }
+                            v1::BatchRegisterResponse all;
+                            for (auto& result : results) {
+                              v1::BatchRegisterResult* out = all.add_results();
+                              *out->mutable_status() = ToStatusProto(result.status());
+                              if (result.ok()) *out->mutable_response() = *std::move(result);
+                            }
+                            call->Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
+                          });
   return call;
 }
 

@@ -104,7 +104,8 @@ class RegistryService : public RegistryHandlers {
                      Request& request) const;
   grpc::ServerUnaryReactor* Later(grpc::CallbackServerContext* context,
                                   std::string_view call) const;
-  core::Caller CallerOf(const grpc::CallbackServerContext& context) const;
+  // The caller's address is looked up only where it stands in for an instance's.
+  core::Caller CallerOf(const grpc::CallbackServerContext& context, bool address_given) const;
 
   core::Registry& registry_;
   const security::Authorizer& authorizer_;
