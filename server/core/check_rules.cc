@@ -1,5 +1,8 @@
 #include "server/core/check_rules.h"
 
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
 #include <algorithm>
 #include <string_view>
 
@@ -115,6 +118,19 @@ class CheckRules {
   const size_t index_;
 };
 
+// Discarding walks the whole message by reflection; nearly none has any.
+bool HasUnknownFields(const v1::Check& check) {
+  const auto any = [](const google::protobuf::Message& message) {
+    return !message.GetReflection()->GetUnknownFields(message).empty();
+  };
+  bool found = any(check) || any(check.interval()) || any(check.timeout()) ||
+               any(check.failing_interval()) || any(check.deregister_after_critical()) ||
+               any(check.http()) || any(check.tcp()) || any(check.grpc()) || any(check.ttl()) ||
+               any(check.ttl().ttl());
+  for (const auto& range : check.http().expected_status()) found |= any(range);
+  return found;
+}
+
 }  // namespace
 
 absl::StatusOr<Checks> NormalChecks(const Checks& given) {
@@ -124,7 +140,7 @@ absl::StatusOr<Checks> NormalChecks(const Checks& given) {
   absl::flat_hash_map<std::string_view, size_t> seen;
   for (size_t i = 0; i < count; ++i) {
     v1::Check& check = out[static_cast<int>(i)];
-    check.DiscardUnknownFields();
+    if (HasUnknownFields(check)) check.DiscardUnknownFields();
     if (check.id().empty()) check.set_id(absl::StrCat("check-", i + 1));
     if (auto s = CheckRules(check, i).All(); !s.ok()) return s;
     if (const auto [it, is_new] = seen.try_emplace(check.id(), i); !is_new) {

@@ -193,7 +193,7 @@ bool IsNoOp(const Registration& registration, const LeaseSpec& present) {
          (registration.life.empty() || SameLife(registration.life, present));
 }
 
-Change ChangeFor(const Registration& registration, const StoredInstance* present,
+Change ChangeFor(const Registration& registration, const StoredInstance* present, bool buried,
                  const ReadCheck& read_check) {
   Change out;
   out.changed = true;
@@ -210,7 +210,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.set_health(CarryChecks(registration, present, read_check, out.unit.ops));
   if (present == nullptr) {
     out.unit.preconditions.push_back(storage::Absent(Family::kInstances, registration.key));
-    out.unit.ops.push_back(storage::Delete(Family::kTombstones, registration.key));
+    if (buried) out.unit.ops.push_back(storage::Delete(Family::kTombstones, registration.key));
   } else {
     out.unit.preconditions.push_back(
         storage::ModSeqIs(Family::kInstances, registration.key, present->mod_seq));

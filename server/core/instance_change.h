@@ -61,8 +61,8 @@ absl::Status CheckPreconditions(const Registration& registration, const LeaseSpe
 // The same content, life and TTL as what is present.
 bool IsNoOp(const Registration& registration, const LeaseSpec& present);
 
-// `present` null: a new key.
-Change ChangeFor(const Registration& registration, const StoredInstance* present,
+// `present` null: a new key. `buried`: the store may have a tombstone of it.
+Change ChangeFor(const Registration& registration, const StoredInstance* present, bool buried,
                  const ReadCheck& read_check);
 
 // Removes the instance. `now_ms` since 1970.

@@ -398,7 +398,10 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
                                " instances; the limit is limits.instances")),
         absl::Seconds(10));
   }
-  write.change = ChangeFor(registration, present ? &*present : nullptr, read_check);
+  // Nobody else removes this key meanwhile: it is this write's turn.
+  const auto info = catalog_.Get(write.names.ns, write.names.service);
+  const bool buried = write.attempts > 1 || (info != nullptr && info->view->tombstone_count() > 0);
+  write.change = ChangeFor(registration, present ? &*present : nullptr, buried, read_check);
   write.change.unit.preconditions.push_back(storage::Present(
       Family::kServices, storage::EncodeServiceKey(write.names.ns, write.names.service)));
   return true;
@@ -409,7 +412,10 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
 storage::Unit Registry::EnsureService(const Write& write) const {
   storage::Unit unit;
   const std::string key = storage::EncodeServiceKey(write.names.ns, write.names.service);
-  if (auto value = engine_.Get(Family::kServices, key); value.ok()) {
+  const bool known = catalog_.GetByKey(key) != nullptr || write.attempts > 1;
+  absl::StatusOr<std::string> value = absl::NotFoundError("not known");
+  if (known) value = engine_.Get(Family::kServices, key);
+  if (value.ok()) {
     // Known and empty: written anew, so that nobody forgets it at this moment.
     unit.preconditions.push_back(
         storage::ModSeqIs(Family::kServices, key, storage::ModSeqOf(*value)));

@@ -13,13 +13,17 @@ class CallCount {
   // One call, as long as it lives.
   class Call {
    public:
-    explicit Call(CallCount& count) : count_(count) { ++count_.calls_; }
-    ~Call() { --count_.calls_; }
+    explicit Call(CallCount& count) : count_(count) { count_.Begin(); }
+    ~Call() { count_.End(); }
     Call(const Call&) = delete;
 
    private:
     CallCount& count_;
   };
+
+  // One call, from the first to the second.
+  void Begin() { calls_.fetch_add(1, std::memory_order_relaxed); }
+  void End() { calls_.fetch_sub(1, std::memory_order_release); }
 
   uint64_t calls() const { return calls_.load(std::memory_order_acquire); }
 

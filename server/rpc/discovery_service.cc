@@ -134,13 +134,13 @@ grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext
   if (status.ok() && parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
     status = EpochChanged(wanted.epoch(), applied.epoch);
   }
-  if (!status.ok()) return (new UnaryCall(rooms_.calls, response))->End(status);
+  if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
   if (parsed.has_min_revision() && wanted.seq() > applied.seq) {
     auto waiting = std::make_shared<WaitingDiscover>(*this, std::move(parsed), response);
     waiting->Begin();
     return waiting.get();
   }
-  return (new UnaryCall(rooms_.calls, response))->AnswerBytes(discoverer_.Answer(parsed));
+  return UnaryCall(*context, rooms_.calls, response).AnswerBytes(discoverer_.Answer(parsed));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DiscoveryService::Watch(

@@ -40,24 +40,24 @@ absl::Status RegistryService::Begin(const grpc::CallbackServerContext& context,
 grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  auto* call = new UnaryCall(calls_, response);
+  const UnaryCall call(*context, calls_, response);
   alignas(8) char block[kArenaBlock];
   google::protobuf::Arena arena(block, sizeof(block));
   auto& parsed = *google::protobuf::Arena::CreateMessage<v1::RegisterRequest>(&arena);
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
   const bool address_given = !parsed.instance().address().empty();
   registry_.Register(parsed, CallerOf(*context, address_given),
-                     [call](const auto& r) { call->Answer(r); });
-  return call;
+                     [call](const auto& r) { call.Answer(r); });
+  return call.reactor();
 }
 
 grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
-  auto* call = new UnaryCall(calls_, response);
+  const UnaryCall call(*context, calls_, response);
   google::protobuf::Arena arena;
   auto& parsed = *google::protobuf::Arena::CreateMessage<v1::BatchRegisterRequest>(&arena);
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
   const auto wanted = static_cast<size_t>(parsed.requests_size());
   const bool addresses_given =
       std::all_of(parsed.requests().begin(), parsed.requests().end(),
@@ -66,7 +66,7 @@ grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerCon
                           [call, wanted](auto results) {
                             // A refused batch has one error for the whole.
                             if (results.size() != wanted) {
-                              call->End(results.front().status());
+                              call.End(results.front().status());
                               return;
                             }
                             v1::BatchRegisterResponse all;
@@ -75,32 +75,32 @@ grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerCon
                               *out->mutable_status() = ToStatusProto(result.status());
                               if (result.ok()) *out->mutable_response() = *std::move(result);
                             }
-                            call->Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
+                            call.Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
                           });
-  return call;
+  return call.reactor();
 }
 
 grpc::ServerUnaryReactor* RegistryService::Deregister(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  auto* call = new UnaryCall(calls_, response);
+  const UnaryCall call(*context, calls_, response);
   v1::DeregisterRequest parsed;
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
-  registry_.Deregister(parsed, [call](const auto& result) { call->Answer(result); });
-  return call;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  registry_.Deregister(parsed, [call](const auto& result) { call.Answer(result); });
+  return call.reactor();
 }
 
 grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  auto* call = new UnaryCall(calls_, response);
+  const UnaryCall call(*context, calls_, response);
   // While loading the leases themselves answer: keep, ask later.
   absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
   if (status.ok() && state_.phase() == Phase::kDraining) status = state_.CheckServing();
   v1::HeartbeatRequest parsed;
   if (status.ok()) status = ReadRequest(*request, parsed);
-  if (!status.ok()) return call->End(status);
-  return call->Answer(registry_.Heartbeat(parsed));
+  if (!status.ok()) return call.End(status);
+  return call.Answer(registry_.Heartbeat(parsed));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
@@ -111,11 +111,11 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::Ke
 grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  auto* call = new UnaryCall(calls_, response);
+  const UnaryCall call(*context, calls_, response);
   v1::ReportHealthRequest parsed;
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call->End(s);
-  registry_.ReportHealth(parsed, [call](const auto& result) { call->Answer(result); });
-  return call;
+  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  registry_.ReportHealth(parsed, [call](const auto& result) { call.Answer(result); });
+  return call.reactor();
 }
 
 grpc::ServerUnaryReactor* RegistryService::Later(grpc::CallbackServerContext* context,

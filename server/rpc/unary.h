@@ -1,10 +1,10 @@
 // Calls with one answer.
 //
-//   auto* call = new UnaryCall(count, response);
+//   UnaryCall call(*context, count, response);
 //   v1::RegisterRequest parsed;
-//   if (absl::Status s = ReadRequest(*request, parsed); !s.ok()) return call->End(s);
-//   registry.Register(parsed, caller, [call](auto result) { call->Answer(result); });
-//   return call;
+//   if (absl::Status s = ReadRequest(*request, parsed); !s.ok()) return call.End(s);
+//   registry.Register(parsed, caller, [call](auto result) { call.Answer(result); });
+//   return call.reactor();
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -12,6 +12,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -38,33 +39,42 @@ absl::Status ReadRequest(const grpc::ByteBuffer& bytes, Request& request) {
   return ParseBytes(bytes, request) ? absl::OkStatus() : Unreadable();
 }
 
-// A call whose handler takes bytes: counted while it is under way. gRPC's interceptors, which do
-// both for the other handlers, cost a tenth of a short call. Deletes itself when gRPC is done with
-// it, so whoever holds a pointer calls Answer or End once and then lets go of it.
-class UnaryCall : public grpc::ServerUnaryReactor {
+// A call whose handler takes bytes: counted from here until it is answered. gRPC's interceptors do
+// that for the other handlers, at some cost for each call; a reactor of our own would do it too,
+// but gRPC hands the end of each call of such a one to a thread of its executor.
+//
+// A handle: copies mean the same call. End or Answer is called once, on any thread; the context and
+// the response live until then.
+class UnaryCall {
  public:
-  UnaryCall(CallCount& count, grpc::ByteBuffer* response) : call_(count), response_(response) {}
+  UnaryCall(grpc::CallbackServerContext& context, CallCount& count, grpc::ByteBuffer* response)
+      : count_(&count), reactor_(context.DefaultReactor()), response_(response) {
+    count_->Begin();
+  }
 
-  UnaryCall* End(const absl::Status& status) {
-    Finish(ToGrpc(status));
-    return this;
+  grpc::ServerUnaryReactor* reactor() const { return reactor_; }
+
+  grpc::ServerUnaryReactor* End(const absl::Status& status) const {
+    grpc::ServerUnaryReactor* const reactor = reactor_;
+    CallCount* const count = count_;
+    reactor->Finish(ToGrpc(status));
+    count->End();
+    return reactor;
   }
   template <typename Response>
-  UnaryCall* Answer(const absl::StatusOr<Response>& response) {
+  grpc::ServerUnaryReactor* Answer(const absl::StatusOr<Response>& response) const {
     if (response.ok()) *response_ = EncodeBytes(*response);
     return End(response.status());
   }
-  UnaryCall* AnswerBytes(absl::StatusOr<grpc::ByteBuffer> response) {
+  grpc::ServerUnaryReactor* AnswerBytes(absl::StatusOr<grpc::ByteBuffer> response) const {
     if (response.ok()) *response_ = *std::move(response);
     return End(response.status());
   }
-  void OnDone() override { delete this; }
 
  private:
-  ~UnaryCall() override = default;
-
-  const CallCount::Call call_;
-  grpc::ByteBuffer* const response_;
+  CallCount* count_;
+  grpc::ServerUnaryReactor* reactor_;
+  grpc::ByteBuffer* response_;
 };
 
 // UNIMPLEMENTED, with a reason that tells it from a server that has never heard of the call.
