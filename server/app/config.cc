@@ -163,6 +163,8 @@ void ReadLimits(const config::v1::Limits& in, FieldReader& reader, ResolvedConfi
   out.message_bytes =
       reader.Ranged<uint64_t>("limits.message_bytes", in.message_bytes(), 65'536, 1'024 * kMiB);
   out.write_queue = reader.Ranged<uint64_t>("limits.write_queue", in.write_queue(), 16, 16'777'216);
+  out.waiting_calls =
+      reader.Ranged<uint64_t>("limits.waiting_calls", in.waiting_calls(), 1, 1'000'000);
 }
 
 void ReadRocksdb(const config::v1::Storage& in, FieldReader& reader, ResolvedConfig::Rocksdb& out) {
@@ -209,6 +211,7 @@ void DefaultSections(config::v1::Config& config) {
   limits.set_subscriptions(1'000'000);
   limits.set_message_bytes(4 * kMiB);
   limits.set_write_queue(65'536);
+  limits.set_waiting_calls(10'000);
   config::v1::Storage& rocksdb = *config.mutable_rocksdb();
   rocksdb.set_sync(true);
   rocksdb.set_write_buffer_bytes(64 * kMiB);

@@ -50,6 +50,7 @@ struct ResolvedConfig {
     uint64_t subscriptions;
     uint64_t message_bytes;
     uint64_t write_queue;
+    uint64_t waiting_calls;
   };
   struct Rocksdb {
     bool sync;

@@ -24,6 +24,7 @@
 #include "server/core/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/call_count.h"
+#include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
 #include "server/rpc/unreadable.h"
@@ -131,22 +132,24 @@ struct Server::Rooms {
                            .rng = rng,
                            .executor = pump,
                            .calls = calls},
-                          MakeWatchOptions(config)),
-        admin_service(
-            {.catalog = catalog,
-             .leases = leases,
-             .engine = *engine,
-             .authorizer = authorizer,
-             .state = state,
-             .clock = base::RealClock()},
-            {.version = std::string(Version()),
-             .build = BuildText(),
-             .max_instances = config.limits.instances,
-             .max_subscriptions = config.limits.subscriptions,
-             .watches = [this]() -> rpc::WatchCounts {
-               return {discovery_service.watch_streams(), discovery_service.subscriptions()};
-             }}) {}
+                          MakeWatchOptions(config), config.limits.waiting_calls),
+        admin_service({.catalog = catalog,
+                       .leases = leases,
+                       .engine = *engine,
+                       .authorizer = authorizer,
+                       .state = state,
+                       .clock = base::RealClock()},
+                      {.version = std::string(Version()),
+                       .build = BuildText(),
+                       .max_instances = config.limits.instances,
+                       .max_subscriptions = config.limits.subscriptions,
+                       .max_waiting_calls = config.limits.waiting_calls,
+                       .watches = [this] { return Watches(); }}) {}
 
+  rpc::WatchCounts Watches() const {
+    return {discovery_service.watch_streams(), discovery_service.subscriptions(),
+            discovery_service.waiting_calls()};
+  }
   absl::Status Listen(const ResolvedConfig& config);
   void StartTicker(const ResolvedConfig& config);
   // Until no call is under way, or the grace is over.
@@ -186,6 +189,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  rpc::RefuseCompressed(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
   builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors(calls));
   builder.RegisterService(&registry_service);

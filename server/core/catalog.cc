@@ -87,14 +87,13 @@ uint64_t Catalog::WaitApplied(uint64_t seq, std::function<void()> done) {
   return 0;
 }
 
-void Catalog::CancelWait(uint64_t id) {
+void Catalog::CancelWait(uint64_t seq, uint64_t id) {
+  std::function<void()> done;  // ends outside the lock
   base::MutexLock lock(revision_mu_);
-  for (auto it = waiters_.begin(); it != waiters_.end(); ++it) {
-    if (it->first.second == id) {
-      waiters_.erase(it);
-      return;
-    }
-  }
+  const auto it = waiters_.find(std::pair(seq, id));
+  if (it == waiters_.end()) return;
+  done = std::move(it->second);
+  waiters_.erase(it);
 }
 
 void Catalog::Count(const ServiceView* before, const ServiceView* after) {

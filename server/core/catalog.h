@@ -66,9 +66,11 @@ class Catalog {
   uint64_t forgotten_seq() const { return forgotten_seq_.load(std::memory_order_acquire); }
 
   // Calls `done` once `seq` has been applied: at once, or later on the strand (so `done` must only
-  // enqueue). Returns an id for CancelWait; 0 = already called.
+  // enqueue). Returns an id for CancelWait; 0 = already called. Cost of both: logarithmic in how
+  // many wait.
   uint64_t WaitApplied(uint64_t seq, std::function<void()> done);
-  void CancelWait(uint64_t id);
+  // `seq`: that of the wait. Nothing happens when it is over.
+  void CancelWait(uint64_t seq, uint64_t id);
 
   // [strand] Stores a new state of a service; `info->view` of null is not allowed.
   void Publish(std::shared_ptr<const ServiceInfo> info);

@@ -17,6 +17,12 @@
 
 namespace muster::core {
 
+// Bytes of what an instance has and a selector asks for.
+inline constexpr size_t kMaxTag = 1024;
+inline constexpr size_t kMaxMetadataKey = 128;
+inline constexpr size_t kMaxMetadataValue = 512;
+inline constexpr size_t kMaxVersion = 128;
+
 // Names a field: {"instance", "checks", 2, "http.url"} is instance.checks[2].http.url, which
 // messages call checks[2].http.url. Views must outlive it.
 struct FieldRef {

@@ -7,12 +7,16 @@
 #include "base/text.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/core/field_rules.h"
 #include "server/core/service_view.h"
 
 namespace muster::core {
 namespace {
 
 constexpr int kMaxSelectorItems = 16;
+// In all: a subscription keeps its selector for as long as it lives.
+constexpr size_t kMaxSelectorBytes = 4096;
+constexpr std::string_view kParent = "selector";
 
 absl::Status TooMany(std::string_view field, int count) {
   return base::WithField(
@@ -20,6 +24,20 @@ absl::Status TooMany(std::string_view field, int count) {
           absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
           absl::StrCat(base::Av(field), " has ", count, " items; at most ", kMaxSelectorItems)),
       field);
+}
+
+// The limits of the fields that they are compared with.
+absl::Status ValidateTexts(const v1::Selector& selector) {
+  size_t i = 0;
+  for (const std::string& tag : selector.all_tags()) {
+    if (auto s = CheckText({kParent, "all_tags", i++}, tag, 1, kMaxTag); !s.ok()) return s;
+  }
+  for (const auto& [key, value] : selector.metadata()) {
+    const FieldRef field{kParent, "metadata"};
+    if (auto s = CheckText(field, key, 1, kMaxMetadataKey); !s.ok()) return s;
+    if (auto s = CheckText(field, value, 0, kMaxMetadataValue); !s.ok()) return s;
+  }
+  return CheckText({kParent, "version"}, selector.version(), 0, kMaxVersion);
 }
 
 absl::Status Validate(const v1::Selector& selector) {
@@ -42,7 +60,7 @@ absl::Status Validate(const v1::Selector& selector) {
                         "selector.filter is not in this release; use all_tags, metadata, version"),
         "selector.filter");
   }
-  return absl::OkStatus();
+  return ValidateTexts(selector);
 }
 
 std::string Canonical(const v1::Selector& selector) {
@@ -73,6 +91,8 @@ absl::StatusOr<std::shared_ptr<const Selector>> Selector::Compile(const v1::Sele
   auto out = std::make_shared<Selector>();
   out->selector_ = selector;
   v1::Selector& s = out->selector_;
+  // What a later release may ask for has no part in this predicate and is not kept.
+  s.DiscardUnknownFields();
   std::sort(s.mutable_all_tags()->begin(), s.mutable_all_tags()->end());
   s.mutable_all_tags()->erase(
       std::unique(s.mutable_all_tags()->begin(), s.mutable_all_tags()->end()),
@@ -86,6 +106,10 @@ absl::StatusOr<std::shared_ptr<const Selector>> Selector::Compile(const v1::Sele
   out->is_default_ =
       !out->has_definition_part_ && out->worst_ == v1::PASSING && !s.include_draining();
   out->canonical_ = Canonical(s);
+  if (out->canonical_.size() > kMaxSelectorBytes) {
+    return FieldError({"", kParent}, absl::StrCat("has ", out->canonical_.size(),
+                                                  " bytes; at most ", kMaxSelectorBytes));
+  }
   return std::shared_ptr<const Selector>(std::move(out));
 }
 

@@ -17,6 +17,7 @@ struct EndpointEntry;
 
 class Selector {
  public:
+  // Texts have the limits of an instance's fields, and all of it 4 KiB.
   // Errors: INVALID_ARGUMENT, naming the field and the limit.
   static absl::StatusOr<std::shared_ptr<const Selector>> Compile(const v1::Selector& selector);
   // min_health PASSING, no draining, nothing else.

@@ -358,7 +358,7 @@ class Applied {
       state->changed_.NotifyAll();
     });
     const bool applied = state->Await(cancelled);
-    if (!applied) catalog.CancelWait(id);
+    if (!applied) catalog.CancelWait(seq, id);
     if (!applied && cancelled()) return absl::CancelledError("cancelled");
     return applied ? absl::OkStatus()
                    : absl::DeadlineExceededError(absl::StrCat("the store is at revision ", seq,

@@ -143,6 +143,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
   }
   AddLimit("limits.instances", out.instances(), options_.max_instances, out);
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
+  AddLimit("limits.waiting_calls", watches.waiting_calls, options_.max_waiting_calls, out);
   AddLimit("limits.write_queue", engine.queue_used, engine.queue_max, out);
   return out;
 }

@@ -28,6 +28,7 @@ class BackupStream;
 struct WatchCounts {
   uint64_t streams = 0;
   uint64_t subscriptions = 0;
+  uint64_t waiting_calls = 0;
 };
 
 class AdminService : public v1::Admin::CallbackService {
@@ -45,6 +46,7 @@ class AdminService : public v1::Admin::CallbackService {
     std::string build;    // compiler, build type, library versions
     uint64_t max_instances = 0;
     uint64_t max_subscriptions = 0;
+    uint64_t max_waiting_calls = 0;
     // Called by gRPC's threads.
     std::function<WatchCounts()> watches;
   };

@@ -43,8 +43,12 @@ absl::Status CheckNear(const v1::Locality& near) {
 
 // Of what has to stay the same from page to page.
 uint64_t HashOf(const Wanted& wanted, const v1::DiscoverRequest& request) {
-  const std::string how = absl::StrCat(wanted.selector->canonical(), "|", request.near().region(),
-                                       "|", request.near().zone());
+  // Each part with its size: names may hold any character.
+  std::string how;
+  for (const std::string& part :
+       {wanted.selector->canonical(), request.near().region(), request.near().zone()}) {
+    absl::StrAppend(&how, part.size(), ":", part);
+  }
   return core::EndpointHash(wanted.service_key, how, request.limit());
 }
 
@@ -113,6 +117,10 @@ void PinnedViews::DropOldLocked() {
 size_t PinnedViews::size() const {
   base::MutexLock lock(mu_);
   return pinned_.size();
+}
+
+absl::Status Discoverer::Check(const v1::DiscoverRequest& request) {
+  return Validate(request).status();
 }
 
 absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& request) {

@@ -59,6 +59,9 @@ class Discoverer {
   // Errors: INVALID_ARGUMENT naming the field; ABORTED (PAGE_TOKEN_EXPIRED).
   absl::StatusOr<grpc::ByteBuffer> Answer(const v1::DiscoverRequest& request);
 
+  // The errors of Answer that don't depend on the state.
+  static absl::Status Check(const v1::DiscoverRequest& request);
+
   // Every few seconds.
   void Tick() { pinned_.DropOld(); }
   size_t pinned() const { return pinned_.size(); }

@@ -32,6 +32,14 @@ absl::Status EpochChanged(uint64_t asked, uint64_t present) {
       "min_revision.epoch");
 }
 
+absl::Status TooManyWait(uint64_t max) {
+  return base::WithRetryAfter(
+      base::MakeError(
+          absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
+          absl::StrCat("too many calls wait for a revision: limits.waiting_calls is ", max)),
+      absl::Seconds(1));
+}
+
 }  // namespace
 
 // A Discover that waits until a revision has been applied, or its caller gives up.
@@ -51,18 +59,17 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
       ended = service_.ended_;
     }
     if (ended) return End(ServerState::Draining());
-    const uint64_t id = service_.rooms_.catalog.WaitApplied(
+    wait_id_.store(service_.rooms_.catalog.WaitApplied(
         request_.min_revision().seq(), [self, &executor = service_.rooms_.executor] {
           executor.Post([self] { self->Answer(); });
-        });
-    wait_id_.store(id);
+        }));
     // Whoever answered before the id was known could not cancel it.
-    if (answered_.load()) service_.rooms_.catalog.CancelWait(id);
+    if (answered_.load()) CancelWait();
   }
 
   void End(const absl::Status& status) {
     if (answered_.exchange(true)) return;
-    service_.rooms_.catalog.CancelWait(wait_id_.load());
+    CancelWait();
     Finish(ToGrpc(status));
   }
   void OnCancel() override { End(absl::CancelledError("the caller gave up")); }
@@ -72,6 +79,9 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
   }
 
  private:
+  void CancelWait() {
+    service_.rooms_.catalog.CancelWait(request_.min_revision().seq(), wait_id_.load());
+  }
   void Answer() {
     if (answered_.exchange(true)) return;
     auto answer = service_.discoverer_.Answer(request_);
@@ -87,8 +97,10 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
   std::atomic<uint64_t> wait_id_{0};
 };
 
-DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options)
+DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options,
+                                   uint64_t max_waiting_calls)
     : rooms_(rooms),
+      max_waiting_calls_(max_waiting_calls),
       discoverer_(rooms.catalog, rooms.state, rooms.clock),
       watches_(rooms.catalog, rooms.hub, rooms.executor, rooms.clock, rooms.rng, options),
       names_(rooms.catalog, rooms.hub, rooms.executor) {}
@@ -136,6 +148,13 @@ grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext
   }
   if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
   if (parsed.has_min_revision() && wanted.seq() > applied.seq) {
+    // What waits is small: checked, and without what this release does not know.
+    status = Discoverer::Check(parsed);
+    if (status.ok() && waiting_calls() >= max_waiting_calls_) {
+      status = TooManyWait(max_waiting_calls_);
+    }
+    if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
+    parsed.DiscardUnknownFields();
     auto waiting = std::make_shared<WaitingDiscover>(*this, std::move(parsed), response);
     waiting->Begin();
     return waiting.get();

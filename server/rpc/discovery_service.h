@@ -50,7 +50,8 @@ class DiscoveryService : public DiscoveryHandlers {
     // Counts the calls under way.
     CallCount& calls;
   };
-  DiscoveryService(const Rooms& rooms, WatchOptions options);
+  // `max_waiting_calls`: so many calls of Discover may wait for a revision, at about 16 KB each.
+  DiscoveryService(const Rooms& rooms, WatchOptions options, uint64_t max_waiting_calls = 10'000);
 
   // Every second or so.
   void Tick();
@@ -83,6 +84,7 @@ class DiscoveryService : public DiscoveryHandlers {
   absl::Status Admit(const grpc::CallbackServerContext& context) const;
 
   const Rooms rooms_;
+  const uint64_t max_waiting_calls_;
   Discoverer discoverer_;
   WatchPump watches_;
   NamesPump names_;

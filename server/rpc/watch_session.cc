@@ -29,6 +29,11 @@ absl::Status TooMany(std::string_view field, uint64_t max) {
       "subscribe");
 }
 
+// What a subscription's selector counts for.
+uint64_t BytesOf(const core::Selector& selector) {
+  return selector.is_default() ? 0 : selector.canonical().size();
+}
+
 // A service that is not known, or its view.
 std::shared_ptr<const core::ServiceView> ViewOf(const core::Catalog& catalog,
                                                 const WatchedService& service) {
@@ -108,13 +113,34 @@ absl::StatusOr<std::unique_ptr<Subscription>> WatchSession::Validate(const v1::S
   if (!service.ok()) return service.status();
   auto selector = core::Selector::Compile(request.selector());
   if (!selector.ok()) return selector.status();
+  if (absl::Status room = CheckRoom(**selector); !room.ok()) return room;
   auto s = std::make_unique<Subscription>();
   s->session = this;
   s->sub_id = request.sub_id();
   s->selector = Intern(*std::move(selector));
-  if (request.has_resume()) s->resume = std::make_unique<v1::Resume>(request.resume());
+  if (request.has_resume()) {
+    s->resume = std::make_unique<v1::Resume>(request.resume());
+    s->resume->DiscardUnknownFields();
+  }
   Follow(*s, storage::EncodeServiceKey(*ns, *service));
   return s;
+}
+
+absl::Status WatchSession::CheckRoom(const core::Selector& selector) const {
+  const uint64_t size = BytesOf(selector);
+  const auto full = [&](uint64_t used, std::string_view whose, uint64_t subscriptions) {
+    const uint64_t max = subscriptions * shared_.limits.selector_bytes_each;
+    if (size == 0 || used == 0 || used + size <= max) return absl::OkStatus();
+    return base::WithField(
+        MakeError(absl::StatusCode::kResourceExhausted, Reason::kLimitSubscriptions,
+                  absl::StrCat("selectors of ", base::Av(whose), " have ", used, " bytes and this ",
+                               size, "; at most ", max)),
+        "subscribe.selector");
+  };
+  absl::Status status =
+      full(selector_bytes_, "this stream", shared_.limits.subscriptions_per_stream);
+  status.Update(full(shared_.selector_bytes, "all streams", shared_.limits.subscriptions));
+  return status;
 }
 
 std::shared_ptr<const core::Selector> WatchSession::Intern(
@@ -137,6 +163,8 @@ void WatchSession::Follow(Subscription& s, std::string service_key) {
   s.service = slot.get();
   s.place = slot->subscriptions.size();
   slot->subscriptions.push_back(&s);
+  selector_bytes_ += BytesOf(*s.selector);
+  shared_.selector_bytes += BytesOf(*s.selector);
 }
 
 void WatchSession::End(uint64_t sub_id) {
@@ -144,6 +172,10 @@ void WatchSession::End(uint64_t sub_id) {
   if (it == subscriptions_.end()) return;
   Subscription& s = *it->second;
   if (s.ready) std::erase(ready_, &s);
+  selector_bytes_ -= BytesOf(*s.selector);
+  shared_.selector_bytes -= BytesOf(*s.selector);
+  // Whoever else asks for the same selects anew, once.
+  s.service->selected.erase(s.selector);
   std::vector<Subscription*>& others = s.service->subscriptions;
   others[s.place] = others.back();
   others[s.place]->place = s.place;

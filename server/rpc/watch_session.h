@@ -36,6 +36,8 @@ struct WatchLimits {
   uint64_t snapshot_budget_bytes = 64 * 1024 * 1024;
   uint64_t subscriptions_per_stream = 5000;
   uint64_t subscriptions = 1'000'000;
+  // Selectors of a stream, and of all, have at most this times the subscriptions allowed.
+  uint64_t selector_bytes_each = 512;
 };
 
 // A snapshot on its way.
@@ -95,6 +97,7 @@ struct WatchShared {
   // By canonical form: equal selectors are one object.
   absl::flat_hash_map<std::string, std::weak_ptr<const core::Selector>> selectors;
   uint64_t subscriptions = 0;
+  uint64_t selector_bytes = 0;  // of all subscriptions, though equal ones are kept once
   uint64_t snapshot_bytes = 0;  // on their way
 };
 
@@ -138,6 +141,8 @@ class WatchSession {
  private:
   void Subscribe(const v1::Subscribe& request);
   absl::StatusOr<std::unique_ptr<Subscription>> Validate(const v1::Subscribe& request);
+  // Will this selector fit beside the others?
+  absl::Status CheckRoom(const core::Selector& selector) const;
   std::shared_ptr<const core::Selector> Intern(std::shared_ptr<const core::Selector> selector);
   void Follow(Subscription& subscription, std::string service_key);
   void End(uint64_t sub_id);
@@ -157,6 +162,7 @@ class WatchSession {
   absl::flat_hash_map<uint64_t, std::unique_ptr<Subscription>> subscriptions_;
   std::deque<Subscription*> ready_;
   std::deque<grpc::ByteBuffer> control_;
+  uint64_t selector_bytes_ = 0;
   uint64_t budget_taken_ = 0;
   bool waits_for_budget_ = false;
 };

@@ -63,9 +63,11 @@ class RawPeer {
 
 // Sends `bytes` as the only message of a call, whatever they are, and waits for its end.
 inline grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
-                            const std::string& method, const std::string& bytes) {
+                            const std::string& method, const std::string& bytes,
+                            grpc_compression_algorithm compression = GRPC_COMPRESS_NONE) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
+  context.set_compression_algorithm(compression);
   Remote::Prepare(context);
   grpc::CompletionQueue queue;
   const auto next = [&queue] {

@@ -116,5 +116,35 @@ TEST_F(ConfigLimits, TheLongestLeaseHasARemainingTime) {
   EXPECT_EQ(beaten.remaining_ms(0), 0xFFFFFFFF) << "as much as fits";
 }
 
+// What was ever resident of a process, in bytes.
+uint64_t PeakOf(pid_t pid) {
+  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
+  std::string word;
+  uint64_t kib = 0;
+  while (status >> word) {
+    if (word == "VmHWM:") status >> kib;
+  }
+  return kib * 1024;
+}
+
+// 150 MiB of zeroes are 150 KB on the wire; gRPC would inflate them before it asks for the size.
+TEST_F(ConfigLimits, CompressedRequestsAreRefusedAsTheyCome) {
+  Start("");
+  remote_->Status();
+  const uint64_t before = PeakOf(server_->pid());
+  const std::string zeroes(150 << 20, '\0');
+  for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    for (const char* method : {"/muster.v1.Registry/Register", "/muster.v1.Discovery/Watch",
+                               "/muster.v1.Admin/Status"}) {
+      const grpc::Status status = RawCall(remote_->channel, method, zeroes, algorithm);
+      EXPECT_EQ(status.error_code(), StatusCode::UNIMPLEMENTED) << status.error_message();
+      EXPECT_TRUE(absl::StrContains(status.error_message(), "ompression"))
+          << status.error_message();
+    }
+  }
+  EXPECT_LE(PeakOf(server_->pid()), before + (48u << 20));
+  EXPECT_TRUE(Register("w-1").ok()) << "others go on";
+}
+
 }  // namespace
 }  // namespace muster::test

@@ -21,6 +21,7 @@
 #include "muster/v1/discovery.grpc.pb.h"
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/applier.h"
+#include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
 #include "server/rpc/unreadable.h"
@@ -47,7 +48,8 @@ class RpcStack {
  public:
   explicit RpcStack(
       WatchOptions options = {}, core::RegistryOptions registry_options = {},
-      std::shared_ptr<storage::MemoryStore> store = std::make_shared<storage::MemoryStore>())
+      std::shared_ptr<storage::MemoryStore> store = std::make_shared<storage::MemoryStore>(),
+      uint64_t max_waiting_calls = 10'000)
       : engine({.clock = base::RealClock(), .rng = rng}, std::move(store)),
         registry(engine, catalog, leases, base::RealClock(), registry_options),
         discovery_service({.catalog = catalog,
@@ -60,12 +62,13 @@ class RpcStack {
                            .rng = rng,
                            .executor = pump,
                            .calls = calls},
-                          options) {
+                          options, max_waiting_calls) {
     EXPECT_TRUE(engine.Open({&applier}).ok());
     leases.SetLoaded();
     state.SetPhase(Phase::kServing);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    RefuseCompressed(builder);
     builder.experimental().SetInterceptorCreators(UnreadableRequestInterceptors(calls));
     builder.RegisterService(&registry_service);
     builder.RegisterService(&discovery_service);

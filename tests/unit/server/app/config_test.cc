@@ -57,6 +57,7 @@ TEST(Config, DefaultsOfTheSectionsAreThePromisedOnes) {
   EXPECT_EQ(config->limits.subscriptions, 1'000'000u);
   EXPECT_EQ(config->limits.message_bytes, 4u << 20);
   EXPECT_EQ(config->limits.write_queue, 65'536u);
+  EXPECT_EQ(config->limits.waiting_calls, 10'000u);
   EXPECT_TRUE(config->rocksdb.sync);
   EXPECT_EQ(config->rocksdb.write_buffer_bytes, 64u << 20);
   EXPECT_EQ(config->rocksdb.block_cache_bytes, 64u << 20);
@@ -139,6 +140,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "1 to"},
         BadValue{"limits: {message_bytes: 1000}", "limits.message_bytes", "65536 to"},
         BadValue{"limits: {write_queue: 1}", "limits.write_queue", "16 to"},
+        BadValue{"limits: {waiting_calls: 0}", "limits.waiting_calls", "1 to"},
         BadValue{"rocksdb: {write_buffer_bytes: 5}", "rocksdb.write_buffer_bytes", "1048576 to"},
         BadValue{"rocksdb: {block_cache_bytes: 5}", "rocksdb.block_cache_bytes", "1048576 to"},
         BadValue{"grpc_listen: 0.0.0.0:8502", "grpc_listen", "--insecure"},

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,6 +47,36 @@ TEST(CatalogTest, ANameThatCameAndWentIsToldOnce) {
   catalog.Forget("default", "c", 60);
   EXPECT_EQ(ChangesSince(catalog, 11), (Changes{{"a", true}, {"b", false}, {"c", false}}));
   EXPECT_EQ(ChangesSince(catalog, 60), Changes{});
+}
+
+TEST(CatalogTest, WaitsEndOnceOrAreCancelled) {
+  Catalog catalog;
+  std::vector<uint64_t> done;
+  const auto wait = [&](uint64_t seq) {
+    return catalog.WaitApplied(seq, [&done, seq] { done.push_back(seq); });
+  };
+  const uint64_t two = wait(2);
+  const uint64_t also_two = wait(2);
+  const uint64_t five = wait(5);
+  catalog.CancelWait(2, two);
+  catalog.CancelWait(3, five);  // of another seq: nothing
+  catalog.SetRevision({1, 3});
+  EXPECT_EQ(done, (std::vector<uint64_t>{2}));
+  catalog.CancelWait(2, also_two);
+  catalog.SetRevision({1, 5});
+  EXPECT_EQ(done, (std::vector<uint64_t>{2, 5}));
+  EXPECT_EQ(wait(4), 0u) << "applied already";
+}
+
+// A client with 200,000 calls vanishes: registrations must not wait for it.
+TEST(CatalogTest, CancellingCostsTheSameHoweverManyWait) {
+  Catalog catalog;
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 200'000; ++i) ids.push_back(catalog.WaitApplied(7, [] {}));
+  const std::clock_t began = std::clock();
+  for (auto id = ids.rbegin(); id != ids.rend(); ++id) catalog.CancelWait(7, *id);
+  EXPECT_LT(static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC, 2.0);
+  catalog.SetRevision({1, 7});
 }
 
 }  // namespace

@@ -181,8 +181,9 @@ class AdminServiceTest : public testing::Test {
                          .build = "some compiler",
                          .max_instances = 10,
                          .max_subscriptions = 100,
+                         .max_waiting_calls = 50,
                          .watches = [] {
-                           return WatchCounts{3, 91};
+                           return WatchCounts{3, 91, 7};
                          }}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Admin::Stub> stub_;
@@ -226,6 +227,7 @@ TEST_F(AdminServiceTest, StatusTellsHowTheServerIs) {
   for (const auto& l : status.limits()) limits[l.name()] = {l.used(), l.max()};
   EXPECT_EQ(limits["limits.instances"], std::pair(uint64_t{1}, uint64_t{10}));
   EXPECT_EQ(limits["limits.subscriptions"], std::pair(uint64_t{91}, uint64_t{100}));
+  EXPECT_EQ(limits["limits.waiting_calls"], std::pair(uint64_t{7}, uint64_t{50}));
   EXPECT_EQ(limits["limits.write_queue"].second, engine_.Stats().queue_max);
   EXPECT_THAT(status.warnings(), ElementsAre("limits.subscriptions is nearly full: 91 of 100"));
 }

@@ -210,6 +210,25 @@ TEST(DiscoverTest, PageTokensAreChecked) {
   EXPECT_TRUE(try_with(token, "big").ok());
 }
 
+// Names may hold any character: where one ends has to be told apart.
+TEST(DiscoverTest, APageTokenIsOfOneLocality) {
+  RpcStack stack;
+  RegisterBig(stack, 100);
+  v1::DiscoverRequest request;
+  request.set_service("big");
+  request.mutable_near()->set_region("a|b");
+  request.mutable_near()->set_zone("c");
+  v1::DiscoverResponse answer;
+  ASSERT_TRUE(stack.Discover(request, &answer).ok());
+  request.set_page_token(answer.next_page_token());
+  request.mutable_near()->set_region("a");
+  request.mutable_near()->set_zone("b|c");
+  EXPECT_EQ(ReasonIn(stack.Discover(request, &answer)), "PAGE_TOKEN_INVALID");
+  request.mutable_near()->set_region("a|b");
+  request.mutable_near()->set_zone("c");
+  EXPECT_TRUE(stack.Discover(request, &answer).ok());
+}
+
 TEST(DiscoverTest, PinnedViewsAreBounded) {
   base::FakeClock clock;
   PinnedViews pinned(clock);
@@ -251,6 +270,52 @@ TEST(DiscoverTest, MinRevisionWaits) {
   status = stack.Discover(request, &answer);
   EXPECT_EQ(status.error_code(), grpc::FAILED_PRECONDITION);
   EXPECT_EQ(ReasonIn(status), "EPOCH_CHANGED");
+}
+
+TEST(DiscoverTest, ManyMayWaitAndNotMore) {
+  RpcStack stack({}, {}, std::make_shared<storage::MemoryStore>(), 2);
+  const DiscoveryService& service = stack.discovery_service;
+  v1::DiscoverRequest request;
+  request.set_service("api");
+  *request.mutable_min_revision() = stack.Register("api", "a").revision();
+  request.mutable_min_revision()->set_seq(request.min_revision().seq() + 1'000'000);
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    callers.emplace_back([&stack, &request, context = contexts.back().get()] {
+      v1::DiscoverResponse answer;
+      (void)stack.discovery_stub->Discover(context, request, &answer);
+    });
+  }
+  while (service.waiting_calls() < 2) stack.Discover("api");
+  v1::DiscoverResponse answer;
+  const grpc::Status status = stack.Discover(request, &answer);
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonIn(status), "QUEUE_FULL");
+  EXPECT_NE(status.error_message().find("limits.waiting_calls is 2"), std::string::npos)
+      << status.error_message();
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  google::rpc::RetryInfo retry;
+  ASSERT_EQ(details.details_size(), 2);
+  EXPECT_TRUE(details.details(1).UnpackTo(&retry));
+  stack.Discover("api");  // who does not wait is answered
+  for (const auto& context : contexts) context->TryCancel();
+  for (std::thread& caller : callers) caller.join();
+  while (service.waiting_calls() > 0) stack.Discover("api");
+  EXPECT_EQ(stack.Discover(request, &answer, absl::Milliseconds(200)).error_code(),
+            grpc::DEADLINE_EXCEEDED)
+      << "there is room again";
+}
+
+TEST(DiscoverTest, WhatIsWrongIsToldBeforeWaiting) {
+  RpcStack stack;
+  v1::DiscoverRequest request;
+  *request.mutable_min_revision() = stack.Register("api", "a").revision();
+  request.mutable_min_revision()->set_seq(request.min_revision().seq() + 1'000'000);
+  v1::DiscoverResponse answer;
+  EXPECT_EQ(ReasonIn(stack.Discover(request, &answer)), "NAME_INVALID");
 }
 
 TEST(DiscoverTest, StoppingEndsThoseWhoWait) {

@@ -161,6 +161,56 @@ TEST_F(WatchSessionTest, TheWholeServerHasALimitToo) {
   EXPECT_TRUE(Parse(*second.Next()).has_snapshot());
 }
 
+TEST_F(WatchSessionTest, SelectorsOfAStreamAndOfAllHaveALimit) {
+  shared_.limits.subscriptions_per_stream = 4;
+  shared_.limits.subscriptions = 6;
+  shared_.limits.selector_bytes_each = 100;
+  const auto subscribe = [](uint64_t sub_id, size_t size) {
+    v1::WatchRequest request = Subscribe(sub_id, "api");
+    request.mutable_subscribe()->mutable_selector()->add_all_tags(
+        std::string(size, static_cast<char>('a' + sub_id)));
+    return request;
+  };
+  const auto answer = [&](WatchSession& session, const v1::WatchRequest& request) {
+    EXPECT_TRUE(session.Handle(request).ok());
+    return Parse(*session.Next());
+  };
+  {
+    WatchSession first(shared_, nullptr), second(shared_, nullptr);
+    EXPECT_TRUE(answer(first, subscribe(1, 1000)).has_snapshot()) << "the first one may be large";
+    v1::WatchResponse refused = answer(first, subscribe(2, 10));
+    EXPECT_EQ(refused.error().code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+    EXPECT_NE(refused.error().message().find("at most 400"), std::string::npos)
+        << refused.error().message();
+    EXPECT_TRUE(answer(first, Subscribe(3, "api")).has_snapshot()) << "the default costs nothing";
+    refused = answer(second, subscribe(1, 10));
+    EXPECT_NE(refused.error().message().find("at most 600"), std::string::npos)
+        << refused.error().message();
+    first.Clear();
+    EXPECT_TRUE(answer(second, subscribe(2, 100)).has_snapshot());
+    EXPECT_TRUE(answer(second, subscribe(3, 100)).has_snapshot());
+  }
+  EXPECT_EQ(shared_.selector_bytes, 0u);
+}
+
+TEST_F(WatchSessionTest, ASelectorThatNobodyUsesIsLetGo) {
+  Register("api", "a");
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  for (uint64_t i = 2; i < 50; ++i) {
+    v1::WatchRequest request = Subscribe(i, "api");
+    request.mutable_subscribe()->mutable_selector()->set_version(absl::StrCat(i));
+    ASSERT_TRUE(session.Handle(request).ok());
+    while (session.Next()) {
+    }
+    v1::WatchRequest end;
+    end.mutable_unsubscribe()->set_sub_id(i);
+    ASSERT_TRUE(session.Handle(end).ok());
+  }
+  for (const auto& [canonical, selector] : shared_.selectors) EXPECT_TRUE(selector.expired());
+  EXPECT_EQ(shared_.selectors.size(), 48u);
+}
+
 TEST_F(WatchSessionTest, NothingIsLeftBehind) {
   {
     WatchSession session(shared_, nullptr);
