@@ -21,6 +21,7 @@
 #include "server/app/ticker.h"
 #include "server/app/version.h"
 #include "server/core/applier.h"
+#include "server/core/held_set.h"
 #include "server/core/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/call_count.h"
@@ -119,12 +120,13 @@ struct Server::Rooms {
         leases(base::RealClock(), rng, {.restart_spread = config.leases.restart_spread}),
         applier(catalog, leases, hub),
         engine(MakeEngine(config, rng)),
-        registry(*engine, catalog, leases, base::RealClock(), MakeRegistryOptions(config)),
+        registry(*engine, catalog, leases, held, base::RealClock(), MakeRegistryOptions(config)),
         registry_service(registry, authorizer, state, calls,
                          {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}),
         discovery_service({.catalog = catalog,
                            .hub = hub,
                            .leases = leases,
+                           .held = held,
                            .engine = *engine,
                            .authorizer = authorizer,
                            .state = state,
@@ -135,6 +137,7 @@ struct Server::Rooms {
                           MakeWatchOptions(config), config.limits.waiting_calls),
         admin_service({.catalog = catalog,
                        .leases = leases,
+                       .held = held,
                        .engine = *engine,
                        .authorizer = authorizer,
                        .state = state,
@@ -161,6 +164,7 @@ struct Server::Rooms {
   core::Catalog catalog;
   core::WatchHub hub;
   core::LeaseTable leases;
+  core::HeldSet held{catalog, leases, hub, base::RealClock()};
   core::Applier applier;
   std::unique_ptr<storage::Engine> engine;
   core::Registry registry;
@@ -217,6 +221,7 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                     leases.Tick();
                     while (registry.ExpireDue() > 0) {
                     }
+                    held.Refresh();
                   }});
   jobs.push_back({kTick, [this] {
                     const storage::EngineStats stats = engine->Stats();

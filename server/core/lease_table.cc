@@ -209,6 +209,11 @@ absl::Duration LeaseTable::Remaining(const Lease& lease) const {
   return absl::Microseconds(std::max<int64_t>(left, 0));
 }
 
+bool LeaseTable::IsOverdue(std::string_view key) const {
+  const auto lease = Find(key);
+  return lease != nullptr && !lease->permanent() && DeadlineOf(lease->word_.load()) <= Now();
+}
+
 int64_t LeaseTable::DeadlineUs(const Lease& lease) {
   return lease.permanent() ? 0 : DeadlineOf(lease.word_.load());
 }
@@ -365,9 +370,10 @@ void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
   const auto it = shard.by_key.find(lease.key());
   if (it == shard.by_key.end() || it->get() != &lease) return;
   if (!IsExpiring(lease.word_.load())) return;
-  const int64_t deadline = Now() + absl::ToInt64Microseconds(delay);
-  lease.word_ = WordOf(deadline);
-  File(*it, deadline);
+  lease.word_.fetch_and(~kExpiring);
+  const int64_t at = Now() + absl::ToInt64Microseconds(delay);
+  base::MutexLock wheel_lock(wheel_mu_);
+  wheel_.Insert(at, *it);
 }
 
 }  // namespace muster::core

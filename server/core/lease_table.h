@@ -152,6 +152,8 @@ class LeaseTable {
 
   LeasePtr Find(std::string_view key) const;
   absl::Duration Remaining(const Lease& lease) const;
+  // There is such a lease, and its deadline is over: its removal is under way, or waits.
+  bool IsOverdue(std::string_view key) const;
   // In lease time, to order leases by: a lease that nobody renews keeps it. 0 = permanent, or not
   // started yet.
   static int64_t DeadlineUs(const Lease& lease);
@@ -171,8 +173,8 @@ class LeaseTable {
   void Tick();
   // Leases that fell due, at most `max`, the longest overdue first: each is now expiring.
   std::vector<LeasePtr> TakeExpired(size_t max);
-  // The removal of an expiring lease failed: live again, due after `delay`. Nothing happens when
-  // the lease was replaced or erased since.
+  // The removal of an expiring lease failed: live again, as overdue as before, and taken again
+  // after `delay`. Nothing happens when the lease was replaced or erased since.
   void GiveBack(const Lease& lease, absl::Duration delay);
 
   // All leases (a copy of pointers), in no order.

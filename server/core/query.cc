@@ -7,18 +7,8 @@
 #include <utility>
 
 namespace muster::core {
-namespace {
-
 using google::protobuf::internal::WireFormatLite;
 
-constexpr uint32_t kGroups = 3;
-
-struct Where {
-  size_t leaf;
-  size_t entry;
-};
-
-// Reads field 10 of an encoded endpoint and steps over the others.
 v1::Locality LocalityOf(std::string_view endpoint) {
   v1::Locality out;
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(endpoint.data()),
@@ -36,6 +26,15 @@ v1::Locality LocalityOf(std::string_view endpoint) {
   }
   return out;
 }
+
+namespace {
+
+constexpr uint32_t kGroups = 3;
+
+struct Where {
+  size_t leaf;
+  size_t entry;
+};
 
 uint32_t GroupOf(const v1::Locality& near, std::string_view endpoint) {
   const v1::Locality at = LocalityOf(endpoint);

@@ -51,6 +51,9 @@ struct QueryPage {
   QueryPosition last;
 };
 
+// Of an encoded v1::Endpoint; its other fields are stepped over.
+v1::Locality LocalityOf(std::string_view endpoint);
+
 QueryPage RunQuery(const ServiceView& view, const Query& query);
 
 }  // namespace muster::core

@@ -26,6 +26,9 @@ using storage::UnitResult;
 
 constexpr int kMaxAttempts = 64;
 constexpr size_t kMaxExpiriesPerCall = 512;
+constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
+constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
+constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
 
 void ToProto(absl::Duration d, google::protobuf::Duration* out) {
   const int64_t us = absl::ToInt64Microseconds(d);
@@ -164,11 +167,12 @@ class Registry::Turns {
   absl::flat_hash_set<std::string> uncertain_ MUSTER_GUARDED_BY(uncertain_mu_);
 };
 
-Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases,
+Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases, HeldSet& held,
                    const base::Clock& clock, RegistryOptions options)
     : engine_(engine),
       catalog_(catalog),
       leases_(leases),
+      held_(held),
       clock_(clock),
       options_(options),
       turns_(std::make_unique<Turns>()) {}
@@ -551,23 +555,56 @@ absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatReq
   return out;
 }
 
+std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
+  const auto names = storage::DecodeInstanceKey(lease->key());
+  if (!names) return nullptr;
+  auto write = std::make_shared<Write>();
+  write->kind = Write::Kind::kExpire;
+  write->key = std::string(lease->key());
+  write->names = {std::string(names->ns), std::string(names->service), std::string(names->node),
+                  std::string(names->id)};
+  write->write_class = storage::WriteClass::kInternal;
+  write->lease = lease;
+  write->done = [this, lease](const auto& outcome) { Removed(*lease, outcome.status()); };
+  return write;
+}
+
+void Registry::Removed(const Lease& lease, const absl::Status& status) {
+  if (status.ok()) {
+    try_removal_at_us_ = 0;
+    return;
+  }
+  const std::optional<Reason> reason = base::ReasonOf(status);
+  if (reason == Reason::kQueueFull || reason == Reason::kClosed) {
+    leases_.GiveBack(lease, kRemovalRetry);
+    return;
+  }
+  try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
+  HoldOverdue(lease);
+}
+
+void Registry::HoldOverdue(const Lease& lease) {
+  held_.Hold(lease.key(), HoldReason::kStorageReadOnly);
+  // However many wait, the next try costs little.
+  leases_.GiveBack(lease,
+                   std::clamp(kRetryForEachHeld * held_.size(), kRemovalRetry, kMaxRemovalRetry));
+}
+
 size_t Registry::ExpireDue() {
   const auto due = leases_.TakeExpired(kMaxExpiriesPerCall);
   std::vector<std::shared_ptr<Write>> writes;
   for (const auto& lease : due) {
-    const auto names = storage::DecodeInstanceKey(lease->key());
-    if (!names) continue;
-    auto write = std::make_shared<Write>();
-    write->kind = Write::Kind::kExpire;
-    write->key = std::string(lease->key());
-    write->names = {std::string(names->ns), std::string(names->service), std::string(names->node),
-                    std::string(names->id)};
-    write->write_class = storage::WriteClass::kInternal;
-    write->lease = lease;
-    write->done = [this, lease](const auto& outcome) {
-      if (!outcome.ok()) leases_.GiveBack(*lease, absl::Seconds(1));
-    };
-    writes.push_back(std::move(write));
+    const int64_t try_at_us = try_removal_at_us_.load();
+    if (try_at_us != 0) {
+      const base::SteadyTime now = clock_.Steady();
+      if (now.us < try_at_us) {
+        HoldOverdue(*lease);
+        continue;
+      }
+      // This one tries for all.
+      try_removal_at_us_ = (now + kRemovalRetry).us;
+    }
+    if (auto write = MakeRemoval(lease)) writes.push_back(std::move(write));
   }
   Begin(std::move(writes));
   return due.size();

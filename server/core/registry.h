@@ -27,6 +27,7 @@
 #include "base/mutex.h"
 #include "muster/v1/registry.pb.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
 #include "server/core/lease_table.h"
@@ -54,8 +55,8 @@ struct Caller {
 
 class Registry {
  public:
-  Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases, const base::Clock& clock,
-           RegistryOptions options);
+  Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases, HeldSet& held,
+           const base::Clock& clock, RegistryOptions options);
   ~Registry();
 
   using RegisterDone = std::function<void(absl::StatusOr<v1::RegisterResponse>)>;
@@ -74,7 +75,9 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, at most 512 per call. Returns how many.
+  // Proposes the removal of what fell due, at most 512 per call. Returns how many. While the store
+  // takes no writes they are held instead, and one a second is proposed to see whether it does
+  // again. By one thread.
   size_t ExpireDue();
   // Prunes tombstones and forgets services that are long empty. Every few seconds.
   void Maintain();
@@ -108,16 +111,23 @@ class Registry {
   // Tells the caller, and ends the write's turn: whose turn it is then is appended to `next`.
   void Finish(Write& write, absl::Status status, uint64_t seq,
               std::vector<std::shared_ptr<Write>>& next);
+  std::shared_ptr<Write> MakeRemoval(const LeasePtr& lease);
+  // A removal was settled.
+  void Removed(const Lease& lease, const absl::Status& status);
+  void HoldOverdue(const Lease& lease);
   void Prune(const ServiceInfo& info, uint64_t now_ms);
   void Forget(const ServiceInfo& info, uint64_t now_ms);
 
   storage::Engine& engine_;
   Catalog& catalog_;
   LeaseTable& leases_;
+  HeldSet& held_;
   const base::Clock& clock_;
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
+  // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
+  std::atomic<int64_t> try_removal_at_us_{0};
 };
 
 }  // namespace muster::core

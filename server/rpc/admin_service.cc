@@ -13,6 +13,7 @@
 #include "server/rpc/access.h"
 #include "server/rpc/backup_stream.h"
 #include "server/rpc/errors.h"
+#include "server/rpc/held.h"
 #include "server/rpc/lease_list.h"
 #include "server/rpc/unary.h"
 
@@ -141,6 +142,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
         absl::StrCat(engine.frozen_reason, "; mend the cause, then restart the server"));
     out.add_warnings("the store takes no writes: services are answered as they were");
   }
+  AddHeldSets(rooms_.held, out);
   AddLimit("limits.instances", out.instances(), options_.max_instances, out);
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
   AddLimit("limits.waiting_calls", watches.waiting_calls, options_.max_waiting_calls, out);

@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "muster/v1/admin.grpc.pb.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/lease_table.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
@@ -36,6 +37,7 @@ class AdminService : public v1::Admin::CallbackService {
   struct Rooms {
     core::Catalog& catalog;
     const core::LeaseTable& leases;
+    const core::HeldSet& held;
     const storage::Engine& engine;
     const security::Authorizer& authorizer;
     const ServerState& state;

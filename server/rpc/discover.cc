@@ -11,6 +11,7 @@
 #include "server/core/instance.h"
 #include "server/core/query.h"
 #include "server/core/selector.h"
+#include "server/rpc/held.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/slices.h"
 
@@ -145,6 +146,7 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
                                                   .limit = limit,
                                                   .max_bytes = kPageBytes});
     for (const core::EndpointRun& run : page.runs) reply.Share(run.leaf, run.fields);
+    if (const auto held = held_.Of(key)) AddHeld(*held, page, tail);
     if (page.more && (limit == 0 || page.count < limit)) {
       tail.set_next_page_token(EncodePageToken({.request = HashOf(*wanted, request),
                                                 .epoch = revision.epoch,

@@ -18,6 +18,7 @@
 #include "base/mutex.h"
 #include "muster/v1/discovery.pb.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/rpc/server_state.h"
 
 namespace muster::rpc {
@@ -52,8 +53,9 @@ class Discoverer {
  public:
   static constexpr size_t kPageBytes = 1024 * 1024;
 
-  Discoverer(const core::Catalog& catalog, const ServerState& state, const base::Clock& clock)
-      : catalog_(catalog), state_(state), pinned_(clock) {}
+  Discoverer(const core::Catalog& catalog, const core::HeldSet& held, const ServerState& state,
+             const base::Clock& clock)
+      : catalog_(catalog), held_(held), state_(state), pinned_(clock) {}
 
   // A serialized v1::DiscoverResponse. `min_revision` is not looked at.
   // Errors: INVALID_ARGUMENT naming the field; ABORTED (PAGE_TOKEN_EXPIRED).
@@ -68,6 +70,7 @@ class Discoverer {
 
  private:
   const core::Catalog& catalog_;
+  const core::HeldSet& held_;
   const ServerState& state_;
   PinnedViews pinned_;
 };

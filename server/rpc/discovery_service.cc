@@ -101,8 +101,9 @@ DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options,
                                    uint64_t max_waiting_calls)
     : rooms_(rooms),
       max_waiting_calls_(max_waiting_calls),
-      discoverer_(rooms.catalog, rooms.state, rooms.clock),
-      watches_(rooms.catalog, rooms.hub, rooms.executor, rooms.clock, rooms.rng, options),
+      discoverer_(rooms.catalog, rooms.held, rooms.state, rooms.clock),
+      watches_(rooms.catalog, rooms.held, rooms.hub, rooms.executor, rooms.clock, rooms.rng,
+               options),
       names_(rooms.catalog, rooms.hub, rooms.executor) {}
 
 absl::Status DiscoveryService::Admit(const grpc::CallbackServerContext& context) const {

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "muster/v1/discovery.grpc.pb.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/lease_table.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/call_count.h"
@@ -40,6 +41,7 @@ class DiscoveryService : public DiscoveryHandlers {
     core::Catalog& catalog;
     core::WatchHub& hub;
     const core::LeaseTable& leases;
+    const core::HeldSet& held;
     const storage::Engine& engine;
     const security::Authorizer& authorizer;
     const ServerState& state;

@@ -71,6 +71,10 @@ grpc::ByteBuffer ChangeEvent(uint64_t sub_id, const grpc::Slice& change) {
   return EventOf(sub_id, v1::WatchResponse::kChangeFieldNumber, change);
 }
 
+grpc::ByteBuffer HeldEvent(uint64_t sub_id, const grpc::Slice& held) {
+  return EventOf(sub_id, v1::WatchResponse::kHeldFieldNumber, held);
+}
+
 grpc::ByteBuffer SnapshotEvent(uint64_t sub_id, const core::QueryPage& page,
                                storage::Revision revision, const core::Selection* selection) {
   v1::Snapshot tail;

@@ -25,6 +25,8 @@ std::string EncodeChange(const core::DeltaResult& delta, uint64_t from_seq, uint
 // v1::WatchResponse with `body` as its event `field`.
 grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body);
 grpc::ByteBuffer ChangeEvent(uint64_t sub_id, const grpc::Slice& change);
+// `held`: an encoded v1::Held.
+grpc::ByteBuffer HeldEvent(uint64_t sub_id, const grpc::Slice& held);
 // One part of a snapshot; `selection` is null except with the last.
 grpc::ByteBuffer SnapshotEvent(uint64_t sub_id, const core::QueryPage& page,
                                storage::Revision revision, const core::Selection* selection);

@@ -83,13 +83,14 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
   std::atomic<Write> write_{Write::kNone};
 };
 
-WatchPump::WatchPump(const core::Catalog& catalog, core::WatchHub& hub,
+WatchPump::WatchPump(const core::Catalog& catalog, const core::HeldSet& held, core::WatchHub& hub,
                      base::SerialExecutor& executor, const base::Clock& clock, base::Rng& rng,
                      WatchOptions options)
     : executor_(executor),
       rng_(rng),
       options_(options),
       shared_{.catalog = catalog,
+              .held = held,
               .hub = hub,
               .listener = this,
               .clock = clock,

@@ -2,9 +2,9 @@
 // only enqueue. A stream has one write in flight; when it is done, the session is asked for the
 // next message.
 //
-// Thread safety: all members. Ownership: catalog, hub, executor, clock and rng outlive the pump;
-// the pump outlives the gRPC server's last call. Stop order: EndAll, shut the server down, stop the
-// executor, destroy the pump.
+// Thread safety: all members. Ownership: catalog, held, hub, executor, clock and rng outlive the
+// pump; the pump outlives the gRPC server's last call. Stop order: EndAll, shut the server down,
+// stop the executor, destroy the pump.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -24,6 +24,7 @@
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/watch_session.h"
 
@@ -40,8 +41,9 @@ class WatchPump : public core::ViewListener {
  public:
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-  WatchPump(const core::Catalog& catalog, core::WatchHub& hub, base::SerialExecutor& executor,
-            const base::Clock& clock, base::Rng& rng, WatchOptions options);
+  WatchPump(const core::Catalog& catalog, const core::HeldSet& held, core::WatchHub& hub,
+            base::SerialExecutor& executor, const base::Clock& clock, base::Rng& rng,
+            WatchOptions options);
   ~WatchPump() override;
 
   // A new call; the reactor lives until its OnDone.

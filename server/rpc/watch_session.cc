@@ -220,9 +220,12 @@ std::optional<grpc::ByteBuffer> WatchSession::Next() {
     if (event && s.phase != Phase::kLive) return event;  // the rest of its snapshot comes next
     ready_.pop_front();
     s.ready = false;
-    if (!event) continue;
-    // What changed while a snapshot was on its way.
-    if (!was_live) MarkReady(s);
+    if (!event) {
+      if (TellHeld(s)) return Next();
+      continue;
+    }
+    // What changed while a snapshot was on its way, and what is held.
+    if (!was_live || s.held != nullptr || shared_.held.any()) MarkReady(s);
     return event;
   }
   return std::nullopt;
@@ -349,6 +352,16 @@ std::optional<grpc::ByteBuffer> WatchSession::Live(Subscription& s) {
     Hold(s, view->seq(), selection);
   }
   return event;
+}
+
+bool WatchSession::TellHeld(Subscription& s) {
+  const auto held = shared_.held.Of(s.service->key);
+  if (held == nullptr && s.held == nullptr) return false;
+  if (s.held == nullptr) s.held = std::make_unique<ToldHeld>();
+  auto events = s.held->Tell(s.sub_id, held.get());
+  if (held == nullptr) s.held = nullptr;
+  for (grpc::ByteBuffer& event : events) control_.push_back(std::move(event));
+  return !events.empty();
 }
 
 grpc::Slice WatchSession::ChangeOf(Subscription& s, const core::ServiceView& view,

@@ -20,8 +20,10 @@
 #include "muster/v1/discovery.pb.h"
 #include "server/core/catalog.h"
 #include "server/core/delta.h"
+#include "server/core/held_set.h"
 #include "server/core/selector.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/held.h"
 #include "server/rpc/watch_events.h"
 
 namespace muster::rpc {
@@ -68,6 +70,7 @@ struct Subscription {
   bool ready = false;  // in session->ready_
   std::unique_ptr<v1::Resume> resume;
   std::unique_ptr<SnapshotProgress> snapshot;
+  std::unique_ptr<ToldHeld> held;  // null: that none is held
 };
 
 // A service that somebody on this pump watches.
@@ -89,6 +92,7 @@ struct WatchedService {
 // What all sessions of a pump share.
 struct WatchShared {
   const core::Catalog& catalog;
+  const core::HeldSet& held;
   core::WatchHub& hub;
   core::ViewListener* listener;
   const base::Clock& clock;
@@ -125,7 +129,7 @@ class WatchSession {
   // Everything up to `revision` was sent.
   bool idle() const { return control_.empty() && ready_.empty(); }
   bool empty() const { return subscriptions_.empty(); }
-  // Answers that don't depend on services; a client that sends and never reads fills this.
+  // What waits besides views; a client that sends and never reads fills this.
   size_t control_size() const { return control_.size(); }
   size_t size() const { return subscriptions_.size(); }
 
@@ -154,6 +158,8 @@ class WatchSession {
   grpc::ByteBuffer ResetTo(Subscription& s, v1::Reset::Reason reason);
   std::optional<grpc::ByteBuffer> SnapshotPart(Subscription& s);
   std::optional<grpc::ByteBuffer> Live(Subscription& s);
+  // Puts what the subscription is to be told of held endpoints into control_. True: something.
+  bool TellHeld(Subscription& s);
   grpc::Slice ChangeOf(Subscription& s, const core::ServiceView& view,
                        const core::Selection& selection);
 

@@ -65,7 +65,7 @@ class Registered {
       : leases_(clock_, rng_, {}),
         applier_(catalog_, leases_, hub_),
         engine_({.clock = clock_, .rng = rng_, .threaded = false, .limits = {}}),
-        registry_(engine_, catalog_, leases_, clock_, {}) {
+        registry_(engine_, catalog_, leases_, held_, clock_, {}) {
     Require(engine_.Open({&applier_}).ok(), "an empty store opens");
     leases_.SetLoaded();
   }
@@ -87,6 +87,7 @@ class Registered {
   core::Catalog catalog_;
   core::WatchHub hub_;
   core::LeaseTable leases_;
+  core::HeldSet held_{catalog_, leases_, hub_, clock_};
   core::Applier applier_;
   storage::MemoryEngine engine_;
   core::Registry registry_;

@@ -20,8 +20,9 @@ class Stream : public core::ViewListener {
       : leases_(clock_, rng_, {}),
         applier_(catalog_, leases_, hub_),
         engine_({.clock = clock_, .rng = rng_, .threaded = false, .limits = {}}),
-        registry_(engine_, catalog_, leases_, clock_, {}),
+        registry_(engine_, catalog_, leases_, held_, clock_, {}),
         shared_{.catalog = catalog_,
+                .held = held_,
                 .hub = hub_,
                 .listener = this,
                 .clock = clock_,
@@ -109,6 +110,7 @@ class Stream : public core::ViewListener {
   core::Catalog catalog_;
   core::WatchHub hub_;
   core::LeaseTable leases_;
+  core::HeldSet held_{catalog_, leases_, hub_, clock_};
   core::Applier applier_;
   storage::MemoryEngine engine_;
   core::Registry registry_;

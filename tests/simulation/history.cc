@@ -154,9 +154,9 @@ bool History::SettleExpiry(const Call& call, bool frozen, bool froze_now) {
   ++tally_["expiries given back"];
   if (froze_now) uncertain_calls_.push_back(call);
   Instance* instance = model_.Find(call.key);
-  const int64_t due = model_.LeaseNow() + 1'000'000;
+  // As overdue as before, and looked at again in a second.
   instance->expiring = false;
-  instance->due = {true, due, due, std::max(model_.looked_us(), model_.LeaseNow())};
+  instance->due.filed_at = std::max(model_.looked_us(), model_.LeaseNow()) + 1'000'000;
   return false;
 }
 
@@ -293,9 +293,45 @@ std::string History::Expire() {
       Say(absl::StrCat("expiry: ", name));
     }
   }
-  if (removals != taken) return "a lease was taken and its removal not proposed";
+  // While the store refuses, one tries for all.
+  if (removals > taken || (removals < taken && !frozen_)) {
+    return "a lease was taken and its removal not proposed";
+  }
   model_.Looked();
-  return CheckOverdue();
+  server_->held.Refresh();
+  const std::string wrong = CheckOverdue();
+  return wrong.empty() ? CheckHeld() : wrong;
+}
+
+bool History::IsHeld(const std::string& service_key, const EndpointName& name) const {
+  const auto held = server_->held.Of(service_key);
+  return held != nullptr && held->Find(name.first, name.second) != nullptr;
+}
+
+// Only what is overdue is held, and only while the store refuses its removal.
+std::string History::CheckHeld() {
+  std::string wrong;
+  server_->held.List([&](std::string_view service_key, const core::HeldService& held) {
+    for (const auto& zone : held.zones) {
+      for (const core::HeldKey& key : zone->keys) {
+        const Instance* instance = nullptr;
+        if (const Service* service = model_.Find(std::string(service_key))) {
+          const auto it = service->instances.find({key.node, key.id});
+          if (it != service->instances.end()) instance = &it->second;
+        }
+        ++tally_["held"];
+        if (instance == nullptr) {
+          wrong = key.id + " is held and gone";
+        } else if (instance->ttl_us == 0 || instance->due.from > model_.LeaseNow()) {
+          wrong = key.id + " is held and not overdue";
+        } else if (!frozen_) {
+          wrong = key.id + " is held though the store works";
+        }
+      }
+    }
+    return wrong.empty();
+  });
+  return wrong;
 }
 
 std::string History::CheckOverdue() const {
@@ -305,6 +341,7 @@ std::string History::CheckOverdue() const {
     for (const auto& [name, instance] : service.instances) {
       if (instance.ttl_us == 0 || instance.expiring || !instance.due.started) continue;
       if (now < std::max(instance.due.to, instance.due.filed_at) + kWheelUs) continue;
+      if (IsHeld(key, name)) continue;
       return absl::StrCat(service.name, "/", name.first, "/", name.second, " is overdue by ",
                           now - instance.due.to, " us and still there");
     }

@@ -87,6 +87,8 @@ class History {
   std::string Advance();
   std::string Expire();
   std::string CheckOverdue() const;
+  bool IsHeld(const std::string& service_key, const EndpointName& name) const;
+  std::string CheckHeld();
   std::string Maintain();
   Room RoomNow() const;
 

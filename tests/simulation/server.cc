@@ -89,11 +89,12 @@ std::vector<LoggedCommit> Recorder::Spoil(absl::Span<const storage::Commit> comm
 Server::Server(base::FakeClock& clock, base::Rng& rng, const ServerOptions& options,
                std::shared_ptr<FaultyStore> store, std::vector<LoggedCommit>& log)
     : leases(clock, rng, {}),
+      held(catalog, leases, hub, clock),
       applier(catalog, leases, hub),
       recorder(applier, log, options.sabotage),
       engine({.clock = clock, .rng = rng, .threaded = false, .limits = options.limits},
              std::move(store)),
       spy(engine),
-      registry(spy, catalog, leases, clock, options.registry) {}
+      registry(spy, catalog, leases, held, clock, options.registry) {}
 
 }  // namespace muster::simulation

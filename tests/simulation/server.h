@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "server/core/applier.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/lease_table.h"
 #include "server/core/registry.h"
 #include "server/core/watch_hub.h"
@@ -132,6 +133,7 @@ class Server {
   core::Catalog catalog;
   core::WatchHub hub;
   core::LeaseTable leases;
+  core::HeldSet held;
   core::Applier applier;
   Recorder recorder;
   storage::MemoryEngine engine;

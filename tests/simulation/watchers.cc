@@ -38,6 +38,7 @@ std::string NamesOf(const std::map<EndpointName, v1::Endpoint>& set) {
 void Watchers::Attach(Server& server, const rpc::WatchLimits& limits) {
   server_ = &server;
   shared_ = std::make_unique<rpc::WatchShared>(rpc::WatchShared{.catalog = server.catalog,
+                                                                .held = server.held,
                                                                 .hub = server.hub,
                                                                 .listener = this,
                                                                 .clock = clock_,
@@ -104,6 +105,8 @@ void Watchers::Connect(Client& client, Stream& stream) {
   *subscribe->mutable_selector() = SelectorOf(client.selector);
   client.expects = Client::Expects::kSnapshot;
   client.let_go = false;
+  client.marks.clear();
+  client.marks_go_on = false;
   if (client.whole) {
     client.expects = Client::Expects::kResume;
     subscribe->mutable_resume()->mutable_revision()->set_epoch(client.epoch);
@@ -227,6 +230,8 @@ std::string Watchers::Event(const v1::WatchResponse& event) {
     wrong = OnSnapshot(client, event.snapshot());
   } else if (event.has_change()) {
     wrong = OnChange(client, event.change());
+  } else if (event.has_held()) {
+    wrong = OnHeld(client, event.held());
   } else if (event.has_reset()) {
     wrong = OnReset(client, event.reset().reason());
   } else {
@@ -278,6 +283,28 @@ std::string Watchers::OnChange(Client& client, const v1::Change& event) {
   client.checksum = event.checksum();
   client.empty_reason = event.empty_reason();
   return CheckHeld(client);
+}
+
+std::string Watchers::OnHeld(Client& client, const v1::Held& event) {
+  if (client.expects != Client::Expects::kChange) return "held endpoints before their set";
+  std::set<EndpointName>& marks = client.marks[event.zone()];
+  const auto before = marks;
+  if (!client.marks_go_on) marks.clear();
+  client.marks_go_on = event.more();
+  for (const auto& key : event.keys()) marks.emplace(key.node(), key.id());
+  ++tally_[marks.empty() ? "watch let go" : "watch held"];
+  if (marks.empty()) client.marks.erase(event.zone());
+  return before.empty() && event.keys().empty() ? "let go of what was not held" : "";
+}
+
+std::string Watchers::CheckMarks(const Client& client) const {
+  std::map<std::string, std::set<EndpointName>> held;
+  if (const auto service = server_->held.Of(client.service_key)) {
+    for (const auto& zone : service->zones) {
+      for (const auto& key : zone->keys) held[zone->zone].emplace(key.node, key.id);
+    }
+  }
+  return client.marks == held ? "" : "was not told what is held";
 }
 
 std::string Watchers::OnReset(Client& client, v1::Reset::Reason reason) {
@@ -334,6 +361,7 @@ std::string Watchers::CheckUpToDate(Client& client) {
                               v1::EmptyReason_Name(selected.empty_reason)));
   }
   if (client.epoch != model_.epoch()) return wrong("holds a set of another epoch");
+  if (const std::string marks = CheckMarks(client); !marks.empty()) return wrong(marks);
   client.let_go = false;
   const auto info = server_->catalog.GetByKey(client.service_key);
   client.read_up_to = info == nullptr ? model_.seq() : info->view->seq();

@@ -59,6 +59,9 @@ class Watchers : public core::ViewListener {
     bool whole = false;  // held is a set that the server said
     uint64_t epoch = 0, seq = 0, checksum = 0;
     v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
+    // Which endpoints are kept though they are overdue, by zone.
+    std::map<std::string, std::set<EndpointName>> marks;
+    bool marks_go_on = false;
 
     std::map<EndpointName, v1::Endpoint> coming;  // parts of a snapshot
     enum class Expects { kResume, kSnapshot, kChange } expects = Expects::kSnapshot;
@@ -79,8 +82,10 @@ class Watchers : public core::ViewListener {
   std::string Event(const v1::WatchResponse& event);
   std::string OnSnapshot(Client& client, const v1::Snapshot& event);
   std::string OnChange(Client& client, const v1::Change& event);
+  std::string OnHeld(Client& client, const v1::Held& event);
   std::string OnReset(Client& client, v1::Reset::Reason reason);
   std::string CheckHeld(const Client& client) const;
+  std::string CheckMarks(const Client& client) const;
   std::string CheckUpToDate(Client& client);
   std::string FollowNames();
 

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "server/core/applier.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/lease_table.h"
 #include "server/core/registry.h"
 #include "server/core/watch_hub.h"
@@ -30,7 +31,7 @@ class CoreStack {
         leases(clock, rng, {}),
         applier(catalog, leases, hub),
         engine({.clock = clock, .rng = rng, .threaded = false}, std::move(store)),
-        registry(engine, catalog, leases, clock, options) {
+        registry(engine, catalog, leases, held, clock, options) {
     EXPECT_TRUE(engine.Open({&applier}).ok());
     leases.SetLoaded();
   }
@@ -43,8 +44,10 @@ class CoreStack {
     for (; d > absl::ZeroDuration(); d -= absl::Milliseconds(100)) {
       clock.Advance(std::min(d, absl::Milliseconds(100)));
       leases.Tick();
-      registry.ExpireDue();
+      while (registry.ExpireDue() > 0) {
+      }
       Run();
+      held.Refresh();
     }
   }
 
@@ -82,6 +85,7 @@ class CoreStack {
   Catalog catalog;
   WatchHub hub;
   LeaseTable leases;
+  HeldSet held{catalog, leases, hub, clock};
   Applier applier;
   storage::MemoryEngine engine;
   Registry registry;

@@ -21,6 +21,7 @@
 #include "muster/v1/discovery.grpc.pb.h"
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/applier.h"
+#include "server/core/held_set.h"
 #include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
@@ -51,10 +52,11 @@ class RpcStack {
       std::shared_ptr<storage::MemoryStore> store = std::make_shared<storage::MemoryStore>(),
       uint64_t max_waiting_calls = 10'000)
       : engine({.clock = base::RealClock(), .rng = rng}, std::move(store)),
-        registry(engine, catalog, leases, base::RealClock(), registry_options),
+        registry(engine, catalog, leases, held, base::RealClock(), registry_options),
         discovery_service({.catalog = catalog,
                            .hub = hub,
                            .leases = leases,
+                           .held = held,
                            .engine = engine,
                            .authorizer = authorizer,
                            .state = state,
@@ -144,6 +146,7 @@ class RpcStack {
   core::Catalog catalog;
   core::WatchHub hub;
   core::LeaseTable leases{base::RealClock(), rng, {}};
+  core::HeldSet held{catalog, leases, hub, base::RealClock()};
   core::Applier applier{catalog, leases, hub};
   storage::MemoryEngine engine;
   core::Registry registry;

@@ -272,16 +272,27 @@ TEST_F(LoadedLeaseTableTest, AnOverdueLeaseThatWaitsItsTurnCanStillBeRenewed) {
   EXPECT_EQ(Pass(kTtl + kStep).size(), 1u);
 }
 
-TEST_F(LoadedLeaseTableTest, AGivenBackLeaseIsDueAfterTheDelay) {
+TEST_F(LoadedLeaseTableTest, AGivenBackLeaseIsTakenAgainAfterTheDelay) {
   table_.Put(Spec("a", 1), false);
+  EXPECT_FALSE(table_.IsOverdue("a"));
   ASSERT_THAT(Pass(kTtl + kStep), ElementsAre("a"));
+  EXPECT_TRUE(table_.IsOverdue("a"));
   table_.GiveBack(*taken_[0], absl::Seconds(1));
-  EXPECT_EQ(Remaining("a"), absl::Seconds(1));
+  EXPECT_EQ(Remaining("a"), absl::ZeroDuration());
+  EXPECT_TRUE(table_.IsOverdue("a")) << "as before";
   EXPECT_THAT(Pass(absl::Milliseconds(900)), IsEmpty());
   EXPECT_THAT(Pass(2 * kStep), ElementsAre("a"));
   table_.GiveBack(*taken_[1], absl::Seconds(1));
   EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed);
+  EXPECT_FALSE(table_.IsOverdue("a"));
   EXPECT_THAT(UntilTaken("a", absl::Minutes(1)), AllOf(Ge(kTtl), Le(kTtl + kStep)));
+}
+
+TEST_F(LoadedLeaseTableTest, OnlyALeaseCanBeOverdue) {
+  table_.Put(Spec("permanent", 1, absl::ZeroDuration()), false);
+  EXPECT_THAT(Pass(absl::Hours(1), absl::Seconds(1)), IsEmpty());
+  EXPECT_FALSE(table_.IsOverdue("permanent"));
+  EXPECT_FALSE(table_.IsOverdue("unknown"));
 }
 
 TEST_F(LoadedLeaseTableTest, GivingBackWhatWasReplacedDoesNothing) {

@@ -187,9 +187,10 @@ TEST(Verify, IsRightWhileWritesGoOn) {
   Catalog catalog;
   WatchHub hub;
   LeaseTable leases(base::RealClock(), rng, {});
+  HeldSet held(catalog, leases, hub, base::RealClock());
   Applier applier(catalog, leases, hub);
   storage::MemoryEngine engine({.clock = base::RealClock(), .rng = rng});
-  Registry registry(engine, catalog, leases, base::RealClock(),
+  Registry registry(engine, catalog, leases, held, base::RealClock(),
                     {.tombstones_per_service = 2, .tombstone_age = absl::ZeroDuration()});
   ASSERT_TRUE(engine.Open({&applier}).ok());
   leases.SetLoaded();

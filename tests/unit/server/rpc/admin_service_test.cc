@@ -163,16 +163,18 @@ class AdminServiceTest : public testing::Test {
   core::Catalog catalog_;
   core::WatchHub hub_;
   core::LeaseTable leases_{clock_, rng_, {}};
+  core::HeldSet held_{catalog_, leases_, hub_, clock_};
   core::Applier applier_{catalog_, leases_, hub_};
   std::shared_ptr<storage::MemoryStore> store_ = std::make_shared<storage::MemoryStore>();
   storage::MemoryEngine engine_{{.clock = clock_, .rng = rng_}, store_};
-  core::Registry registry_{engine_, catalog_, leases_, clock_, {}};
+  core::Registry registry_{engine_, catalog_, leases_, held_, clock_, {}};
   security::Authorizer authorizer_;
   ServerState state_;
   CallCount calls_;
   RegistryService registry_service_{registry_, authorizer_, state_, calls_, {}};
   AdminService service_{{.catalog = catalog_,
                          .leases = leases_,
+                         .held = held_,
                          .engine = engine_,
                          .authorizer = authorizer_,
                          .state = state_,

@@ -81,9 +81,10 @@ class RegistryServiceTest : public testing::Test {
   core::Catalog catalog_;
   core::WatchHub hub_;
   core::LeaseTable leases_{base::RealClock(), rng_, {}};
+  core::HeldSet held_{catalog_, leases_, hub_, base::RealClock()};
   core::Applier applier_{catalog_, leases_, hub_};
   storage::MemoryEngine engine_{{.clock = base::RealClock(), .rng = rng_}};
-  core::Registry registry_{engine_, catalog_, leases_, base::RealClock(), {}};
+  core::Registry registry_{engine_, catalog_, leases_, held_, base::RealClock(), {}};
   security::Authorizer authorizer_{nullptr, false};
   ServerState state_;
   CallCount calls_;

@@ -49,9 +49,11 @@ class WatchSessionTest : public testing::Test {
   }
 
   base::FakeClock clock_;
-  core::CoreStack core_{clock_};
+  std::shared_ptr<storage::MemoryStore> store_ = std::make_shared<storage::MemoryStore>();
+  core::CoreStack core_{clock_, store_};
   NobodyListens listener_;
   WatchShared shared_{.catalog = core_.catalog,
+                      .held = core_.held,
                       .hub = core_.hub,
                       .listener = &listener_,
                       .clock = clock_,
@@ -84,6 +86,118 @@ TEST_F(WatchSessionTest, ChangesThatComeMeanwhileAreMerged) {
   EXPECT_EQ(event.change().upserted_size(), 1);
   EXPECT_LE(event.change().removed_size(), 5);
   EXPECT_EQ(session.Next(), std::nullopt) << "one change for all";
+}
+
+// Subscriptions of a service whose endpoints fall due while the store takes no writes.
+class WatchHeldTest : public WatchSessionTest {
+ protected:
+  static constexpr absl::Duration kTtl = absl::Seconds(3);
+
+  uint64_t RegisterLeased(const std::string& id, const std::string& zone) {
+    v1::RegisterRequest request;
+    request.mutable_instance()->set_service("api");
+    request.mutable_instance()->set_id(id);
+    request.mutable_instance()->set_address("10.0.0.1");
+    request.mutable_instance()->mutable_locality()->set_zone(zone);
+    request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(kTtl));
+    const auto response = core_.Register(request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return response->lease_handle();
+  }
+  void Freeze() { store_->FailWrites(absl::ResourceExhaustedError("no space left")); }
+  // The next event's zone and ids, e.g. "z1: a b"; "" when there is none; other events by name.
+  std::string Told(WatchSession& session) {
+    auto bytes = session.Next();
+    if (!bytes) return "";
+    const v1::WatchResponse event = Parse(*std::move(bytes));
+    if (!event.has_held())
+      return event.GetDescriptor()->FindFieldByNumber(event.event_case())->name();
+    std::string out = event.held().zone() + ":";
+    for (const auto& key : event.held().keys()) absl::StrAppend(&out, " ", key.id());
+    return out;
+  }
+};
+
+TEST_F(WatchHeldTest, HoldingAndLettingGoIsTold) {
+  const uint64_t a = RegisterLeased("a", "z1");
+  RegisterLeased("b", "z2");
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(7, "api")).ok());
+  EXPECT_EQ(Told(session), "snapshot");
+  EXPECT_EQ(Told(session), "");
+  Freeze();
+  core_.Advance(kTtl + absl::Seconds(1));
+  MarkAll("api");
+  const v1::WatchResponse event = Parse(*session.Next());
+  EXPECT_EQ(event.sub_id(), 7u);
+  EXPECT_EQ(event.held().zone(), "z1");
+  EXPECT_EQ(event.held().keys(0).id(), "a");
+  EXPECT_GT(event.held().since().seconds(), 0);
+  EXPECT_EQ(Told(session), "z2: b");
+  EXPECT_EQ(Told(session), "");
+  MarkAll("api");
+  EXPECT_EQ(Told(session), "") << "nothing new";
+  EXPECT_EQ(core_.Beat(a), v1::HeartbeatResponse::RENEWED);
+  core_.Advance(absl::Milliseconds(100));
+  MarkAll("api");
+  EXPECT_EQ(Told(session), "z1:") << "let go";
+  EXPECT_EQ(Told(session), "");
+}
+
+TEST_F(WatchHeldTest, WhoBeginsOrResumesIsToldTheRestToo) {
+  RegisterLeased("a", "z1");
+  Freeze();
+  core_.Advance(kTtl + absl::Seconds(1));
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  const v1::WatchResponse snapshot = Parse(*session.Next());
+  EXPECT_TRUE(snapshot.snapshot().complete());
+  EXPECT_EQ(Told(session), "z1: a");
+  EXPECT_EQ(Told(session), "");
+  v1::WatchRequest again = Subscribe(2, "api");
+  *again.mutable_subscribe()->mutable_resume()->mutable_revision() = snapshot.snapshot().revision();
+  again.mutable_subscribe()->mutable_resume()->set_checksum(snapshot.snapshot().checksum());
+  ASSERT_TRUE(session.Handle(again).ok());
+  EXPECT_EQ(Told(session), "change");
+  EXPECT_EQ(Told(session), "z1: a");
+  EXPECT_EQ(Told(session), "");
+  ASSERT_TRUE(session.Handle(Subscribe(3, "other")).ok());
+  EXPECT_EQ(Told(session), "snapshot");
+  EXPECT_EQ(Told(session), "") << "of another service";
+}
+
+TEST_F(WatchHeldTest, ASlowClientIsToldTheLatestOnly) {
+  const uint64_t a = RegisterLeased("a", "z");
+  const uint64_t b = RegisterLeased("b", "z");
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  EXPECT_EQ(Told(session), "snapshot");
+  EXPECT_EQ(Told(session), "");
+  Freeze();
+  for (const uint64_t handle : {a, b, a}) {
+    core_.Advance(kTtl + absl::Seconds(1));
+    MarkAll("api");
+    EXPECT_EQ(core_.Beat(handle), v1::HeartbeatResponse::RENEWED);
+    core_.Advance(absl::Milliseconds(100));
+    MarkAll("api");
+  }
+  EXPECT_EQ(Told(session), "z: b");
+  EXPECT_EQ(Told(session), "");
+}
+
+TEST_F(WatchHeldTest, AChangeComesBeforeWhatIsHeld) {
+  RegisterLeased("a", "z");
+  WatchSession session(shared_, nullptr);
+  ASSERT_TRUE(session.Handle(Subscribe(1, "api")).ok());
+  EXPECT_EQ(Told(session), "snapshot");
+  EXPECT_EQ(Told(session), "");
+  Register("api", "late");
+  Freeze();
+  core_.Advance(kTtl + absl::Seconds(1));
+  MarkAll("api");
+  EXPECT_EQ(Told(session), "change");
+  EXPECT_EQ(Told(session), "z: a");
+  EXPECT_EQ(Told(session), "");
 }
 
 TEST_F(WatchSessionTest, EqualChangesAreMadeOnce) {
