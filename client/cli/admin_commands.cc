@@ -61,7 +61,12 @@ Sheet StatusSheet(const v1::StatusResponse& status, const std::string& address) 
     sheet.Add("frozen", absl::StrCat(TimeText(status.frozen_since()), ": ", status.frozen_reason()),
               Colour::kRed);
   }
-  for (const auto& held : status.held()) sheet.Add("held", HeldText(held), Colour::kYellow);
+  for (const auto& held : status.held()) {
+    sheet.Add("held",
+              absl::StrCat(held.namespace_(), "/", held.service(), ": ",
+                           HeldText(held, held.count()), ": ", HeldIds(held)),
+              Colour::kYellow);
+  }
   for (const auto& line : status.warnings()) sheet.Add("warning", line, Colour::kYellow);
   return sheet;
 }

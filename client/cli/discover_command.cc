@@ -1,5 +1,6 @@
 // discover: the endpoints of one service now, all pages as one answer.
 #include <CLI/CLI.hpp>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,10 +38,19 @@ absl::StatusOr<v1::DiscoverRequest> MakeRequest(const Flags& flags) {
   return request;
 }
 
+// Each page holds its own part of a zone.
+void AppendHeld(const v1::Held& held, v1::DiscoverResponse* to) {
+  for (auto& zone : *to->mutable_held()) {
+    if (zone.zone() == held.zone()) return zone.mutable_keys()->MergeFrom(held.keys());
+  }
+  *to->add_held() = held;
+}
+
 absl::Status ReadAll(Context& context, const v1::DiscoverRequest& request,
                      v1::DiscoverResponse* all) {
   const auto append = [](v1::DiscoverResponse& page, v1::DiscoverResponse* to) {
     for (auto& endpoint : *page.mutable_endpoints()) to->add_endpoints()->Swap(&endpoint);
+    for (auto& held : *page.mutable_held()) AppendHeld(held, to);
   };
   const auto enough = [&](const v1::DiscoverResponse& got) {
     return request.limit() > 0 && static_cast<uint32_t>(got.endpoints_size()) >= request.limit();
@@ -52,13 +62,19 @@ absl::Status ReadAll(Context& context, const v1::DiscoverRequest& request,
 void Print(Context& context, const v1::DiscoverResponse& answer) {
   if (context.json) return context.PrintJson(answer);
   if (answer.endpoints().empty()) return;
+  std::set<std::pair<std::string, std::string>> held;
+  for (const auto& zone : answer.held()) {
+    for (const auto& key : zone.keys()) held.emplace(key.node(), key.id());
+  }
   Table table(EndpointHeader());
-  for (const auto& endpoint : answer.endpoints()) table.Add(EndpointRow(endpoint));
+  for (const auto& endpoint : answer.endpoints()) {
+    table.Add(EndpointRow(endpoint, held.contains({endpoint.node(), endpoint.id()})));
+  }
   context.out << table.Text(context.colours);
 }
 
 void PrintNotes(Context& context, const v1::DiscoverResponse& answer) {
-  for (const auto& held : answer.held()) context.Note(HeldText(held));
+  for (const auto& held : answer.held()) context.Note(HeldText(held, held.keys_size()));
   if (answer.has_frozen_since()) {
     context.Note(absl::StrCat("the server takes no changes since ", TimeText(answer.frozen_since()),
                               "; see muster status"));

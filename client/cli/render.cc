@@ -147,10 +147,28 @@ std::string TimeText(const google::protobuf::Timestamp& time) {
                           absl::UTCTimeZone());
 }
 
-std::string HeldText(const v1::Held& held) {
-  return absl::StrCat(
-      Count(held.keys_size(), "overdue endpoint"), held.keys_size() == 1 ? " is held" : " are held",
-      held.zone().empty() ? "" : " in zone ", held.zone(), " since ", TimeText(held.since()));
+std::string HeldText(const v1::Held& held, uint64_t number) {
+  const std::string where = held.zone().empty() ? "" : " in zone " + held.zone();
+  if (number == 0) return absl::StrCat("no overdue endpoint is held", where, " any more");
+  std::vector<std::string> why;
+  for (const int reason : held.reasons()) {
+    if (reason == v1::Held::STORAGE_READ_ONLY) why.push_back("the store takes no writes");
+    if (reason == v1::Held::BRAKE) why.push_back("too many fell silent at once");
+  }
+  return absl::StrCat(Count(number, "overdue endpoint"), number == 1 ? " is" : " are", " held",
+                      where, " since ", TimeText(held.since()), why.empty() ? "" : ": ",
+                      absl::StrJoin(why, ", "));
+}
+
+std::string HeldIds(const v1::Held& held) {
+  constexpr int kMost = 10;
+  std::vector<std::string> ids;
+  for (int i = 0; i < std::min(held.keys_size(), kMost); ++i) {
+    const v1::EndpointKey& key = held.keys(i);
+    ids.push_back(key.node().empty() ? key.id() : absl::StrCat(key.id(), " on ", key.node()));
+  }
+  if (held.count() > ids.size()) ids.push_back("…");
+  return absl::StrJoin(ids, ", ");
 }
 
 std::string Count(uint64_t number, const std::string& noun) {
@@ -167,14 +185,15 @@ std::vector<std::string> EndpointHeader() {
   return {"ADDRESS", "ID", "NODE", "HEALTH", "STATE", "VERSION", "ZONE", "TAGS", "METADATA"};
 }
 
-std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint) {
+std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held) {
   const std::map<std::string, std::string> metadata(endpoint.metadata().begin(),
                                                     endpoint.metadata().end());
   return {{AddressText(endpoint)},
           {endpoint.id()},
           {endpoint.node()},
           {HealthName(endpoint.health()), HealthColour(endpoint.health())},
-          {StateName(endpoint.state())},
+          {StateName(endpoint.state()) + (held ? ", held" : ""),
+           held ? Colour::kYellow : Colour::kNone},
           {endpoint.version()},
           {endpoint.locality().zone()},
           {absl::StrJoin(endpoint.tags(), ",")},

@@ -61,15 +61,17 @@ std::string RevisionText(const v1::Revision& revision);
 std::string SpanText(const google::protobuf::Duration& span);
 // "2026-11-24T03:37:00Z".
 std::string TimeText(const google::protobuf::Timestamp& time);
-// "3 overdue endpoints are held in zone a since …". Not escaped.
-std::string HeldText(const v1::Held& held);
+// "3 overdue endpoints are held in zone a since …: the store takes no writes". Not escaped.
+std::string HeldText(const v1::Held& held, uint64_t number);
+// "api-1 on host-1, api-2, …": ten at most. Not escaped.
+std::string HeldIds(const v1::Held& held);
 // "1 instance", "2 instances".
 std::string Count(uint64_t number, const std::string& noun);
 // "namespace/service node id", escaped.
 std::string KeyText(const v1::InstanceKey& key);
 // The header and row of a table of endpoints.
 std::vector<std::string> EndpointHeader();
-std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint);
+std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held);
 // One line of `watch`, with its end of line.
 std::string WatchLine(char sign, const std::string& service, const v1::Endpoint& endpoint,
                       bool colours);

@@ -1,5 +1,6 @@
 // watch: what changes in the endpoints of services, line by line.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
@@ -54,9 +55,17 @@ class Printer : public Follower::Listener {
       if (!Print(WatchLine(line.sign, Name(service), line.endpoint, context_.colours)))
         return false;
     }
-    if (event.has_held() && !Print(Line(service, HeldText(event.held())))) return false;
+    // Parts of one zone are one line.
+    if (event.has_held() && !event.held().more() && !PrintHeld(service, event.held())) return false;
     if (applied.empty_reason == v1::EMPTY_REASON_UNSPECIFIED) return true;
     return Print(Line(service, EmptyReasonText(applied.empty_reason)));
+  }
+
+  bool PrintHeld(size_t service, const v1::Held& held) {
+    const auto number =
+        held.keys().empty() ? 0 : std::max<uint64_t>(held.count(), held.keys_size());
+    const std::string ids = HeldIds(held);
+    return Print(Line(service, absl::StrCat(HeldText(held, number), ids.empty() ? "" : ": ", ids)));
   }
 
   std::string Line(size_t service, const std::string& text) const {
@@ -106,7 +115,9 @@ int RunWatch(Context& context, const Flags& flags) {
 void AddWatchCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("watch", "What changes in services, as it happens");
   command->footer(
-      "Lines begin with + new, ~ changed, - gone. Ends with SIGINT; losses are resumed.\n"
+      "Lines begin with + new, ~ changed, - gone; others say why a set is empty, and which "
+      "overdue\n"
+      "endpoints are held. Ends with SIGINT; losses are resumed.\n"
       "With -o json one event per line; subId is the position of the name.\n"
       "Example: muster watch web api --tag blue");
   auto flags = std::make_shared<Flags>();

@@ -60,6 +60,27 @@ TEST(StatusTest, IsASheet) {
                          "warning           two instances share 10.0.0.1:80\n");
 }
 
+TEST(StatusTest, HeldSetsAreShown) {
+  FakeServer server;
+  server.admin.status = [](const auto&, auto* response) {
+    auto* held = response->add_held();
+    held->set_namespace_("default");
+    held->set_service("web");
+    held->set_zone("z1");
+    held->set_count(12);
+    held->add_reasons(v1::Held::STORAGE_READ_ONLY);
+    held->add_keys()->set_id("web-1");
+    held->add_keys()->set_id("web-2");
+    held->mutable_keys(1)->set_node("host-2");
+    return Ok();
+  };
+  const Ran ran = RunAt(server, {"status"});
+  EXPECT_THAT(ran.out,
+              HasSubstr("default/web: 12 overdue endpoints are held in zone z1 since "
+                        "1970-01-01T00:00:00Z: the store takes no writes: web-1, web-2 on host-2, "
+                        "…\n"));
+}
+
 TEST(StatusTest, JsonAndErrors) {
   FakeServer server;
   server.admin.status = FullStatus;

@@ -7,6 +7,7 @@
 namespace muster::cli {
 namespace {
 
+using ::testing::ContainsRegex;
 using testing::FakeServer;
 using ::testing::HasSubstr;
 using testing::MakeEndpoint;
@@ -156,20 +157,47 @@ TEST(DiscoverTest, EmptyIsSaidWhyAndIsOne) {
   EXPECT_EQ(Parsed(json.out).empty_reason(), v1::UNKNOWN_SERVICE);
 }
 
-TEST(DiscoverTest, HeldAndFrozenAreNotes) {
+TEST(DiscoverTest, HeldEndpointsAreMarkedAndNoted) {
   FakeServer server;
-  server.discovery.discover = [](const auto& request, auto* response) {
+  server.discovery.discover = [](const auto&, auto* response) {
+    *response->add_endpoints() = MakeEndpoint("web-1", 1);
+    *response->add_endpoints() = MakeEndpoint("web-2", 2);
     auto* held = response->add_held();
     held->set_zone("z1");
-    held->add_keys()->set_id("web-1");
+    held->add_reasons(v1::Held::STORAGE_READ_ONLY);
+    held->add_keys()->set_id("web-2");
+    held->set_count(5);
     response->mutable_frozen_since()->set_seconds(60);
-    return Paged(request, response);
+    return Ok();
   };
-  const Ran ran = RunAt(server, {"discover", "web", "--limit", "1"});
+  const Ran ran = RunAt(server, {"discover", "web"});
   EXPECT_EQ(ran.code, 0);
+  EXPECT_THAT(ran.out, ContainsRegex("web-1 .* active  "));
+  EXPECT_THAT(ran.out, ContainsRegex("web-2 .* active, held  "));
   EXPECT_EQ(ran.err,
-            "muster: 1 overdue endpoint is held in zone z1 since 1970-01-01T00:00:00Z\n"
+            "muster: 1 overdue endpoint is held in zone z1 since 1970-01-01T00:00:00Z: the store "
+            "takes no writes\n"
             "muster: the server takes no changes since 1970-01-01T00:01:00Z; see muster status\n");
+  const Ran json = RunAt(server, {"-o", "json", "discover", "web"});
+  EXPECT_EQ(Parsed(json.out).held(0).keys(0).id(), "web-2");
+}
+
+TEST(DiscoverTest, HeldEndpointsOfAllPagesAreOneSet) {
+  FakeServer server;
+  server.discovery.discover = [](const auto& request, auto* response) {
+    const bool first = request.page_token().empty();
+    *response->add_endpoints() = MakeEndpoint(first ? "a" : "b", 1);
+    auto* held = response->add_held();
+    held->set_zone("z1");
+    held->add_keys()->set_id(first ? "a" : "b");
+    if (first) response->set_next_page_token("next");
+    return Ok();
+  };
+  const Ran ran = RunAt(server, {"discover", "web"});
+  EXPECT_THAT(ran.out, ContainsRegex("a .* active, held  "));
+  EXPECT_THAT(ran.out, ContainsRegex("b .* active, held  "));
+  EXPECT_EQ(ran.err,
+            "muster: 2 overdue endpoints are held in zone z1 since 1970-01-01T00:00:00Z\n");
 }
 
 TEST(DiscoverTest, ErrorsCarryTheReason) {

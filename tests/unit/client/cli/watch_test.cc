@@ -81,6 +81,37 @@ TEST(WatchTest, DifferencesAreLines) {
   EXPECT_THAT(ran.err, HasSubstr("api: a change came before a complete snapshot"));
 }
 
+TEST(WatchTest, HoldingAndLettingGoAreLines) {
+  FakeServer server;
+  server.discovery.watch = [](WatchStream& stream) {
+    const v1::Subscribe web = ReadSubscribe(stream);
+    stream.Write(WholeSnapshot(web.sub_id(), {MakeEndpoint("web-1", 5)}, 5));
+    v1::WatchResponse event;
+    event.set_sub_id(web.sub_id());
+    event.mutable_held()->set_zone("z1");
+    event.mutable_held()->set_count(2);
+    event.mutable_held()->add_reasons(v1::Held::STORAGE_READ_ONLY);
+    event.mutable_held()->add_keys()->set_id("web-1");
+    event.mutable_held()->set_more(true);
+    stream.Write(event);
+    event.mutable_held()->mutable_keys(0)->set_id("web-2");
+    event.mutable_held()->clear_more();
+    stream.Write(event);
+    event.mutable_held()->Clear();
+    event.mutable_held()->set_zone("z1");
+    stream.Write(event);
+    ReadToEnd(stream);
+    return Ok();
+  };
+  const Ran ran = RunAt(server, {"watch", "web", "--count", "3"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.out,
+            "+ web 10.0.0.1:8080 web-1 passing\n"
+            "web: 2 overdue endpoints are held in zone z1 since 1970-01-01T00:00:00Z: the store "
+            "takes no writes: web-2, …\n"
+            "web: no overdue endpoint is held in zone z1 any more\n");
+}
+
 TEST(WatchTest, JsonIsOneEventPerLine) {
   FakeServer server;
   server.discovery.watch = [](WatchStream& stream) {
