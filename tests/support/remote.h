@@ -169,6 +169,13 @@ class Watcher {
     for (const auto& [id, unused] : members_) out.push_back(id);
     return out;
   }
+  // What the present stream said to be held.
+  std::vector<std::string> held() const {
+    base::MutexLock lock(mu_);
+    std::vector<std::string> out;
+    for (const auto& [zone, ids] : held_) out.insert(out.end(), ids.begin(), ids.end());
+    return out;
+  }
   // When each id left.
   std::map<std::string, absl::Time> gone() const {
     base::MutexLock lock(mu_);
@@ -188,6 +195,8 @@ class Watcher {
         context_ = &context;
         ++seen_.streams;
         set_.StreamEnded();
+        held_.clear();
+        held_goes_on_ = false;
       }
       Follow(*stub, context);
       base::MutexLock lock(mu_);
@@ -219,6 +228,7 @@ class Watcher {
       ++seen_.changes;
       seen_.change_bytes += event.ByteSizeLong();
     }
+    if (event.has_held()) ApplyHeld(event.held());
     if (event.has_error() && seen_.problem.empty()) seen_.problem = event.error().message();
     const auto applied = set_.Apply(event);
     if (!applied.problem.empty() && seen_.problem.empty()) seen_.problem = applied.problem;
@@ -230,6 +240,12 @@ class Watcher {
         members_[line.endpoint.id()] = true;
       }
     }
+  }
+  void ApplyHeld(const v1::Held& held) MUSTER_REQUIRES(mu_) {
+    std::vector<std::string>& ids = held_[held.zone()];
+    if (!held_goes_on_) ids.clear();
+    for (const auto& key : held.keys()) ids.push_back(key.id());
+    held_goes_on_ = held.more();
   }
   bool stopped() const {
     base::MutexLock lock(mu_);
@@ -245,6 +261,8 @@ class Watcher {
   cli::EndpointSet set_ MUSTER_GUARDED_BY(mu_);
   std::map<std::string, bool> members_ MUSTER_GUARDED_BY(mu_);
   std::map<std::string, absl::Time> gone_ MUSTER_GUARDED_BY(mu_);
+  std::map<std::string, std::vector<std::string>> held_ MUSTER_GUARDED_BY(mu_);  // by zone
+  bool held_goes_on_ MUSTER_GUARDED_BY(mu_) = false;
   Seen seen_ MUSTER_GUARDED_BY(mu_);
   std::thread thread_;
 };
