@@ -18,6 +18,9 @@
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "grpc/health/v1/health.pb.h"
+#include "server/app/acceptor.h"
+#include "server/app/descriptors.h"
+#include "server/app/listen.h"
 #include "server/app/ticker.h"
 #include "server/app/version.h"
 #include "server/core/applier.h"
@@ -44,8 +47,12 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 constexpr absl::Duration kStopLinger = absl::Milliseconds(100);
 constexpr absl::Duration kCloseGrace = absl::Milliseconds(200);
+// A client whose host vanished is gone after the sum of the two.
+constexpr absl::Duration kKeepaliveTime = absl::Seconds(30);
+constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
 
-std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config, base::Rng& rng) {
+std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config,
+                                            const DescriptorShare& descriptors, base::Rng& rng) {
   storage::EngineLimits limits;
   limits.queue_max = config.limits.write_queue;
   if (config.storage == StorageKind::kMemory) {
@@ -59,6 +66,7 @@ std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config, base::
                               .sync = config.rocksdb.sync,
                               .write_buffer_bytes = config.rocksdb.write_buffer_bytes,
                               .block_cache_bytes = config.rocksdb.block_cache_bytes,
+                              .max_open_files = descriptors.store_files,
                               .limits = limits});
 }
 
@@ -114,12 +122,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
 
 // In the order of construction; stopped in reverse.
 struct Server::Rooms {
-  Rooms(const ResolvedConfig& config, std::shared_ptr<security::TokenStore> token_store)
-      : tokens(std::move(token_store)),
+  Rooms(const ResolvedConfig& config, const DescriptorShare& share,
+        std::shared_ptr<security::TokenStore> token_store)
+      : descriptors(share),
+        tokens(std::move(token_store)),
         authorizer(tokens, config.tls && !config.tls->client_ca.empty()),
         leases(base::RealClock(), rng, {.restart_spread = config.leases.restart_spread}),
         applier(catalog, leases, hub),
-        engine(MakeEngine(config, rng)),
+        engine(MakeEngine(config, descriptors, rng)),
         registry(*engine, catalog, leases, held, base::RealClock(), MakeRegistryOptions(config)),
         registry_service(registry, authorizer, state, calls,
                          {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}),
@@ -147,17 +157,21 @@ struct Server::Rooms {
                        .max_instances = config.limits.instances,
                        .max_subscriptions = config.limits.subscriptions,
                        .max_waiting_calls = config.limits.waiting_calls,
-                       .watches = [this] { return Watches(); }}) {}
+                       .watches = [this] { return Watches(); },
+                       .connections = [this] { return CountConnections(); }}) {}
 
   rpc::WatchCounts Watches() const {
     return {discovery_service.watch_streams(), discovery_service.subscriptions(),
             discovery_service.waiting_calls()};
   }
   absl::Status Listen(const ResolvedConfig& config);
+  absl::Status BuildGrpc(const ResolvedConfig& config);
+  rpc::ConnectionCounts CountConnections() const;
   void StartTicker(const ResolvedConfig& config);
   // Until no call is under way, or the grace is over.
   void AwaitCalls();
 
+  const DescriptorShare descriptors;
   base::SystemRng rng;
   std::shared_ptr<security::TokenStore> tokens;
   security::Authorizer authorizer;
@@ -175,11 +189,31 @@ struct Server::Rooms {
   rpc::DiscoveryService discovery_service;
   rpc::AdminService admin_service;
   std::unique_ptr<grpc::Server> grpc;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> grpc_door;
+  std::unique_ptr<Acceptor> acceptor;
   std::string address;
   std::unique_ptr<Ticker> ticker;
 };
 
 absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
+  auto sockets = app::Listen(config.grpc_listen, kKeepaliveTimeout);
+  if (!sockets.ok()) return sockets.status();
+  address = base::FormatHostPort({config.grpc_listen.host, sockets->port});
+  acceptor = std::make_unique<Acceptor>(
+      *std::move(sockets),
+      Acceptor::Options{.clock = base::RealClock(), .reserved = descriptors.reserved});
+  if (absl::Status status = BuildGrpc(config); !status.ok()) return status;
+  // gRPC takes connections from its start on, and until Shutdown.
+  acceptor->Start([this](int listener, int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.listener_fd = listener;
+    connection.fd = fd;
+    grpc_door->HandleNewConnection(&connection);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Server::Rooms::BuildGrpc(const ResolvedConfig& config) {
   auto credentials = MakeCredentials(config);
   if (!credentials.ok()) return credentials.status();
   // Linked in, so that reflection can describe the health service too.
@@ -187,12 +221,12 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(base::FormatHostPort(config.grpc_listen), *credentials, &port);
-  // Two servers on one port would each get a part of the calls.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  grpc_door = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, *credentials);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTime)));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTimeout)));
   rpc::RefuseCompressed(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
   builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors(calls));
@@ -200,10 +234,9 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   builder.RegisterService(&discovery_service);
   builder.RegisterService(&admin_service);
   grpc = builder.BuildAndStart();
-  if (grpc == nullptr || port == 0) {
-    return base::MakeError(
-        absl::StatusCode::kUnavailable, base::Reason::kInvalidField,
-        absl::StrCat("grpc_listen: can't listen on ", base::FormatHostPort(config.grpc_listen)));
+  if (grpc == nullptr) {
+    return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kInvalidField,
+                           absl::StrCat("grpc_listen: can't serve on ", address));
   }
   // Those that have a name here; SetServingStatus without a name is for all of them and "".
   for (const char* service : {v1::Registry::service_full_name(), v1::Discovery::service_full_name(),
@@ -211,8 +244,14 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
     grpc->GetHealthCheckService()->SetServingStatus(service, false);
   }
   grpc->GetHealthCheckService()->SetServingStatus(false);
-  address = base::FormatHostPort({config.grpc_listen.host, static_cast<uint16_t>(port)});
   return absl::OkStatus();
+}
+
+rpc::ConnectionCounts Server::Rooms::CountConnections() const {
+  return {.open = acceptor->CountOpen(),
+          .max = static_cast<uint64_t>(descriptors.connections()),
+          .refused = acceptor->refused(),
+          .last_refused = acceptor->last_refused()};
 }
 
 void Server::Rooms::StartTicker(const ResolvedConfig& config) {
@@ -268,7 +307,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
     tokens = std::make_shared<security::TokenStore>(config.tokens);
     if (absl::Status status = tokens->Load(); !status.ok()) return status;
   }
-  std::unique_ptr<Server> server(new Server(std::make_unique<Rooms>(config, std::move(tokens))));
+  const auto descriptors = ShareDescriptors(RaiseDescriptorLimit());
+  if (!descriptors.ok()) return descriptors.status();
+  std::unique_ptr<Server> server(
+      new Server(std::make_unique<Rooms>(config, *descriptors, std::move(tokens))));
   Rooms& rooms = *server->rooms_;
   if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
   if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
@@ -289,6 +331,8 @@ void Server::Stop() {
     rooms.registry_service.EndStreams();
     rooms.admin_service.EndCalls();
     rooms.AwaitCalls();
+    // gRPC would leave connections that come later open.
+    rooms.acceptor->Stop();
     rooms.grpc->Shutdown(
         absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kCloseGrace));
     rooms.grpc->Wait();

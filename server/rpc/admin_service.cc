@@ -23,6 +23,7 @@ namespace {
 using security::Right;
 
 constexpr uint64_t kNearlyFullShare = 10;  // a tenth is left
+constexpr absl::Duration kRefusalsTold = absl::Minutes(10);
 
 v1::StatusResponse::Phase ToProto(Phase phase) {
   switch (phase) {
@@ -52,6 +53,17 @@ void AddLimit(std::string_view name, uint64_t used, uint64_t max, v1::StatusResp
   limit.set_max(max);
   if (max == 0 || used < max - max / kNearlyFullShare) return;
   out.add_warnings(absl::StrCat(base::Av(name), " is nearly full: ", used, " of ", max));
+}
+
+void AddConnections(const ConnectionCounts& connections, base::SteadyTime now,
+                    v1::StatusResponse& out) {
+  AddLimit("limits.connections", connections.open, connections.max, out);
+  out.set_refused_connections(connections.refused);
+  if (connections.refused == 0 || now - connections.last_refused > kRefusalsTold) return;
+  out.add_warnings(
+      absl::StrCat(connections.refused,
+                   " connections were closed at once since the start, for want of file "
+                   "descriptors: raise the limit of open files"));
 }
 
 // What a client is told who has to wait for another call of the kind.
@@ -147,6 +159,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
   AddLimit("limits.waiting_calls", watches.waiting_calls, options_.max_waiting_calls, out);
   AddLimit("limits.write_queue", engine.queue_used, engine.queue_max, out);
+  if (options_.connections) AddConnections(options_.connections(), rooms_.clock.Steady(), out);
   return out;
 }
 

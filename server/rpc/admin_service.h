@@ -32,6 +32,13 @@ struct WatchCounts {
   uint64_t waiting_calls = 0;
 };
 
+struct ConnectionCounts {
+  uint64_t open = 0;
+  uint64_t max = 0;
+  uint64_t refused = 0;  // since the start
+  base::SteadyTime last_refused;
+};
+
 class AdminService : public v1::Admin::CallbackService {
  public:
   struct Rooms {
@@ -51,6 +58,8 @@ class AdminService : public v1::Admin::CallbackService {
     uint64_t max_waiting_calls = 0;
     // Called by gRPC's threads.
     std::function<WatchCounts()> watches;
+    // Unset: not told.
+    std::function<ConnectionCounts()> connections;
   };
   AdminService(const Rooms& rooms, Options options);
   ~AdminService() override { Stop(); }

@@ -96,7 +96,7 @@ rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   db.db_write_buffer_size = options.write_buffer_bytes;
   // A family that is seldom written mustn't keep the whole log alive.
   db.max_total_wal_size = 2 * options.write_buffer_bytes;
-  db.max_open_files = 512;
+  db.max_open_files = options.max_open_files;
   db.max_background_jobs = 2;
   // A failed write freezes the engine; the database mustn't mend itself behind its back.
   db.max_bgerror_resume_count = 0;

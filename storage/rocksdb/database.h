@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "storage/engine.h"
+#include "storage/rocksdb/open_files.h"
 #include "storage/strand.h"
 
 namespace rocksdb {
@@ -32,6 +33,7 @@ struct DatabaseOptions {
   bool sync = true;      // false: a write survives the process, not the machine
   size_t write_buffer_bytes = 64 << 20;  // of all families together
   size_t block_cache_bytes = 64 << 20;
+  int max_open_files = kRocksDbOpenFiles;
 };
 
 class Database : public std::enable_shared_from_this<Database>, public GroupStore {

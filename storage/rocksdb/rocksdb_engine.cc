@@ -34,7 +34,8 @@ absl::Status RocksDbEngine::Open(std::vector<CommitSink*> sinks) {
   auto database = Database::Open({.data_dir = options_.data_dir,
                                   .sync = options_.sync,
                                   .write_buffer_bytes = options_.write_buffer_bytes,
-                                  .block_cache_bytes = options_.block_cache_bytes});
+                                  .block_cache_bytes = options_.block_cache_bytes,
+                                  .max_open_files = options_.max_open_files});
   if (!database.ok()) return database.status();
   auto identity = LoadOrCreate(**database, options_.clock, options_.rng);
   if (!identity.ok()) return identity.status();

@@ -20,6 +20,7 @@
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "storage/engine.h"
+#include "storage/rocksdb/open_files.h"
 #include "storage/strand.h"
 
 namespace muster::storage {
@@ -33,6 +34,7 @@ struct RocksDbOptions {
   bool sync = true;  // false: an acknowledged write survives the process, not the machine
   size_t write_buffer_bytes = 64 << 20;
   size_t block_cache_bytes = 64 << 20;
+  int max_open_files = kRocksDbOpenFiles;  // of tables; at least 20
   EngineLimits limits{};
 };
 

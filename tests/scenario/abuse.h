@@ -43,6 +43,14 @@ class RawPeer {
     // What the server no longer takes is no matter: it may have hung up.
     [[maybe_unused]] const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
+  // Whether the server has ended the connection by now. Throws away what it said.
+  bool Ended() const {
+    char bytes[4096];
+    ssize_t got = 0;
+    while ((got = recv(fd_, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+    }
+    return got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+  }
   // The server ended the connection. What it said before goes to `said`.
   bool HungUp(std::string* said = nullptr, absl::Duration timeout = absl::Seconds(20)) const {
     const absl::Time deadline = Now() + timeout;

@@ -119,7 +119,17 @@ std::string BinDir() {
   return (self.parent_path().parent_path().parent_path() / "bin").string();
 }
 
-Musterd::Musterd(const std::string& data_dir, std::vector<std::string> flags, int port) {
+std::vector<std::string> WithOpenFiles(int open_files, const std::vector<std::string>& argv) {
+  std::vector<std::string> out = {
+      "/bin/sh", "-c",
+      absl::StrCat("ulimit -Sn ", open_files / 2, " && ulimit -Hn ", open_files, " && exec \"$@\""),
+      "sh"};
+  out.insert(out.end(), argv.begin(), argv.end());
+  return out;
+}
+
+Musterd::Musterd(const std::string& data_dir, std::vector<std::string> flags, int port,
+                 int open_files) {
   std::vector<std::string> argv = {BinDir() + "/musterd",
                                    "--data-dir",
                                    data_dir,
@@ -130,6 +140,7 @@ Musterd::Musterd(const std::string& data_dir, std::vector<std::string> flags, in
                                    "--dns-listen",
                                    "off"};
   argv.insert(argv.end(), flags.begin(), flags.end());
+  if (open_files > 0) argv = WithOpenFiles(open_files, argv);
   process_ = std::make_unique<Process>(argv);
   const std::string line = process_->ReadLine(absl::Seconds(60)).value_or("");
   const std::string expected = "ready grpc=127.0.0.1:";

@@ -59,11 +59,17 @@ class Process {
 // Where the programs are; from the test's own place.
 std::string BinDir();
 
+// `argv` for a process whose hard limit of descriptors is `open_files`, and its soft one half of
+// it.
+std::vector<std::string> WithOpenFiles(int open_files, const std::vector<std::string>& argv);
+
 // A serving musterd on a free port of loopback.
 class Musterd {
  public:
-  // `flags` come after --data-dir and --grpc-listen. `port` 0 = a free one.
-  explicit Musterd(const std::string& data_dir, std::vector<std::string> flags = {}, int port = 0);
+  // `flags` come after --data-dir and --grpc-listen. `port` 0 = a free one. `open_files`: the hard
+  // limit of its descriptors, the soft one being half of it; 0 = as this process.
+  explicit Musterd(const std::string& data_dir, std::vector<std::string> flags = {}, int port = 0,
+                   int open_files = 0);
 
   const std::string& address() const { return address_; }
   int port() const { return port_; }

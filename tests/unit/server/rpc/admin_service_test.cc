@@ -39,6 +39,7 @@ namespace {
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 template <typename Detail>
 Detail DetailIn(const grpc::Status& status) {
@@ -172,6 +173,7 @@ class AdminServiceTest : public testing::Test {
   ServerState state_;
   CallCount calls_;
   RegistryService registry_service_{registry_, authorizer_, state_, calls_, {}};
+  ConnectionCounts connections_{.open = 7, .max = 50};
   AdminService service_{{.catalog = catalog_,
                          .leases = leases_,
                          .held = held_,
@@ -184,9 +186,11 @@ class AdminServiceTest : public testing::Test {
                          .max_instances = 10,
                          .max_subscriptions = 100,
                          .max_waiting_calls = 50,
-                         .watches = [] {
-                           return WatchCounts{3, 91, 7};
-                         }}};
+                         .watches =
+                             [] {
+                               return WatchCounts{3, 91, 7};
+                             },
+                         .connections = [this] { return connections_; }}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Admin::Stub> stub_;
   std::unique_ptr<v1::Registry::Stub> registry_stub_;
@@ -231,7 +235,21 @@ TEST_F(AdminServiceTest, StatusTellsHowTheServerIs) {
   EXPECT_EQ(limits["limits.subscriptions"], std::pair(uint64_t{91}, uint64_t{100}));
   EXPECT_EQ(limits["limits.waiting_calls"], std::pair(uint64_t{7}, uint64_t{50}));
   EXPECT_EQ(limits["limits.write_queue"].second, engine_.Stats().queue_max);
+  EXPECT_EQ(limits["limits.connections"], std::pair(uint64_t{7}, uint64_t{50}));
+  EXPECT_EQ(status.refused_connections(), 0u);
   EXPECT_THAT(status.warnings(), ElementsAre("limits.subscriptions is nearly full: 91 of 100"));
+}
+
+TEST_F(AdminServiceTest, StatusWarnsOfRefusedConnectionsFor10Minutes) {
+  Serve();
+  connections_.refused = 3;
+  connections_.last_refused = clock_.Steady();
+  clock_.Advance(absl::Minutes(10));
+  EXPECT_EQ(Status().refused_connections(), 3u);
+  EXPECT_THAT(Status().warnings(), Contains(HasSubstr("3 connections were closed at once")));
+  clock_.Advance(absl::Microseconds(1));
+  EXPECT_THAT(Status().warnings(), Not(Contains(HasSubstr("closed at once"))));
+  EXPECT_EQ(Status().refused_connections(), 3u);
 }
 
 TEST_F(AdminServiceTest, StatusAnswersInEveryPhase) {
