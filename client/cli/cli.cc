@@ -53,6 +53,7 @@ void AddCommands(CLI::App& app, Context& context) {
   AddAdminCommands(app, context);
   AddLeasesCommand(app, context);
   AddBackupCommands(app, context);
+  AddSalvageCommand(app, context);
   for (CLI::App* command : app.get_subcommands(nullptr)) {
     command->footer(command->get_footer() +
                     "\nFlags of all commands, such as --addr and -o json: muster --help");

@@ -86,6 +86,7 @@ void AddDiscoverCommand(CLI::App& app, Context& context);
 void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
+void AddSalvageCommand(CLI::App& app, Context& context);
 void AddServicesCommand(CLI::App& app, Context& context);
 void AddWaitCommand(CLI::App& app, Context& context);
 void AddWatchCommand(CLI::App& app, Context& context);

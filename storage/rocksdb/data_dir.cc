@@ -1,15 +1,19 @@
 #include "storage/rocksdb/data_dir.h"
 
 #include <fcntl.h>
+#include <rocksdb/env.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
 #include <system_error>
+#include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "storage/rocksdb/log_check.h"
 
 namespace muster::storage {
 namespace {
@@ -50,12 +54,32 @@ absl::Status CheckWhole(const fs::path& dir) {
     // Both appear only after CURRENT does.
     const fs::path extension = it->path().extension();
     if (extension == ".sst" || extension == ".log") {
-      return base::MakeError(absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
-                             absl::StrCat("data directory ", dir.string(), " is damaged: it has ",
-                                          it->path().filename().string(), " but no CURRENT"));
+      return DamagedStore(
+          dir, absl::StrCat("it has ", it->path().filename().string(), " but no CURRENT"));
     }
   }
   return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
+}
+
+absl::StatusOr<DataDirLock> DataDirLock::Take(const std::string& dir, rocksdb::Env* env) {
+  rocksdb::Env& used = env == nullptr ? *rocksdb::Env::Default() : *env;
+  rocksdb::FileLock* lock = nullptr;
+  const rocksdb::Status status = used.LockFile(dir + "/LOCK", &lock);
+  if (status.ok()) return DataDirLock(used, lock);
+  const std::string text = status.ToString();
+  if (absl::StrContains(text, "LOCK: Resource temporarily unavailable") ||
+      absl::StrContains(text, "lock hold by current process")) {
+    return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kStorageUnusable,
+                           absl::StrCat("data directory ", dir, " is in use by another musterd"));
+  }
+  return UnusableDirectory(dir, text);
+}
+
+DataDirLock::DataDirLock(DataDirLock&& other) noexcept
+    : env_(other.env_), lock_(std::exchange(other.lock_, nullptr)) {}
+
+DataDirLock::~DataDirLock() {
+  if (lock_ != nullptr) env_.UnlockFile(lock_).PermitUncheckedError();
 }
 
 }  // namespace muster::storage

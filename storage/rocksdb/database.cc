@@ -18,6 +18,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "storage/rocksdb/data_dir.h"
+#include "storage/rocksdb/log_check.h"
 #include "storage/store_record.h"
 
 namespace muster::storage {
@@ -31,29 +32,29 @@ std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), sli
 
 absl::Status Damaged(std::string_view what) {
   return MakeError(absl::StatusCode::kDataLoss, Reason::kStorageDamaged,
-                   absl::StrCat("storage is damaged: ", std::string(what)));
+                   absl::StrCat("storage is damaged: ", std::string(what), kWhenDamaged));
+}
+
+// A version or checksum type that the database doesn't know was damaged, too: nobody else writes.
+bool IsDamage(const rocksdb::Status& status) {
+  return status.IsCorruption() || status.IsPathNotFound() || status.IsNotSupported();
 }
 
 absl::Status Translate(const rocksdb::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  if (status.IsCorruption() || status.IsPathNotFound()) return Damaged(status.ToString());
+  if (IsDamage(status)) return Damaged(status.ToString());
   return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable, status.ToString());
 }
 
 absl::Status TranslateOpen(const rocksdb::Status& status, const std::string& dir) {
   const std::string text = status.ToString();
-  if (absl::StrContains(text, "LOCK: Resource temporarily unavailable") ||
-      absl::StrContains(text, "lock hold by current process")) {
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable,
-                     absl::StrCat("data directory ", dir, " is in use by another musterd"));
-  }
   if (status.IsInvalidArgument() && absl::StrContains(text, "Column families not opened")) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, Reason::kFormatNewer,
         absl::StrCat("data directory ", dir, " was written by a newer musterd: ", text));
   }
-  if (status.IsCorruption() || status.IsPathNotFound()) {
-    return Damaged(absl::StrCat("data directory ", dir, ": ", text));
+  if (IsDamage(status)) {
+    return DamagedStore(dir, text);
   }
   return UnusableDirectory(dir, text);
 }
@@ -86,13 +87,12 @@ class LogForwarder : public rocksdb::Logger {
 
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   rocksdb::DBOptions db;
+  if (options.env != nullptr) db.env = options.env;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
   db.paranoid_checks = true;
-  // A torn record at the end of the log was never acknowledged, so it may go. A damaged one before
-  // that was: opening fails then, where kPointInTimeRecovery would drop it, and what follows it,
-  // without a word.
-  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  // MendLogs has cut off what a power cut tore. Any other mode drops something without a word.
+  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kAbsoluteConsistency;
   db.db_write_buffer_size = options.write_buffer_bytes;
   // A family that is seldom written mustn't keep the whole log alive.
   db.max_total_wal_size = 2 * options.write_buffer_bytes;
@@ -135,6 +135,15 @@ std::string SeqValue(uint64_t seq) {
 
 bool IsSeqKey(Family family, std::string_view key) {
   return family == Family::kMeta && key == kSeqKey;
+}
+
+// Under the lock, so that no other server's log is cut while it writes it.
+absl::Status Prepare(const DatabaseOptions& options) {
+  if (absl::Status status = CreateDataDir(options.data_dir); !status.ok()) return status;
+  const auto lock = DataDirLock::Take(options.data_dir, options.env);
+  if (!lock.ok()) return lock.status();
+  if (absl::Status status = CheckWhole(options.data_dir); !status.ok()) return status;
+  return MendLogs(options.data_dir);
 }
 
 class DatabaseSnapshot : public Snapshot {
@@ -180,8 +189,7 @@ class DatabaseSnapshot : public Snapshot {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& options) {
-  if (absl::Status status = CreateDataDir(options.data_dir); !status.ok()) return status;
-  if (absl::Status status = CheckWhole(options.data_dir); !status.ok()) return status;
+  if (absl::Status status = Prepare(options); !status.ok()) return status;
   std::shared_ptr<Database> database(new Database(options.sync));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;

@@ -24,6 +24,7 @@
 namespace rocksdb {
 class ColumnFamilyHandle;
 class DB;
+class Env;
 }  // namespace rocksdb
 
 namespace muster::storage {
@@ -34,6 +35,7 @@ struct DatabaseOptions {
   size_t write_buffer_bytes = 64 << 20;  // of all families together
   size_t block_cache_bytes = 64 << 20;
   int max_open_files = kRocksDbOpenFiles;
+  rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
 };
 
 class Database : public std::enable_shared_from_this<Database>, public GroupStore {

@@ -23,6 +23,10 @@
 #include "storage/rocksdb/open_files.h"
 #include "storage/strand.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace muster::storage {
 
 class Database;
@@ -36,6 +40,7 @@ struct RocksDbOptions {
   size_t block_cache_bytes = 64 << 20;
   int max_open_files = kRocksDbOpenFiles;  // of tables; at least 20
   EngineLimits limits{};
+  rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
 };
 
 class RocksDbEngine : public Engine, private GroupStore {

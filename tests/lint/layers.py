@@ -48,10 +48,10 @@ CALLS = {
     "clock": (re.compile(r"\bclock::now\s*\(|(?<![\w.>])now\s*\(\s*\)|\babsl::Now\s*\(|"
                          r"\bgettimeofday\s*\(|\bclock_gettime\s*\(|\bgpr_now\s*\(|"
                          r"(?<![\w.>])time\s*\(\s*(NULL|nullptr|0)\s*\)|\w+_clock::now\b"),
-              ("base/clock.cc", "tests/support", "tests/scenario", "tests/bench")),
+              ("base/clock.cc", "tests/support", "tests/scenario", "tests/fault", "tests/bench")),
     "sleep": (re.compile(r"\bsleep_(for|until)\s*\(|\babsl::SleepFor\s*\(|"
                          r"(?<![\w.>])(u|nano)?sleep\s*\("),
-              ("tests/support", "tests/scenario", "tests/bench")),
+              ("tests/support", "tests/scenario", "tests/fault", "tests/bench")),
     "chance": (re.compile(r"(?<![\w.>])s?rand\s*\(|\brandom_device\b|\bBitGen\b|"
                           r"(?<![\w.>])getrandom\s*\(|\bmt19937"),
                ("base/rng.cc", "tests")),

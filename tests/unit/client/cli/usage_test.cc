@@ -59,6 +59,7 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"log-level", "loud"},
       {"register", "web:70000"},
       {"restore", "file"},
+      {"salvage"},
   };
   for (const auto& words : cases) {
     const Ran ran = RunWords(words);
@@ -73,7 +74,7 @@ TEST(UsageTest, EveryCommandHasHelpWithAnExample) {
   EXPECT_EQ(all.code, 0);
   for (const char* name :
        {"register", "deregister", "heartbeat", "discover", "watch", "wait", "services", "describe",
-        "status", "log-level", "verify", "leases", "backup", "restore"}) {
+        "status", "log-level", "verify", "leases", "backup", "restore", "salvage"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("\n  ") + name + " "));
     const Ran one = RunWords({name, "--help"});
     EXPECT_EQ(one.code, 0);
