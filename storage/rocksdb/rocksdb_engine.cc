@@ -36,7 +36,6 @@ absl::Status RocksDbEngine::Open(std::vector<CommitSink*> sinks) {
                                   .write_buffer_bytes = options_.write_buffer_bytes,
                                   .block_cache_bytes = options_.block_cache_bytes,
                                   .max_open_files = options_.max_open_files,
-
                                   .env = options_.env});
   if (!database.ok()) return database.status();
   auto identity = LoadOrCreate(**database, options_.clock, options_.rng);
