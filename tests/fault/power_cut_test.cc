@@ -17,6 +17,7 @@
 #include "engine_harness.h"
 #include "server/core/applier.h"
 #include "server/core/catalog.h"
+#include "server/core/held_set.h"
 #include "server/core/verify.h"
 #include "server/core/watch_hub.h"
 #include "storage/group.h"
@@ -84,7 +85,8 @@ class Life {
                   .block_cache_bytes = 1 << 20,
                   .env = &env}),
         engine_(rocksdb_),
-        registry_(engine_, catalog_, leases_, clock, {}) {}
+        held_(catalog_, leases_, hub_, clock),
+        registry_(engine_, catalog_, leases_, held_, clock, {}) {}
 
   absl::Status Open() {
     const absl::Status status = engine_.Open({&applier_, &sink_});
@@ -131,6 +133,7 @@ class Life {
   RecordingSink sink_;
   storage::RocksDbEngine rocksdb_;
   ProposalLog engine_;
+  core::HeldSet held_;
   core::Registry registry_;
 };
 

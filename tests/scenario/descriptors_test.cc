@@ -79,7 +79,8 @@ class Descriptors : public testing::Test {
     }
   }
   v1::Limit Connections() {
-    for (const v1::Limit& limit : remote_->Status().limits()) {
+    const v1::StatusResponse status = remote_->Status();
+    for (const v1::Limit& limit : status.limits()) {
       if (limit.name() == "limits.connections") return limit;
     }
     return {};
