@@ -270,13 +270,16 @@ void LeaseTable::Restore(const LeaseSpec& spec) {
 }
 
 void LeaseTable::SetLoaded() {
-  Tick();                                   // nobody ticks while loading
-  base::SeededRng spread_rng(rng_.Next());  // the system's costs a call into the kernel each time
+  Tick();  // nobody ticks while loading
+  // Once: the system's costs a call into the kernel each time. With the incarnation, a lease's
+  // share does not depend on its place in a table.
+  const uint64_t drawn = rng_.Next();
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mu);
     for (const LeasePtr& lease : shard.by_key) {
       if (lease->permanent() || lease->word_.load() != 0) continue;
-      const auto spread = static_cast<int64_t>(spread_rng.Unit() * options_.restart_spread *
+      const double share = base::SeededRng(drawn ^ lease->incarnation()).Unit();
+      const auto spread = static_cast<int64_t>(share * options_.restart_spread *
                                                static_cast<double>(lease->ttl_us_));
       const int64_t deadline = Now() + lease->ttl_us_ + spread;
       lease->word_ = WordOf(deadline);

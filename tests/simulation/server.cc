@@ -1,5 +1,7 @@
 #include "tests/simulation/server.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace muster::simulation {
@@ -17,6 +19,27 @@ std::vector<storage::Commit> Refer(const std::vector<LoggedCommit>& commits) {
   std::vector<storage::Commit> out;
   for (const LoggedCommit& commit : commits) out.push_back({commit.seq, commit.ops});
   return out;
+}
+
+// Only expiries are proposed in one batch of this class.
+void SortExpiries(storage::Batch& batch, storage::Done& done) {
+  std::vector<size_t> order(batch.units.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const auto key = [&](size_t i) {
+      const auto& ops = batch.units[i].ops;
+      return ops.empty() ? std::string() : ops.front().key;
+    };
+    return key(a) < key(b);
+  });
+  std::vector<storage::Unit> sorted;
+  for (const size_t i : order) sorted.push_back(std::move(batch.units[i]));
+  batch.units = std::move(sorted);
+  done = [order, done = std::move(done)](std::vector<storage::UnitResult> results) {
+    std::vector<storage::UnitResult> as_asked(results.size());
+    for (size_t i = 0; i < results.size(); ++i) as_asked[order[i]] = std::move(results[i]);
+    done(std::move(as_asked));
+  };
 }
 
 }  // namespace
@@ -63,6 +86,7 @@ absl::Status FaultyStore::Reopen(std::vector<LoggedCommit>& unheard) {
 }
 
 void Spy::Propose(storage::Batch batch, storage::WriteClass write_class, storage::Done done) {
+  if (write_class == storage::WriteClass::kInternal) SortExpiries(batch, done);
   proposed_.insert(proposed_.end(), batch.units.begin(), batch.units.end());
   engine_.Propose(std::move(batch), write_class, std::move(done));
 }

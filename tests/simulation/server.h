@@ -62,7 +62,8 @@ class FaultyStore : public storage::MemoryStore {
   std::vector<LoggedCommit> stash_;
 };
 
-// Passes everything on and remembers what was proposed.
+// Passes everything on and remembers what was proposed. Expiries of one moment go in the order of
+// their keys: the server's depends on where the process was loaded.
 class Spy : public storage::Engine {
  public:
   explicit Spy(storage::Engine& engine) : engine_(engine) {}

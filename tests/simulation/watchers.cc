@@ -173,7 +173,10 @@ std::string Watchers::Deliver() {
   for (const std::string& key : dirty) {
     const auto it = shared_->services.find(key);
     if (it == shared_->services.end()) continue;
-    for (rpc::Subscription* s : it->second->subscriptions) s->session->MarkReady(*s);
+    std::vector<rpc::Subscription*> subscriptions = it->second->subscriptions;
+    std::sort(subscriptions.begin(), subscriptions.end(),
+              [](const auto* a, const auto* b) { return a->sub_id < b->sub_id; });
+    for (rpc::Subscription* s : subscriptions) s->session->MarkReady(*s);
   }
   for (const auto& stream : streams_) {
     if (stream->stalled) {
