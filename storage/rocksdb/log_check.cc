@@ -147,7 +147,8 @@ absl::Status MendLogs(const fs::path& dir) {
     if (!*fault) return absl::OkStatus();
     if ((*fault)->scan.verdict != Verdict::kTorn) return Explain(**fault);
     if (absl::Status status = CutLog(**fault); !status.ok()) return status;
-    base::Log(base::LogLevel::kWarn, "dropped a write that a power cut tore: nobody was told of it",
+    base::Log(base::LogLevel::kWarn,
+              "dropped a torn write at the end of a log: nobody was told of it",
               {{"file", (*fault)->file.filename().string()},
                {"at", absl::StrCat((*fault)->scan.whole_bytes)},
                {"bytes", absl::StrCat((*fault)->file_bytes - (*fault)->scan.whole_bytes)},

@@ -19,6 +19,17 @@ using rocksdb::Slice;
 
 constexpr uint64_t kSector = 512;
 
+class ImpatientEnv : public rocksdb::EnvWrapper {
+ public:
+  explicit ImpatientEnv(std::unique_ptr<rocksdb::Env> env) : EnvWrapper(std::move(env)) {
+    file_system_ = target()->GetFileSystem();
+  }
+  const char* Name() const override { return "ImpatientEnv"; }
+  void SleepForMicroseconds(int micros) override {
+    EnvWrapper::SleepForMicroseconds(std::min(micros, 1000));
+  }
+};
+
 IOStatus NotModelled(const std::string& what) { return IOStatus::NotSupported(what); }
 
 }  // namespace
@@ -296,6 +307,10 @@ void PowerCutFileSystem::Restore(Keep keep) {
   fs::create_directories(graves_);
   cut_ = false;
   cut_at_ = 0;
+}
+
+std::unique_ptr<rocksdb::Env> NewPowerCutEnv(std::shared_ptr<PowerCutFileSystem> fs) {
+  return std::make_unique<ImpatientEnv>(rocksdb::NewCompositeEnv(fs));
 }
 
 }  // namespace muster::test

@@ -2,7 +2,7 @@
 //
 //   auto fs = std::make_shared<PowerCutFileSystem>(dir, seed);
 //   fs->CutAt(100);                  // the 100th operation from now fails, and all after it
-//   ... a database on rocksdb::NewCompositeEnv(fs) runs into it and is destroyed ...
+//   ... a database on NewPowerCutEnv(fs) runs into it and is destroyed ...
 //   fs->Restore(Keep::kTorn);        // the directory as the machine finds it when it is back
 //
 // What is durable: of a file, its bytes up to the last Sync; of the directory, the creations,
@@ -13,6 +13,7 @@
 // Thread safety: all members, but Restore: REQUIRES that nothing is open. One directory.
 #pragma once
 
+#include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
 #include <cstdint>
@@ -117,5 +118,8 @@ class PowerCutFileSystem : public rocksdb::FileSystemWrapper {
   std::map<std::string, uint64_t> created_ MUSTER_GUARDED_BY(mu_);
   std::vector<Change> changes_ MUSTER_GUARDED_BY(mu_);
 };
+
+// An environment on it whose database doesn't pause for a second after each failure.
+std::unique_ptr<rocksdb::Env> NewPowerCutEnv(std::shared_ptr<PowerCutFileSystem> fs);
 
 }  // namespace muster::test
