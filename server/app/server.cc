@@ -41,6 +41,7 @@ namespace muster::app {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kExpiryTick = absl::Milliseconds(10);
 // How long a stop waits for calls under way; how long it answers at least, so that who is calling
 // is told and not cut off; and how long gRPC may then take to close connections, which a client
 // that has no call under way may not notice.
@@ -258,9 +259,12 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
   std::vector<Ticker::Job> jobs;
   jobs.push_back({kTick, [this] {
                     leases.Tick();
+                    held.Refresh();
+                  }});
+  // Few at a time and often, so that a herd is gone soon and holds up nobody.
+  jobs.push_back({kExpiryTick, [this] {
                     while (registry.ExpireDue() > 0) {
                     }
-                    held.Refresh();
                   }});
   jobs.push_back({kTick, [this] {
                     const storage::EngineStats stats = engine->Stats();

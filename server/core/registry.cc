@@ -25,7 +25,8 @@ using storage::Family;
 using storage::UnitResult;
 
 constexpr int kMaxAttempts = 64;
-constexpr size_t kMaxExpiriesPerCall = 512;
+// However many leases fall due at once: user writes go in between.
+constexpr size_t kMaxRemovalsUnderWay = 512;
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
@@ -565,7 +566,11 @@ std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
                   std::string(names->id)};
   write->write_class = storage::WriteClass::kInternal;
   write->lease = lease;
-  write->done = [this, lease](const auto& outcome) { Removed(*lease, outcome.status()); };
+  ++removals_under_way_;
+  write->done = [this, lease](const auto& outcome) {
+    --removals_under_way_;
+    Removed(*lease, outcome.status());
+  };
   return write;
 }
 
@@ -591,7 +596,9 @@ void Registry::HoldOverdue(const Lease& lease) {
 }
 
 size_t Registry::ExpireDue() {
-  const auto due = leases_.TakeExpired(kMaxExpiriesPerCall);
+  const size_t under_way = removals_under_way_.load();
+  if (under_way >= kMaxRemovalsUnderWay) return 0;
+  const auto due = leases_.TakeExpired(kMaxRemovalsUnderWay - under_way);
   std::vector<std::shared_ptr<Write>> writes;
   for (const auto& lease : due) {
     const int64_t try_at_us = try_removal_at_us_.load();

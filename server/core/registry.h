@@ -75,7 +75,8 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, at most 512 per call. Returns how many. While the store
+  // Proposes the removal of what fell due, the longest overdue first, up to 512 on their way at a
+  // time, so that user writes go in between. Returns how many it took. While the store
   // takes no writes they are held instead, and one a second is proposed to see whether it does
   // again. By one thread.
   size_t ExpireDue();
@@ -125,6 +126,7 @@ class Registry {
   const base::Clock& clock_;
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
+  std::atomic<size_t> removals_under_way_{0};
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};
