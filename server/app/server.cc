@@ -257,6 +257,10 @@ rpc::ConnectionCounts Server::Rooms::CountConnections() const {
 
 void Server::Rooms::StartTicker(const ResolvedConfig& config) {
   std::vector<Ticker::Job> jobs;
+  // Before the services look whether their streams may go on.
+  if (tokens != nullptr) {
+    jobs.push_back({absl::Seconds(1), [this] { tokens->ReloadIfChanged(); }});
+  }
   jobs.push_back({kTick, [this] {
                     leases.Tick();
                     held.Refresh();
@@ -272,10 +276,8 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                                                       : std::nullopt);
                   }});
   jobs.push_back({absl::Seconds(1), [this] { discovery_service.Tick(); }});
+  jobs.push_back({absl::Seconds(1), [this] { registry_service.Tick(); }});
   jobs.push_back({absl::Seconds(10), [this] { registry.Maintain(); }});
-  if (tokens != nullptr) {
-    jobs.push_back({absl::Seconds(1), [this] { tokens->ReloadIfChanged(); }});
-  }
   if (config.tls) {
     const auto log = std::make_shared<security::CertificateLog>(FilesOf(*config.tls));
     jobs.push_back({absl::Seconds(5), [log] { log->Look(base::RealClock().System()); }});

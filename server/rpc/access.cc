@@ -11,15 +11,28 @@
 #include "base/net_address.h"
 
 namespace muster::rpc {
+namespace {
+
+std::optional<std::string_view> HeaderOf(const grpc::ServerContextBase& context) {
+  const auto& metadata = context.client_metadata();
+  const auto it = metadata.find("authorization");
+  if (it == metadata.end()) return std::nullopt;
+  return std::string_view(it->second.data(), it->second.size());
+}
+
+}  // namespace
 
 absl::Status CheckAccess(const grpc::ServerContextBase& context,
                          const security::Authorizer& authorizer, security::Right right) {
-  std::optional<std::string_view> header;
-  const auto& metadata = context.client_metadata();
-  if (const auto it = metadata.find("authorization"); it != metadata.end()) {
-    header = std::string_view(it->second.data(), it->second.size());
-  }
-  return authorizer.Check(header, right).status();
+  return authorizer.Check(HeaderOf(context), right).status();
+}
+
+absl::StatusOr<StreamAccess> StreamAccess::Admit(const grpc::ServerContextBase& context,
+                                                 const security::Authorizer& authorizer,
+                                                 security::Right right) {
+  const auto admission = authorizer.Admit(HeaderOf(context), right);
+  if (!admission.ok()) return admission.status();
+  return StreamAccess(authorizer, *admission);
 }
 
 std::string PeerIp(absl::string_view peer) {

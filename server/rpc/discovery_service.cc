@@ -46,9 +46,9 @@ absl::Status TooManyWait(uint64_t max) {
 class WaitingDiscover : public grpc::ServerUnaryReactor,
                         public std::enable_shared_from_this<WaitingDiscover> {
  public:
-  WaitingDiscover(DiscoveryService& service, v1::DiscoverRequest request,
-                  grpc::ByteBuffer* response)
-      : service_(service), request_(std::move(request)), response_(response) {}
+  WaitingDiscover(DiscoveryService& service, const StreamAccess& access,
+                  v1::DiscoverRequest request, grpc::ByteBuffer* response)
+      : service_(service), access_(access), request_(std::move(request)), response_(response) {}
 
   void Begin() {
     const auto self = shared_from_this();
@@ -84,6 +84,7 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
   }
   void Answer() {
     if (answered_.exchange(true)) return;
+    if (absl::Status s = access_.Recheck(); !s.ok()) return Finish(ToGrpc(s));
     auto answer = service_.discoverer_.Answer(request_);
     if (answer.ok()) *response_ = *std::move(answer);
     Finish(ToGrpc(answer.status()));
@@ -91,6 +92,7 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
 
   DiscoveryService& service_;
   const CallCount::Call call_{service_.rooms_.calls};
+  StreamAccess access_;
   const v1::DiscoverRequest request_;
   grpc::ByteBuffer* const response_;
   std::atomic<bool> answered_{false};
@@ -113,8 +115,17 @@ absl::Status DiscoveryService::Admit(const grpc::CallbackServerContext& context)
   return rooms_.state.CheckServing();
 }
 
+absl::StatusOr<StreamAccess> DiscoveryService::AdmitStream(
+    const grpc::CallbackServerContext& context) const {
+  auto access = StreamAccess::Admit(context, rooms_.authorizer, security::Right::kRead);
+  if (!access.ok()) return access.status();
+  if (absl::Status s = rooms_.state.CheckServing(); !s.ok()) return s;
+  return access;
+}
+
 void DiscoveryService::Tick() {
   watches_.Tick();
+  names_.Tick();
   discoverer_.Tick();
 }
 
@@ -154,9 +165,11 @@ grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext
     if (status.ok() && waiting_calls() >= max_waiting_calls_) {
       status = TooManyWait(max_waiting_calls_);
     }
+    const auto access = AdmitStream(*context);
+    status.Update(access.status());
     if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
     parsed.DiscardUnknownFields();
-    auto waiting = std::make_shared<WaitingDiscover>(*this, std::move(parsed), response);
+    auto waiting = std::make_shared<WaitingDiscover>(*this, *access, std::move(parsed), response);
     waiting->Begin();
     return waiting.get();
   }
@@ -165,8 +178,9 @@ grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DiscoveryService::Watch(
     grpc::CallbackServerContext* context) {
-  if (absl::Status s = Admit(*context); !s.ok()) return new RefusedStream<WatchPump::Reactor>(s);
-  return watches_.Open();
+  const auto access = AdmitStream(*context);
+  if (!access.ok()) return new RefusedStream<WatchPump::Reactor>(access.status());
+  return watches_.Open(*access, context->peer());
 }
 
 grpc::ServerUnaryReactor* DiscoveryService::ListServices(grpc::CallbackServerContext* context,
@@ -180,8 +194,9 @@ grpc::ServerUnaryReactor* DiscoveryService::ListServices(grpc::CallbackServerCon
 
 grpc::ServerWriteReactor<v1::WatchServicesResponse>* DiscoveryService::WatchServices(
     grpc::CallbackServerContext* context, const v1::WatchServicesRequest* request) {
-  if (absl::Status s = Admit(*context); !s.ok()) return new RefusedStream<NamesPump::Reactor>(s);
-  return names_.Open(*request);
+  const auto access = AdmitStream(*context);
+  if (!access.ok()) return new RefusedStream<NamesPump::Reactor>(access.status());
+  return names_.Open(*access, *request);
 }
 
 grpc::ServerUnaryReactor* DiscoveryService::DescribeInstance(

@@ -18,6 +18,7 @@
 #include "server/core/held_set.h"
 #include "server/core/lease_table.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/access.h"
 #include "server/rpc/call_count.h"
 #include "server/rpc/discover.h"
 #include "server/rpc/names_pump.h"
@@ -84,6 +85,8 @@ class DiscoveryService : public DiscoveryHandlers {
 
   // May this call read now?
   absl::Status Admit(const grpc::CallbackServerContext& context) const;
+  // The same of a call that lasts.
+  absl::StatusOr<StreamAccess> AdmitStream(const grpc::CallbackServerContext& context) const;
 
   const Rooms rooms_;
   const uint64_t max_waiting_calls_;

@@ -1,5 +1,6 @@
 #include "server/rpc/keep_alive.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace muster::rpc {
 // comes while the mutex is held.
 class KeepAliveStream : public KeepAliveStreams::Reactor {
  public:
-  explicit KeepAliveStream(KeepAliveStreams& all) : all_(all) {}
+  KeepAliveStream(KeepAliveStreams& all, std::optional<StreamAccess> access)
+      : all_(all), access_(std::move(access)) {}
 
   void Read() {
     base::MutexLock lock(mu_);
@@ -24,16 +26,20 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
   // At once, or after the reply that is under way.
   void End(const absl::Status& status) {
     base::MutexLock lock(mu_);
-    if (finished_) return;
-    if (!writing_) return FinishNow(ToGrpc(status));
-    end_ = status;
+    EndLocked(status);
+  }
+  void Recheck() {
+    base::MutexLock lock(mu_);
+    if (access_) EndLocked(access_->Recheck());
   }
 
   void OnReadDone(bool ok) override {
     base::MutexLock lock(mu_);
     if (finished_) return;
     if (!ok) return FinishNow(grpc::Status::OK);
-    const grpc::Status answered = Answer();
+    // A request of a token that was taken out renews nothing more.
+    const absl::Status allowed = access_ ? access_->Recheck() : absl::OkStatus();
+    const grpc::Status answered = allowed.ok() ? Answer() : ToGrpc(allowed);
     if (!answered.ok()) return FinishNow(answered);
     writing_ = true;
     StartWrite(&response_);
@@ -60,6 +66,12 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
     response_ = EncodeBytes(*response);
     return grpc::Status::OK;
   }
+  // OK: goes on.
+  void EndLocked(const absl::Status& status) MUSTER_REQUIRES(mu_) {
+    if (finished_ || status.ok()) return;
+    if (!writing_) return FinishNow(ToGrpc(status));
+    end_ = status;
+  }
   void FinishNow(const grpc::Status& status) MUSTER_REQUIRES(mu_) {
     finished_ = true;
     Finish(status);
@@ -69,21 +81,23 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
   base::Mutex mu_;
+  std::optional<StreamAccess> access_ MUSTER_GUARDED_BY(mu_);  // nothing: was not admitted
   bool writing_ MUSTER_GUARDED_BY(mu_) = false;
   bool finished_ MUSTER_GUARDED_BY(mu_) = false;
   absl::Status end_ MUSTER_GUARDED_BY(mu_);
 };
 
-KeepAliveStreams::Reactor* KeepAliveStreams::Open(const absl::Status& admitted) {
-  const auto stream = std::make_shared<KeepAliveStream>(*this);
+KeepAliveStreams::Reactor* KeepAliveStreams::Open(const absl::StatusOr<StreamAccess>& access) {
+  const auto stream =
+      std::make_shared<KeepAliveStream>(*this, access.ok() ? std::optional(*access) : std::nullopt);
   bool ended = false;
   {
     base::MutexLock lock(mu_);
     streams_.emplace(stream.get(), stream);
     ended = ended_;
   }
-  if (!admitted.ok()) {
-    stream->End(admitted);
+  if (!access.ok()) {
+    stream->End(access.status());
   } else if (ended) {
     stream->End(ServerState::Draining());
   } else {
@@ -93,13 +107,22 @@ KeepAliveStreams::Reactor* KeepAliveStreams::Open(const absl::Status& admitted) 
 }
 
 void KeepAliveStreams::EndAll() {
-  std::vector<std::shared_ptr<KeepAliveStream>> open;
   {
     base::MutexLock lock(mu_);
     ended_ = true;
-    for (const auto& [raw, stream] : streams_) open.push_back(stream);
   }
-  for (const auto& stream : open) stream->End(ServerState::Draining());
+  for (const auto& stream : Streams()) stream->End(ServerState::Draining());
+}
+
+void KeepAliveStreams::Tick() {
+  for (const auto& stream : Streams()) stream->Recheck();
+}
+
+std::vector<std::shared_ptr<KeepAliveStream>> KeepAliveStreams::Streams() const {
+  std::vector<std::shared_ptr<KeepAliveStream>> out;
+  base::MutexLock lock(mu_);
+  for (const auto& [raw, stream] : streams_) out.push_back(stream);
+  return out;
 }
 
 uint64_t KeepAliveStreams::streams() const {

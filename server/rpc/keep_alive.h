@@ -9,11 +9,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "server/core/registry.h"
+#include "server/rpc/access.h"
 #include "server/rpc/server_state.h"
 
 namespace muster::rpc {
@@ -26,8 +29,11 @@ class KeepAliveStreams {
 
   explicit KeepAliveStreams(core::Registry& registry) : registry_(registry) {}
 
-  // A stream that ends at once with `admitted` unless that is OK.
-  Reactor* Open(const absl::Status& admitted);
+  // A stream that ends at once with the status of `access` unless that is OK, and later once its
+  // token no longer suffices.
+  Reactor* Open(const absl::StatusOr<StreamAccess>& access);
+  // Every second or so: looks whether the tokens of all streams still suffice.
+  void Tick();
   // Ends all streams, and all later ones, with UNAVAILABLE (DRAINING). One that has a reply under
   // way ends after it.
   void EndAll();
@@ -35,6 +41,8 @@ class KeepAliveStreams {
 
  private:
   friend class KeepAliveStream;
+
+  std::vector<std::shared_ptr<KeepAliveStream>> Streams() const;
 
   core::Registry& registry_;
   mutable base::Mutex mu_;

@@ -31,8 +31,10 @@ void SetName(const std::string& ns, const std::string& service, v1::ServiceName*
 
 class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_this<NamesStream> {
  public:
-  NamesStream(NamesPump& pump, absl::Status valid, std::string ns, std::string prefix)
-      : end(valid.ok() ? std::nullopt : std::optional(std::move(valid))),
+  NamesStream(NamesPump& pump, const StreamAccess& access, absl::Status valid, std::string ns,
+              std::string prefix)
+      : access(access),
+        end(valid.ok() ? std::nullopt : std::optional(std::move(valid))),
         ns(std::move(ns)),
         prefix(std::move(prefix)),
         pump_(pump) {}
@@ -55,6 +57,7 @@ class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_th
   // The next event, or false.
   bool Next(const core::Catalog& catalog);
 
+  StreamAccess access;
   bool writing = false;
   bool finished = false;
   std::optional<absl::Status> end;
@@ -136,7 +139,8 @@ NamesPump::NamesPump(const core::Catalog& catalog, core::WatchHub& hub,
 
 NamesPump::~NamesPump() { hub_.RemoveListener(this); }
 
-NamesPump::Reactor* NamesPump::Open(const v1::WatchServicesRequest& request) {
+NamesPump::Reactor* NamesPump::Open(const StreamAccess& access,
+                                    const v1::WatchServicesRequest& request) {
   std::string ns = "*";
   absl::Status valid;
   if (request.namespace_() != "*") {
@@ -145,7 +149,7 @@ NamesPump::Reactor* NamesPump::Open(const v1::WatchServicesRequest& request) {
     valid = name.status();
   }
   if (valid.ok()) valid = core::CheckText({"", "prefix"}, request.prefix(), 0, 128);
-  auto stream = std::make_shared<NamesStream>(*this, std::move(valid), std::move(ns),
+  auto stream = std::make_shared<NamesStream>(*this, access, std::move(valid), std::move(ns),
                                               base::AsciiLower(request.prefix()));
   stream->Begin();
   return stream.get();
@@ -155,6 +159,14 @@ void NamesPump::EndAll(absl::Status status) {
   executor_.Post([this, status = std::move(status)] {
     ended_ = status;
     for (const auto& [raw, stream] : streams_) End(*stream, status);
+  });
+}
+
+void NamesPump::Tick() {
+  executor_.Post([this] {
+    for (const auto& [raw, stream] : streams_) {
+      if (absl::Status status = stream->access.Recheck(); !status.ok()) End(*stream, status);
+    }
   });
 }
 

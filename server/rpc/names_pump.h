@@ -17,6 +17,7 @@
 #include "muster/v1/discovery.pb.h"
 #include "server/core/catalog.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/access.h"
 
 namespace muster::rpc {
 
@@ -30,8 +31,10 @@ class NamesPump : public core::ViewListener {
   ~NamesPump() override;
 
   // Errors: INVALID_ARGUMENT naming the field; the reactor finishes with it.
-  Reactor* Open(const v1::WatchServicesRequest& request);
+  Reactor* Open(const StreamAccess& access, const v1::WatchServicesRequest& request);
   void EndAll(absl::Status status);
+  // Every second or so: ends streams whose tokens no longer suffice.
+  void Tick();
   uint64_t streams() const { return stream_count_.load(std::memory_order_relaxed); }
 
   void OnServiceChanged(std::string_view) override {}

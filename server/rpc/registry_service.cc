@@ -105,7 +105,7 @@ grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
     grpc::CallbackServerContext* context) {
-  return keep_alives_.Open(CheckAccess(*context, authorizer_, security::Right::kWrite));
+  return keep_alives_.Open(StreamAccess::Admit(*context, authorizer_, security::Right::kWrite));
 }
 
 grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,

@@ -50,6 +50,8 @@ class RegistryService : public RegistryHandlers {
 
   // Ends KeepAlive streams, and all later ones, with UNAVAILABLE (DRAINING).
   void EndStreams() { keep_alives_.EndAll(); }
+  // Every second or so: ends streams whose tokens no longer suffice.
+  void Tick() { keep_alives_.Tick(); }
   uint64_t keep_alive_streams() const { return keep_alives_.streams(); }
 
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,

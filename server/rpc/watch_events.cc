@@ -42,7 +42,7 @@ void SetRevision(storage::Revision from, v1::Revision* to) {
 
 }  // namespace
 
-std::string EncodeChange(const core::DeltaResult& delta, uint64_t from_seq, uint64_t to_seq,
+std::string EncodeChange(const core::DeltaResult& delta, uint64_t to_seq,
                          const core::Selection& selection) {
   std::string out;
   for (const std::string_view field : delta.upserted) out.append(field);
@@ -52,7 +52,6 @@ std::string EncodeChange(const core::DeltaResult& delta, uint64_t from_seq, uint
     removed->set_node(std::string(key.node));
     removed->set_id(std::string(key.id));
   }
-  tail.set_from_seq(from_seq);
   tail.set_to_seq(to_seq);
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
@@ -60,15 +59,19 @@ std::string EncodeChange(const core::DeltaResult& delta, uint64_t from_seq, uint
   return out;
 }
 
-grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body) {
+grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body,
+                         std::string_view own) {
   ReplyBytes reply;
-  reply.Append(Head(sub_id, field, body.size()));
+  reply.Append(Head(sub_id, field, body.size() + own.size()));
   reply.Add(body);
+  reply.Append(own);
   return std::move(reply).Take();
 }
 
-grpc::ByteBuffer ChangeEvent(uint64_t sub_id, const grpc::Slice& change) {
-  return EventOf(sub_id, v1::WatchResponse::kChangeFieldNumber, change);
+grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change) {
+  v1::Change own;
+  own.set_from_seq(from_seq);
+  return EventOf(sub_id, v1::WatchResponse::kChangeFieldNumber, change, own.SerializeAsString());
 }
 
 grpc::ByteBuffer HeldEvent(uint64_t sub_id, const grpc::Slice& held) {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "muster/v1/discovery.pb.h"
@@ -18,13 +19,14 @@
 
 namespace muster::rpc {
 
-// An encoded v1::Change.
-std::string EncodeChange(const core::DeltaResult& delta, uint64_t from_seq, uint64_t to_seq,
+// An encoded v1::Change without from_seq, which is not the same for all who get it.
+std::string EncodeChange(const core::DeltaResult& delta, uint64_t to_seq,
                          const core::Selection& selection);
 
-// v1::WatchResponse with `body` as its event `field`.
-grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body);
-grpc::ByteBuffer ChangeEvent(uint64_t sub_id, const grpc::Slice& change);
+// v1::WatchResponse with `body`, and behind it `own`, as its event `field`.
+grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body,
+                         std::string_view own = "");
+grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change);
 // `held`: an encoded v1::Held.
 grpc::ByteBuffer HeldEvent(uint64_t sub_id, const grpc::Slice& held);
 // One part of a snapshot; `selection` is null except with the last.

@@ -12,6 +12,9 @@ namespace {
 
 // Answers that wait for a client that sends and does not read.
 constexpr size_t kMaxControl = 64;
+// A client that takes nothing for so long gives its part of the budget to others; after so long the
+// views of its snapshots are let go.
+constexpr absl::Duration kSlow = absl::Seconds(1);
 constexpr absl::Duration kStalled = absl::Seconds(10);
 
 }  // namespace
@@ -20,7 +23,9 @@ constexpr absl::Duration kStalled = absl::Seconds(10);
 // pump's thread.
 class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_this<WatchStream> {
  public:
-  WatchStream(WatchPump& pump, WatchShared& shared) : session(shared, this), pump_(pump) {}
+  WatchStream(WatchPump& pump, WatchShared& shared, const StreamAccess& access,
+              const std::string& connection)
+      : session(shared, this, connection), access(access), pump_(pump) {}
 
   void Begin() {
     Post([](WatchPump& pump, const auto& self) { pump.Added(self); });
@@ -60,6 +65,7 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
   void SetWritten() { write_ = Write::kNone; }
 
   WatchSession session;
+  StreamAccess access;
   grpc::ByteBuffer request;  // of the read under way
   base::SteadyTime written_at;
   base::SteadyTime progress_at;
@@ -105,8 +111,8 @@ WatchPump::~WatchPump() {
   streams_.clear();
 }
 
-WatchPump::Reactor* WatchPump::Open() {
-  auto stream = std::make_shared<WatchStream>(*this, shared_);
+WatchPump::Reactor* WatchPump::Open(const StreamAccess& access, const std::string& connection) {
+  auto stream = std::make_shared<WatchStream>(*this, shared_, access, connection);
   stream->Begin();
   return stream.get();
 }
@@ -163,11 +169,10 @@ void WatchPump::Added(const StreamPtr& stream) {
 
 void WatchPump::Removed(const StreamPtr& stream) {
   stream->session.Clear();
-  waiting_.erase(stream.get());
   streams_.erase(stream.get());
   stream_count_.store(streams_.size(), std::memory_order_relaxed);
   subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
-  RetryWaiting();
+  TakeTurns();
 }
 
 void WatchPump::ReadOn(WatchStream& stream) {
@@ -202,7 +207,7 @@ void WatchPump::Read(const StreamPtr& stream, bool ok) {
 
 void WatchPump::Written(const StreamPtr& stream, bool ok) {
   stream->SetWritten();
-  stream->session.ReleaseBudget();
+  stream->session.budget().Give();
   if (stream->finished) return;
   if (!ok && !stream->end) stream->end = absl::CancelledError("the client is gone");
   if (stream->end) {
@@ -211,7 +216,7 @@ void WatchPump::Written(const StreamPtr& stream, bool ok) {
     Kick(*stream);
     ReadOn(*stream);
   }
-  RetryWaiting();
+  TakeTurns();
 }
 
 void WatchPump::Cancelled(const StreamPtr& stream) {
@@ -221,7 +226,6 @@ void WatchPump::Cancelled(const StreamPtr& stream) {
 void WatchPump::Kick(WatchStream& stream) {
   if (stream.end || stream.finished || stream.AwaitsWritten()) return;
   auto event = stream.session.Next();
-  if (stream.session.waits_for_budget()) waiting_.insert(&stream);
   if (!event) {
     if (stream.half_closed && stream.session.empty()) End(stream, absl::OkStatus());
     return;
@@ -233,22 +237,19 @@ void WatchPump::Write(WatchStream& stream, grpc::ByteBuffer event) {
   stream.written_at = shared_.clock.Steady();
   SetProgressTime(stream);
   // Reading waits for room among the answers, which may come with this one's end.
-  const bool then_call = !stream.session.idle() || stream.session.holds_budget() ||
+  const bool then_call = !stream.session.idle() || stream.session.budget().holds() ||
                          stream.half_closed || !stream.reading;
   stream.Send(std::move(event), then_call);
 }
 
-void WatchPump::RetryWaiting() {
-  if (waiting_.empty()) return;
-  const auto waiting = std::exchange(waiting_, {});
-  for (WatchStream* stream : waiting) Kick(*stream);
+void WatchPump::TakeTurns() {
+  while (const SnapshotTurns::Stream* next = shared_.turns.Next()) Kick(*next->owner());
 }
 
 void WatchPump::End(WatchStream& stream, const absl::Status& status) {
   if (stream.finished) return;
   stream.end = status;
   stream.session.Clear();
-  waiting_.erase(&stream);
   subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
   if (!stream.AwaitsWritten()) Finish(stream);
 }
@@ -273,20 +274,28 @@ void WatchPump::SendProgress(WatchStream& stream, storage::Revision revision) {
   Write(stream, ProgressEvent(revision));
 }
 
+void WatchPump::EndRevoked() {
+  for (const auto& [raw, stream] : streams_) {
+    if (absl::Status status = stream->access.Recheck(); !status.ok()) End(*stream, status);
+  }
+}
+
 void WatchPump::RunTick() {
+  EndRevoked();
   // First the revision, then the changes: those up to it are enqueued already.
   const storage::Revision revision = shared_.catalog.revision();
   DrainDirty();
   const base::SteadyTime now = shared_.clock.Steady();
   for (const auto& [raw, stream] : streams_) {
-    if (stream->writing() && stream->written_at + kStalled < now) {
-      stream->session.ReleaseBudget();
+    SnapshotTurns::Stream& budget = stream->session.budget();
+    if (stream->writing() && stream->written_at + kSlow < now) budget.Stall();
+    if ((stream->writing() || budget.waits()) && stream->written_at + kStalled < now) {
       stream->session.DropStalledSnapshots(now - kStalled);
     }
     if (stream->progress_at <= now) SendProgress(*stream, revision);
   }
   absl::erase_if(shared_.selectors, [](const auto& entry) { return entry.second.expired(); });
-  RetryWaiting();
+  TakeTurns();
 }
 
 }  // namespace muster::rpc

@@ -26,6 +26,7 @@
 #include "server/core/catalog.h"
 #include "server/core/held_set.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/access.h"
 #include "server/rpc/watch_session.h"
 
 namespace muster::rpc {
@@ -46,11 +47,11 @@ class WatchPump : public core::ViewListener {
             WatchOptions options);
   ~WatchPump() override;
 
-  // A new call; the reactor lives until its OnDone.
-  Reactor* Open();
+  // A new call over the connection of this name; the reactor lives until its OnDone.
+  Reactor* Open(const StreamAccess& access, const std::string& connection);
   // Ends all streams, and those that come later, with this status.
   void EndAll(absl::Status status);
-  // Every second or so: progress, and clients that stopped reading.
+  // Every second or so: progress, clients that stopped reading, and tokens that no longer suffice.
   void Tick();
 
   uint64_t streams() const { return stream_count_.load(std::memory_order_relaxed); }
@@ -71,6 +72,7 @@ class WatchPump : public core::ViewListener {
   void Cancelled(const StreamPtr& stream);
   void DrainDirty();
   void RunTick();
+  void EndRevoked();
   void SendProgress(WatchStream& stream, storage::Revision revision);
   // Sends what there is to send.
   void Kick(WatchStream& stream);
@@ -78,7 +80,8 @@ class WatchPump : public core::ViewListener {
   void ReadOn(WatchStream& stream);
   void End(WatchStream& stream, const absl::Status& status);
   void Finish(WatchStream& stream);
-  void RetryWaiting();
+  // Sends parts of snapshots to whom it is the turn of.
+  void TakeTurns();
   void SetProgressTime(WatchStream& stream);
 
   base::SerialExecutor& executor_;
@@ -86,8 +89,6 @@ class WatchPump : public core::ViewListener {
   const WatchOptions options_;
   WatchShared shared_;
   absl::flat_hash_map<WatchStream*, StreamPtr> streams_;
-  // Want to send a part of a snapshot and may not yet.
-  absl::flat_hash_set<WatchStream*> waiting_;
   std::optional<absl::Status> ended_;
 
   std::atomic<uint64_t> stream_count_{0};

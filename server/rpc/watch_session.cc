@@ -193,7 +193,8 @@ void WatchSession::Clear() {
   control_.clear();
   for (auto& [id, s] : subscriptions_) s->ready = false;
   while (!subscriptions_.empty()) End(subscriptions_.begin()->first);
-  ReleaseBudget();
+  budget_.Leave();
+  budget_.Give();
 }
 
 void WatchSession::MarkReady(Subscription& s) {
@@ -202,11 +203,8 @@ void WatchSession::MarkReady(Subscription& s) {
   ready_.push_back(&s);
 }
 
-void WatchSession::ReleaseBudget() { shared_.snapshot_bytes -= std::exchange(budget_taken_, 0); }
-
 std::optional<grpc::ByteBuffer> WatchSession::Next() {
-  ReleaseBudget();
-  waits_for_budget_ = false;
+  budget_.Give();
   if (!control_.empty()) {
     grpc::ByteBuffer event = std::move(control_.front());
     control_.pop_front();
@@ -216,7 +214,7 @@ std::optional<grpc::ByteBuffer> WatchSession::Next() {
     Subscription& s = *ready_.front();
     const bool was_live = s.phase == Phase::kLive;
     auto event = EventFor(s);
-    if (waits_for_budget_) return std::nullopt;
+    if (!event && s.phase == Phase::kSnapshot) return std::nullopt;  // it is not its turn
     if (event && s.phase != Phase::kLive) return event;  // the rest of its snapshot comes next
     ready_.pop_front();
     s.ready = false;
@@ -281,14 +279,16 @@ std::optional<grpc::ByteBuffer> WatchSession::ResumeFrom(Subscription& s,
   if (delta.upserted.empty() && delta.removed.empty() && selection.checksum != resume.checksum()) {
     return ResetTo(s, v1::Reset::CHECKSUM_MISMATCH);
   }
-  std::string change = EncodeChange(delta, from, to, selection);
+  std::string change = EncodeChange(delta, to, selection);
   if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
   s.phase = Phase::kLive;
   Hold(s, view == nullptr ? revision.seq : view->seq(), selection);
-  return ChangeEvent(s.sub_id, OwnedSlice(std::move(change)));
+  s.told = to;
+  return ChangeEvent(s.sub_id, from, OwnedSlice(std::move(change)));
 }
 
 std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
+  if (budget_.waits()) return std::nullopt;
   if (s.snapshot == nullptr) {
     s.snapshot = std::make_unique<SnapshotProgress>();
     s.snapshot->revision = shared_.catalog.revision();
@@ -306,13 +306,11 @@ std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
                                   .limit = shared_.limits.snapshot_part,
                                   .max_bytes = shared_.limits.snapshot_part_bytes});
   }
-  if (shared_.snapshot_bytes > 0 &&
-      shared_.snapshot_bytes + page.bytes > shared_.limits.snapshot_budget_bytes) {
-    waits_for_budget_ = true;
+  if (!budget_.Take(page.bytes)) {
+    // Whoever waits keeps no view: it begins with the one of its turn.
+    if (!snapshot.begun) s.snapshot.reset();
     return std::nullopt;
   }
-  budget_taken_ = page.bytes;
-  shared_.snapshot_bytes += budget_taken_;
   if (page.more) {
     snapshot.begun = true;
     auto event = SnapshotEvent(s.sub_id, page, {}, nullptr);
@@ -323,6 +321,7 @@ std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
   snapshot.revision.seq = std::max(snapshot.revision.seq, cursor);
   auto event = SnapshotEvent(s.sub_id, page, snapshot.revision, &snapshot.selection);
   Hold(s, cursor, snapshot.selection);
+  s.told = snapshot.revision.seq;
   s.phase = Phase::kLive;
   s.snapshot.reset();
   return event;
@@ -337,20 +336,15 @@ std::optional<grpc::ByteBuffer> WatchSession::Live(Subscription& s) {
   const core::Selection selection = SelectionOf(s, view.get());
   const bool same = selection.checksum == s.checksum && selection.empty_reason == s.empty_reason;
   std::optional<grpc::ByteBuffer> event;
-  if (view == nullptr) {
-    if (!same) {
-      event =
-          ChangeEvent(s.sub_id, OwnedSlice(EncodeChange({}, s.cursor, revision.seq, selection)));
-    }
-    Hold(s, revision.seq, selection);
-  } else {
-    if (!same) {
-      const grpc::Slice change = ChangeOf(s, *view, selection);
-      if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
-      event = ChangeEvent(s.sub_id, change);
-    }
-    Hold(s, view->seq(), selection);
+  const uint64_t to = view == nullptr ? std::max(s.told, revision.seq) : view->seq();
+  if (!same) {
+    const grpc::Slice change = view == nullptr ? OwnedSlice(EncodeChange({}, to, selection))
+                                               : ChangeOf(s, *view, selection);
+    if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
+    event = ChangeEvent(s.sub_id, s.told, change);
+    s.told = to;
   }
+  Hold(s, to, selection);
   return event;
 }
 
@@ -373,7 +367,7 @@ grpc::Slice WatchSession::ChangeOf(Subscription& s, const core::ServiceView& vie
     }
   }
   const core::DeltaResult delta = core::Delta(view, *s.selector, s.cursor);
-  grpc::Slice change = OwnedSlice(EncodeChange(delta, s.cursor, view.seq(), selection));
+  grpc::Slice change = OwnedSlice(EncodeChange(delta, view.seq(), selection));
   std::erase_if(cache, [&](const auto& cached) { return cached.to != view.seq(); });
   if (cache.size() >= kMaxCachedChanges) cache.erase(cache.begin());
   cache.push_back({s.selector, s.cursor, view.seq(), change});

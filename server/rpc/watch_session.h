@@ -24,6 +24,7 @@
 #include "server/core/selector.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/held.h"
+#include "server/rpc/snapshot_turns.h"
 #include "server/rpc/watch_events.h"
 
 namespace muster::rpc {
@@ -62,6 +63,8 @@ struct Subscription {
   std::shared_ptr<const core::Selector> selector;
   // What the client holds: all changes of the service up to here…
   uint64_t cursor = 0;
+  // …though the last that it was told is this seq: what came since concerns others…
+  uint64_t told = 0;
   // …which make this set.
   uint64_t checksum = 0;
   v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
@@ -102,13 +105,14 @@ struct WatchShared {
   absl::flat_hash_map<std::string, std::weak_ptr<const core::Selector>> selectors;
   uint64_t subscriptions = 0;
   uint64_t selector_bytes = 0;  // of all subscriptions, though equal ones are kept once
-  uint64_t snapshot_bytes = 0;  // on their way
+  SnapshotTurns turns{limits.snapshot_budget_bytes};
 };
 
 class WatchSession {
  public:
-  // `owner` is whoever sends what this session has to say.
-  WatchSession(WatchShared& shared, WatchStream* owner) : shared_(shared), owner_(owner) {}
+  // `owner` is whoever sends what this session has to say, over the connection of this name.
+  WatchSession(WatchShared& shared, WatchStream* owner, std::string_view connection = "")
+      : shared_(shared), owner_(owner), budget_(shared.turns, connection, owner) {}
   ~WatchSession() { Clear(); }
   WatchSession(const WatchSession&) = delete;
 
@@ -120,10 +124,8 @@ class WatchSession {
 
   // The next message, or nothing. The one before is sent: its bytes no longer count.
   std::optional<grpc::ByteBuffer> Next();
-  // Nothing to send now, since too many bytes of snapshots are on their way.
-  bool waits_for_budget() const { return waits_for_budget_; }
-  // Bytes of a snapshot that are on their way count until ReleaseBudget.
-  bool holds_budget() const { return budget_taken_ > 0; }
+  // Bytes of a snapshot that are on their way count until budget().Give().
+  SnapshotTurns::Stream& budget() { return budget_; }
 
   void MarkReady(Subscription& subscription);
   // Everything up to `revision` was sent.
@@ -136,8 +138,6 @@ class WatchSession {
   // A client that stopped reading in the middle of a snapshot: views that are no longer current
   // are let go, and the snapshot begins anew when it reads on.
   void DropStalledSnapshots(base::SteadyTime begun_before);
-  // The bytes on their way no longer count: sent, or with a client that does not take them.
-  void ReleaseBudget();
 
   // Ends all subscriptions.
   void Clear();
@@ -169,8 +169,7 @@ class WatchSession {
   std::deque<Subscription*> ready_;
   std::deque<grpc::ByteBuffer> control_;
   uint64_t selector_bytes_ = 0;
-  uint64_t budget_taken_ = 0;
-  bool waits_for_budget_ = false;
+  SnapshotTurns::Stream budget_;
 };
 
 }  // namespace muster::rpc

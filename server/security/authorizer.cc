@@ -25,6 +25,14 @@ std::optional<std::string_view> BearerToken(std::string_view header) {
   return base::Sv(absl::StripLeadingAsciiWhitespace(text.substr(kSchemeSize)));
 }
 
+absl::Status CheckRight(const Identity* identity, Right right) {
+  if (identity == nullptr) return Unauthenticated(Reason::kTokenUnknown, "token is unknown");
+  if (identity->Has(right)) return absl::OkStatus();
+  return base::MakeError(
+      absl::StatusCode::kPermissionDenied, Reason::kRightMissing,
+      absl::StrCat("right ", base::Av(RightName(right)), " is missing from this token"));
+}
+
 }  // namespace
 
 absl::StatusOr<Identity> Authorizer::Check(std::optional<std::string_view> authorization_header,
@@ -43,13 +51,30 @@ absl::StatusOr<Identity> Authorizer::Check(std::optional<std::string_view> autho
   }
   const std::shared_ptr<const TokenTable> table = tokens_->current();
   const Identity* identity = table->Find(*token);
-  if (identity == nullptr) return Unauthenticated(Reason::kTokenUnknown, "token is unknown");
-  if (!identity->Has(right)) {
-    return base::MakeError(
-        absl::StatusCode::kPermissionDenied, Reason::kRightMissing,
-        absl::StrCat("right ", base::Av(RightName(right)), " is missing from this token"));
-  }
+  if (absl::Status status = CheckRight(identity, right); !status.ok()) return status;
   return *identity;
+}
+
+absl::StatusOr<Admission> Authorizer::Admit(std::optional<std::string_view> authorization_header,
+                                            Right right) const {
+  Admission out;
+  out.right = right;
+  if (tokens_ == nullptr) return out;
+  // Before the tokens: whatever changes from here on is looked at again.
+  out.generation = tokens_->generation();
+  if (auto who = Check(authorization_header, right); !who.ok()) return who.status();
+  out.token = DigestToken(*BearerToken(*authorization_header));
+  return out;
+}
+
+absl::Status Authorizer::Recheck(Admission& admission) const {
+  if (tokens_ == nullptr || !admission.token) return absl::OkStatus();
+  const uint64_t generation = tokens_->generation();
+  if (generation == admission.generation) return absl::OkStatus();
+  const std::shared_ptr<const TokenTable> table = tokens_->current();
+  absl::Status status = CheckRight(table->FindDigest(*admission.token), admission.right);
+  if (status.ok()) admission.generation = generation;
+  return status;
 }
 
 }  // namespace muster::security

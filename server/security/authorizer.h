@@ -10,6 +10,7 @@
 // RIGHT_MISSING. None says anything about what was asked for. Cost: see token_file.h.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -20,6 +21,13 @@
 
 namespace muster::security {
 
+// What a stream was admitted with, to be asked again while it lives. A small value.
+struct Admission {
+  std::optional<TokenDigest> token;  // nothing: there are no tokens
+  Right right = Right::kRead;
+  uint64_t generation = 0;  // of the tokens that it was last checked with
+};
+
 class Authorizer {
  public:
   // `tokens` may be null.
@@ -29,6 +37,12 @@ class Authorizer {
   // `authorization_header`: the header's value, nothing when it was not sent.
   absl::StatusOr<Identity> Check(std::optional<std::string_view> authorization_header,
                                  Right right) const;
+
+  // For a call that lasts: the same, and what Recheck needs.
+  absl::StatusOr<Admission> Admit(std::optional<std::string_view> authorization_header,
+                                  Right right) const;
+  // May it go on? The errors of Check. Costs an atomic load unless the tokens have changed.
+  absl::Status Recheck(Admission& admission) const;
 
  private:
   const std::shared_ptr<const TokenStore> tokens_;

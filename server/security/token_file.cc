@@ -69,6 +69,8 @@ class TokenFileParser {
       return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
                              "no token is given; allowed: at least 1");
     }
+    std::sort(table_.entries_.begin(), table_.entries_.end(),
+              [](const auto& a, const auto& b) { return a.digest < b.digest; });
     return std::move(table_);
   }
 
@@ -138,6 +140,12 @@ const Identity* TokenTable::Find(std::string_view token) const {
     }
   }
   return found;
+}
+
+const Identity* TokenTable::FindDigest(const TokenDigest& digest) const {
+  const auto it = std::lower_bound(entries_.begin(), entries_.end(), digest,
+                                   [](const Entry& a, const auto& b) { return a.digest < b; });
+  return it != entries_.end() && it->digest == digest ? &it->identity : nullptr;
 }
 
 absl::StatusOr<TokenTable> ParseTokenFile(std::string_view text) {

@@ -31,6 +31,8 @@ class TokenTable {
  public:
   // Null when nobody has this token. Valid as long as the table.
   const Identity* Find(std::string_view token) const;
+  // The same of one that was found before, by its digest. Cost: logarithmic.
+  const Identity* FindDigest(const TokenDigest& digest) const;
   size_t size() const { return entries_.size(); }
 
  private:
@@ -40,7 +42,7 @@ class TokenTable {
     Identity identity;
     int line;
   };
-  std::vector<Entry> entries_;
+  std::vector<Entry> entries_;  // by digest
 };
 
 // A file without any token is an error: it would lock out everybody.

@@ -89,6 +89,7 @@ absl::Status TokenStore::ReadAndSwap() {
   base::MutexLock lock(mu_);
   current_ = std::move(table);
   problem_.clear();
+  generation_.fetch_add(1, std::memory_order_acq_rel);
   return absl::OkStatus();
 }
 

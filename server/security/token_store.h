@@ -13,6 +13,8 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -33,6 +35,8 @@ class TokenStore {
 
   // Never null.
   std::shared_ptr<const TokenTable> current() const;
+  // Another number whenever the tokens in force have changed; read it before current().
+  uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
   // "" when the file's content is in force.
   std::string problem() const;
   const std::string& path() const { return path_; }
@@ -60,6 +64,7 @@ class TokenStore {
   std::shared_ptr<const TokenTable> current_ MUSTER_GUARDED_BY(mu_) =
       std::make_shared<const TokenTable>();
   std::string problem_ MUSTER_GUARDED_BY(mu_);
+  std::atomic<uint64_t> generation_{0};
 };
 
 }  // namespace muster::security

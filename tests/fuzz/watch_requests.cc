@@ -38,7 +38,8 @@ class Stream : public core::ViewListener {
   }
   ~Stream() override {
     session_.reset();
-    Require(shared_.subscriptions == 0 && shared_.services.empty() && shared_.snapshot_bytes == 0,
+    Require(shared_.subscriptions == 0 && shared_.services.empty() && shared_.turns.bytes() == 0 &&
+                shared_.selector_bytes == 0,
             "a stream leaves nothing behind");
     hub_.RemoveListener(this);
     engine_.Close();
@@ -100,7 +101,7 @@ class Stream : public core::ViewListener {
   }
 
   void LetGo() {
-    session_->ReleaseBudget();
+    session_->budget().Stall();
     session_->DropStalledSnapshots(clock_.Steady());
   }
 

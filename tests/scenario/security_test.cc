@@ -214,6 +214,67 @@ TEST_F(Security, TokensGiveRightsAndAreReadAgain) {
   EXPECT_EQ(cli({"discover", "db"}).first, 1);
 }
 
+// Streams that were opened with a token end when it is taken out, or no longer has their right.
+TEST_F(Security, OpenStreamsEndWithTheirToken) {
+  const std::string other = "other-0123456789";
+  WriteText(tokens_, std::string("read ") + kReader + "\nwrite " + kWriter + "\nwrite " + other);
+  Musterd server(dir_.path("data"), With(Tls(), "--tokens", tokens_));
+  const auto channel = Connect(server);
+  const auto discovery = v1::Discovery::NewStub(channel);
+  const auto registry = v1::Registry::NewStub(channel);
+  ASSERT_TRUE(Register(channel, kWriter).ok());
+
+  grpc::ClientContext watch_context, kept_context, names_context, lease_context;
+  Prepare(watch_context, kReader);
+  Prepare(kept_context, kWriter);
+  Prepare(names_context, kReader);
+  Prepare(lease_context, kWriter);
+  v1::WatchRequest subscribe;
+  subscribe.mutable_subscribe()->set_service("web");
+  v1::WatchResponse event;
+  const auto watch = discovery->Watch(&watch_context);
+  const auto kept = discovery->Watch(&kept_context);
+  for (const auto& stream : {watch.get(), kept.get()}) {
+    ASSERT_TRUE(stream->Write(subscribe));
+    ASSERT_TRUE(stream->Read(&event));
+  }
+  const auto names = discovery->WatchServices(&names_context, {});
+  v1::WatchServicesResponse name;
+  ASSERT_TRUE(names->Read(&name));
+  const auto leases = registry->KeepAlive(&lease_context);
+  v1::HeartbeatRequest beat;
+  beat.add_lease_handles(1);
+  v1::HeartbeatResponse beaten;
+  ASSERT_TRUE(leases->Write(beat));
+  ASSERT_TRUE(leases->Read(&beaten));
+
+  WriteText(tokens_, std::string("read ") + kWriter + "\nwrite " + other);
+  const absl::Time changed = Now();
+  EXPECT_FALSE(watch->Read(&event));
+  EXPECT_FALSE(names->Read(&name));
+  EXPECT_FALSE(leases->Read(&beaten)) << "an idle stream too";
+  EXPECT_LT(Now() - changed, absl::Seconds(4));
+  const Wanted unknown{StatusCode::UNAUTHENTICATED, "TOKEN_UNKNOWN", "", "token is unknown"};
+  ExpectError(watch->Finish(), unknown, "watch");
+  ExpectError(names->Finish(), unknown, "names");
+  ExpectError(leases->Finish(), {StatusCode::PERMISSION_DENIED, "RIGHT_MISSING", "", "right write"},
+              "keep alive");
+
+  // The one that may still read goes on.
+  v1::RegisterResponse registered;
+  grpc::ClientContext context;
+  Prepare(context, other);
+  v1::RegisterRequest request;
+  request.mutable_instance()->set_service("web");
+  request.mutable_instance()->set_id("w-2");
+  request.mutable_instance()->set_address("10.0.0.2");
+  ASSERT_TRUE(registry->Register(&context, request, &registered).ok());
+  ASSERT_TRUE(kept->Read(&event));
+  EXPECT_TRUE(event.has_change()) << event.ShortDebugString();
+  kept_context.TryCancel();
+  EXPECT_EQ(kept->Finish().error_code(), StatusCode::CANCELLED);
+}
+
 TEST_F(Security, BeyondLoopbackNeedsTlsAndAuthentication) {
   const std::vector<std::string> beyond = {"--grpc-listen", "0.0.0.0:0"};
   const auto with_tls = [&](std::vector<std::string> flags) {

@@ -37,14 +37,14 @@ std::string NamesOf(const std::map<EndpointName, v1::Endpoint>& set) {
 
 void Watchers::Attach(Server& server, const rpc::WatchLimits& limits) {
   server_ = &server;
-  shared_ = std::make_unique<rpc::WatchShared>(rpc::WatchShared{.catalog = server.catalog,
-                                                                .held = server.held,
-                                                                .hub = server.hub,
-                                                                .listener = this,
-                                                                .clock = clock_,
-                                                                .limits = limits,
-                                                                .services = {},
-                                                                .selectors = {}});
+  shared_.reset(new rpc::WatchShared{.catalog = server.catalog,
+                                     .held = server.held,
+                                     .hub = server.hub,
+                                     .listener = this,
+                                     .clock = clock_,
+                                     .limits = limits,
+                                     .services = {},
+                                     .selectors = {}});
   server.hub.AddListener(this);
   names_dirty_ = true;
 }
@@ -70,7 +70,8 @@ void Watchers::OnServiceChanged(std::string_view service_key) {
 Watchers::Stream& Watchers::AnyStream() {
   if (streams_.size() < kMaxStreams && (streams_.empty() || rng_.Uniform(3) == 0)) {
     auto stream = std::make_unique<Stream>();
-    stream->session = std::make_unique<rpc::WatchSession>(*shared_, nullptr);
+    stream->session = std::make_unique<rpc::WatchSession>(
+        *shared_, nullptr, absl::StrCat("connection ", rng_.Uniform(4)));
     streams_.push_back(std::move(stream));
     return *streams_.back();
   }
@@ -151,7 +152,7 @@ std::string Watchers::Act() {
     }
     case 4: {
       if (!stream.stalled) return who + " reads on";
-      stream.session->ReleaseBudget();
+      stream.session->budget().Stall();
       stream.session->DropStalledSnapshots(clock_.Steady());
       for (const uint64_t id : stream.clients) clients_[id].let_go = true;
       return who + "'s stalled stream is let go of";
@@ -196,6 +197,12 @@ std::string Watchers::Deliver() {
     }
     if (auto wrong = Read(*stream); !wrong.empty()) return wrong;
   }
+  while (const rpc::SnapshotTurns::Stream* next = shared_->turns.Next()) {
+    for (const auto& stream : streams_) {
+      if (&stream->session->budget() != next || stream->stalled) continue;
+      if (auto wrong = Read(*stream); !wrong.empty()) return wrong;
+    }
+  }
   return FollowNames();
 }
 
@@ -209,7 +216,7 @@ std::string Watchers::Read(Stream& stream) {
     }
     if (auto wrong = Event(message); !wrong.empty()) return wrong;
   }
-  if (stream.session->waits_for_budget()) return "";
+  if (stream.session->budget().waits()) return "";
   const storage::Revision revision = server_->catalog.revision();
   const bool progress = rng_.Uniform(4) == 0;
   for (const uint64_t id : stream.clients) {
@@ -273,6 +280,7 @@ std::string Watchers::OnChange(Client& client, const v1::Change& event) {
   if (client.expects == Client::Expects::kSnapshot) return "a change before the snapshot";
   if (resumed && client.epoch != model_.epoch()) return "a resume from another epoch";
   if (event.to_seq() < event.from_seq()) return "a change backwards";
+  if (event.from_seq() > client.seq) return "a change from what the client was not told";
   if (resumed && event.from_seq() != client.seq) return "a resume from another revision";
   const auto before = client.held;
   for (const v1::Endpoint& endpoint : event.upserted()) client.held[NameOf(endpoint)] = endpoint;

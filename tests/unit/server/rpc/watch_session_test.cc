@@ -214,6 +214,42 @@ TEST_F(WatchSessionTest, EqualChangesAreMadeOnce) {
   EXPECT_EQ(cache.size(), 1u);
 }
 
+// A client that checks for gaps compares from_seq with the seq that it was told last.
+TEST_F(WatchSessionTest, FromSeqIsWhatTheClientWasToldLast) {
+  const auto put = [&](const std::string& id, const std::string& version) {
+    v1::RegisterRequest request;
+    request.mutable_instance()->set_service("api");
+    request.mutable_instance()->set_id(id);
+    request.mutable_instance()->set_address("10.0.0.1");
+    request.mutable_instance()->set_version(version);
+    request.set_permanent(true);
+    EXPECT_TRUE(core_.Register(request).ok());
+    MarkAll("api");
+  };
+  v1::WatchRequest request = Subscribe(1, "api");
+  request.mutable_subscribe()->mutable_selector()->set_version("1");
+  WatchSession early(shared_, nullptr), late(shared_, nullptr);
+  ASSERT_TRUE(early.Handle(request).ok());
+  uint64_t told = Parse(*early.Next()).snapshot().revision().seq();
+  put("a", "1");
+  v1::Change change = Parse(*early.Next()).change();
+  EXPECT_EQ(change.from_seq(), told);
+  told = change.to_seq();
+  put("b", "2");
+  EXPECT_EQ(early.Next(), std::nullopt) << "not for this selector";
+  ASSERT_TRUE(late.Handle(request).ok());
+  const uint64_t late_told = Parse(*late.Next()).snapshot().revision().seq();
+  EXPECT_GT(late_told, told);
+  put("c", "1");
+  change = Parse(*early.Next()).change();
+  EXPECT_EQ(change.from_seq(), told);
+  EXPECT_EQ(change.upserted_size(), 1);
+  const v1::Change other = Parse(*late.Next()).change();
+  EXPECT_EQ(other.from_seq(), late_told);
+  EXPECT_EQ(other.to_seq(), change.to_seq());
+  EXPECT_EQ(shared_.services.begin()->second->cache.size(), 1u) << "the rest is made once";
+}
+
 TEST_F(WatchSessionTest, AStalledSnapshotLetsGoOfAnOldViewAndBeginsAnew) {
   shared_.limits.snapshot_part = 2;
   for (int i = 0; i < 5; ++i) Register("api", absl::StrCat(i));

@@ -402,6 +402,40 @@ TEST(WatchTest, SnapshotsAreAdmittedByABudget) {
   }
 }
 
+// Without a tick, so that nothing is given back: others have their own share.
+TEST(WatchTest, AConnectionThatDoesNotReadHoldsUpNobodyElse) {
+  WatchOptions options;
+  options.limits.snapshot_budget_bytes = 16 << 20;
+  RpcStack stack(options);
+  for (int i = 0; i < 120; ++i) {
+    auto request = RpcStack::Request("big", absl::StrCat(i));
+    for (int j = 0; j < 24; ++j) {
+      (*request.mutable_instance()->mutable_metadata())[absl::StrCat(j)] = std::string(480, 'x');
+    }
+    stack.Register(request);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // windows stay small
+  const auto stub = v1::Discovery::NewStub(grpc::CreateCustomChannel(
+      absl::StrCat("127.0.0.1:", stack.port), grpc::InsecureChannelCredentials(), arguments));
+  std::vector<std::unique_ptr<TestWatch>> unread;
+  for (int i = 0; i < 40; ++i) {
+    unread.push_back(std::make_unique<TestWatch>(*stub));
+    ASSERT_TRUE(unread.back()->Subscribe(1, "big"));
+  }
+  while (stack.discovery_service.subscriptions() < 40) stack.Discover("other");
+  TestWatch watch(*stack.discovery_stub);
+  ASSERT_TRUE(watch.Subscribe(1, "big"));
+  EndpointSet set;
+  while (!set.resume()) {
+    const Event event = watch.Read();
+    ASSERT_EQ(event.event_case(), Event::kSnapshot) << "the stream ended";
+    EXPECT_EQ(set.Apply(event).problem, "");
+  }
+  EXPECT_EQ(set.size(), 120u);
+}
+
 TEST(WatchTest, TheSameContentManyTimesIsNoEvent) {
   RpcStack stack;
   auto request = RpcStack::Request("api", "a");

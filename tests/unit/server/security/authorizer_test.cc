@@ -110,5 +110,36 @@ TEST_F(AuthorizerTest, AChangedFileCountsForTheNextCall) {
   EXPECT_FALSE(authorizer.Check("Bearer writer-token-0001", Right::kRead).ok());
 }
 
+TEST_F(AuthorizerTest, WhatLastsIsCheckedAgainWhenTokensChange) {
+  const Authorizer authorizer(store_, false);
+  EXPECT_FALSE(authorizer.Admit("Bearer reader-token-0001", Right::kWrite).ok());
+  auto reader = authorizer.Admit("Bearer reader-token-0001", Right::kRead);
+  auto writer = authorizer.Admit("Bearer writer-token-0001", Right::kWrite);
+  auto looker = authorizer.Admit("bearer  writer-token-0001 ", Right::kRead);
+  ASSERT_TRUE(reader.ok() && writer.ok() && looker.ok());
+  EXPECT_TRUE(authorizer.Recheck(*reader).ok());
+  const auto change = [&](std::string_view text) {
+    std::ofstream(dir_ / "new") << text;
+    fs::rename(dir_ / "new", dir_ / "tokens");
+    store_->ReloadIfChanged();
+  };
+  change("nonsense\n");
+  EXPECT_TRUE(authorizer.Recheck(*reader).ok()) << "the tokens in force stay";
+  change("read writer-token-0001 hands\nread other-token-00001\n");
+  EXPECT_EQ(base::ReasonOf(authorizer.Recheck(*reader)), Reason::kTokenUnknown);
+  EXPECT_EQ(base::ReasonOf(authorizer.Recheck(*reader)), Reason::kTokenUnknown) << "and again";
+  EXPECT_EQ(base::ReasonOf(authorizer.Recheck(*writer)), Reason::kRightMissing);
+  EXPECT_TRUE(authorizer.Recheck(*looker).ok());
+  change("write writer-token-0001 hands\n");
+  EXPECT_TRUE(authorizer.Recheck(*writer).ok());
+}
+
+TEST(AuthorizerWithoutTokens, WhatLastsGoesOn) {
+  const Authorizer authorizer(nullptr, false);
+  auto admission = authorizer.Admit(std::nullopt, Right::kWrite);
+  ASSERT_TRUE(admission.ok());
+  EXPECT_TRUE(authorizer.Recheck(*admission).ok());
+}
+
 }  // namespace
 }  // namespace muster::security
