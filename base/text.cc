@@ -80,6 +80,15 @@ std::string EscapeForTerminal(std::string_view text) {
   return out;
 }
 
+bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t size = CharacterSize(text);
+    if (size == 0) return false;
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
 bool IsPrintableUtf8(std::string_view text) {
   // Nearly all texts are plain ASCII.
   const auto first =

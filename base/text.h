@@ -17,6 +17,9 @@ inline std::string_view Sv(absl::string_view text) { return {text.data(), text.s
 // no terminal is driven by it.
 std::string EscapeForTerminal(std::string_view text);
 
+// Well-formed, as RFC 3629 has it.
+bool IsUtf8(std::string_view text);
+
 // Well-formed UTF-8 without control characters.
 bool IsPrintableUtf8(std::string_view text);
 

@@ -75,7 +75,7 @@ struct Batch {
 };
 
 enum class WriteClass : uint8_t {
-  kUser,      // refused with QUEUE_FULL when the queue is full
+  kUser,      // refused with QUEUE_FULL when the queue is full; never when nothing waits in it
   kInternal,  // expiry, health, deregistration: may use the reserved part of the queue
 };
 

@@ -125,6 +125,8 @@ absl::Status Strand::CheckUnits(const Batch& batch) const {
 }
 
 absl::Status Strand::CheckRoom(const Batch& batch, WriteClass write_class) const {
+  // One that is larger than the queue would never get in otherwise.
+  if (queue_.empty()) return absl::OkStatus();
   size_t bytes = queue_bytes_;
   for (const Unit& unit : batch.units) bytes += UnitBytes(unit);
   const size_t percent =

@@ -31,7 +31,7 @@
 namespace muster::storage {
 
 struct EngineLimits {
-  size_t queue_max = 16384;               // waiting units
+  size_t queue_max = 16384;               // waiting units; see WriteClass::kUser
   size_t queue_max_bytes = 64 << 20;      // their keys and values
   int reserved_percent = 10;              // of both, for WriteClass::kInternal
   size_t max_unit_ops = 512;              //

@@ -3,7 +3,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <fstream>
 #include <ostream>
 
@@ -119,10 +118,9 @@ int Restore(Context& context, std::istream& backup, const std::string& data_dir)
 
 int RunRestore(Context& context, const std::string& path, const std::string& data_dir) {
   if (path == "-") return Restore(context, context.in, data_dir);
-  std::error_code error;
   std::ifstream file;
-  if (!std::filesystem::is_directory(path, error)) file.open(path, std::ios::binary);
-  if (!file.is_open()) return context.Fail(absl::NotFoundError("can't read " + path));
+  const absl::Status opened = OpenFile(path, &file);
+  if (!opened.ok()) return context.Fail(opened);
   return Restore(context, file, data_dir);
 }
 

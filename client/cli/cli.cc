@@ -3,13 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <ostream>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "base/text.h"
 #include "client/cli/context.h"
+#include "client/cli/words.h"
 
 namespace muster::cli {
 namespace {
@@ -26,14 +24,12 @@ void AddGlobals(CLI::App& app, Context& context, Globals& globals) {
       ->envname("MUSTER_ADDR")
       ->capture_default_str();
   app.add_option("--token", context.token, "Bearer token")->envname("MUSTER_TOKEN");
-  // Like --ca "$CA" when CA isn't set: not the same as no --ca.
-  const CLI::Validator given(
-      [](std::string& name) { return name.empty() ? std::string("no file is named") : ""; }, "");
-  app.add_option("--token-file", context.token_file, "File that holds the bearer token")
-      ->check(given);
-  app.add_option("--ca", context.ca_file, "Certificates to trust, PEM; turns TLS on")->check(given);
-  app.add_option("--cert", context.cert_file, "Certificate of this client, PEM")->check(given);
-  app.add_option("--key", context.key_file, "Its key, PEM")->check(given);
+  app.add_option("--token-file", context.token_file, "File that holds the bearer token");
+  app.add_option("--ca", context.ca_file, "Certificates to trust, PEM; turns TLS on")
+      ->envname("MUSTER_CA");
+  app.add_option("--cert", context.cert_file, "Certificate of this client, PEM")
+      ->envname("MUSTER_CERT");
+  app.add_option("--key", context.key_file, "Its key, PEM")->envname("MUSTER_KEY");
   app.add_flag("--tls", context.tls, "TLS with the certificates that the system trusts");
   app.add_option("--timeout", context.timeout, "Of one call, like 10s")->capture_default_str();
   app.add_option("-o,--output", globals.output, "table or json")
@@ -45,6 +41,7 @@ void AddCommands(CLI::App& app, Context& context) {
   AddRegisterCommand(app, context);
   AddDeregisterCommand(app, context);
   AddHeartbeatCommand(app, context);
+  AddReportCommand(app, context);
   AddDiscoverCommand(app, context);
   AddWatchCommand(app, context);
   AddWaitCommand(app, context);
@@ -58,57 +55,38 @@ void AddCommands(CLI::App& app, Context& context) {
     command->footer(command->get_footer() +
                     "\nFlags of all commands, such as --addr and -o json: muster --help");
   }
-}
-
-// "; did you mean …?" or "".
-std::string Suggestion(const std::string& word, const std::vector<std::string>& names) {
-  const std::vector<std::string_view> candidates(names.begin(), names.end());
-  const std::string nearest = base::NearestName(word, candidates);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");
-}
-
-void AddFlagNames(const CLI::App& app, std::vector<std::string>* names) {
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names->push_back("--" + name);
-  }
-}
-
-// What the parser could make nothing of, in our words; "" when it is something else.
-std::string UnknownWord(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  std::vector<std::string> words = app.remaining(true);
-  words.erase(std::remove(words.begin(), words.end(), "--"), words.end());
-  if (words.empty()) return "";
-  const std::string word = words.front().substr(0, words.front().find('='));
-  std::vector<std::string> names;
-  if (absl::StartsWith(word, "-")) {
-    AddFlagNames(app, &names);
-    for (const CLI::App* command : commands) AddFlagNames(*command, &names);
-    return absl::StrCat("no flag '", word, "'", Suggestion(word, names));
-  }
-  if (!commands.empty()) {
-    return absl::StrCat(commands.front()->get_name(), ": unexpected '", words.front(), "'");
-  }
-  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
-  return absl::StrCat("no command '", words.front(), "'", Suggestion(words.front(), names));
-}
-
-std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
-  const bool unknown =
-      dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ||
-      (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && app.get_subcommands().empty());
-  const std::string text = unknown ? UnknownWord(app) : "";
-  if (!text.empty()) return text;
-  if (unknown) return "a command is needed";
-  const std::string what = absl::StrReplaceAll(error.what(), {{"\n", " "}});
-  const auto commands = app.get_subcommands();
-  return commands.empty() ? what : absl::StrCat(commands.front()->get_name(), ": ", what);
+  CheckValues(app);
 }
 
 // The parser takes words from the end of its list.
 std::vector<std::string> Reversed(std::vector<std::string> words) {
   std::reverse(words.begin(), words.end());
   return words;
+}
+
+// What was printed has to have arrived.
+int Finish(Context& context, int code) {
+  context.out.flush();
+  if (context.out.good() || code != kDone) return code;
+  return context.Fail(absl::DataLossError("standard output can't be written"));
+}
+
+// Nothing when there is something to run; else what to exit with, and all has been said.
+std::optional<int> Parse(CLI::App& app, const std::vector<std::string>& args, Context& context) {
+  const std::string empty = FlagWithoutValue(app, args);
+  if (!empty.empty()) return context.Usage(empty + ": the value is empty");
+  try {
+    app.parse(Reversed(WithHelpFlag(args)));
+  } catch (const CLI::Success& e) {
+    const std::string unknown = app.get_subcommands().empty() ? UnknownWord(app) : "";
+    if (!unknown.empty()) return context.Usage(unknown);
+    return Finish(context, app.exit(e, context.out, context.err));
+  } catch (const CLI::ParseError& e) {
+    if (!app.get_subcommands().empty()) context.command = app.get_subcommands().front()->get_name();
+    return context.Usage(UsageText(app, e));
+  }
+  context.command = app.get_subcommands().front()->get_name();
+  return std::nullopt;
 }
 
 }  // namespace
@@ -122,28 +100,18 @@ int RunCli(const std::vector<std::string>& args, Stdio stdio, const base::Clock&
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 1 a call failed, 2 wrong usage.\n"
+      "Help of a command: muster help COMMAND\n"
       "Example: muster --addr 10.0.0.5:8502 discover web");
   AddGlobals(app, context, globals);
   AddCommands(app, context);
-  try {
-    app.parse(Reversed(args));
-  } catch (const CLI::Success& e) {
-    return app.exit(e, stdio.out, stdio.err);
-  } catch (const CLI::ParseError& e) {
-    if (!app.get_subcommands().empty()) context.command = app.get_subcommands().front()->get_name();
-    return context.Usage(UsageText(app, e));
-  }
-  context.command = app.get_subcommands().front()->get_name();
+  if (const auto code = Parse(app, args, context)) return *code;
   const char* plain = std::getenv("NO_COLOR");
   context.json = globals.output == "json";
   context.colours =
       stdio.out_is_terminal && !globals.no_color && (plain == nullptr || *plain == '\0');
   context.interactive = stdio.in_is_terminal;
   context.out_is_terminal = stdio.out_is_terminal;
-  const int code = context.run();
-  stdio.out.flush();
-  if (stdio.out.good() || code != kDone) return code;
-  return context.Fail(absl::DataLossError("standard output can't be written"));
+  return Finish(context, context.run());
 }
 
 }  // namespace muster::cli

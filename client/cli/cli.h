@@ -3,7 +3,8 @@
 //   int code = RunCli({"discover", "web"}, {std::cin, std::cout, std::cerr}, clock, rng);
 //
 // Thread safety: none; one call at a time. Errors: 0 done, 1 a call failed, 2 wrong usage; the last
-// two with one line on `err`. Reads MUSTER_ADDR, MUSTER_TOKEN and NO_COLOR.
+// two with one line on `err`. Reads MUSTER_ADDR, MUSTER_TOKEN, MUSTER_CA, MUSTER_CERT, MUSTER_KEY
+// and NO_COLOR.
 #pragma once
 
 #include <iosfwd>

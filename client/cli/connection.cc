@@ -49,6 +49,11 @@ absl::Status WithAddress(const absl::Status& status, const std::string& address)
   return named;
 }
 
+// From now on.
+gpr_timespec Span(absl::Duration duration) {
+  return gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN);
+}
+
 // What gRPC says of a server that isn't there holds its address three times; of a call that a
 // server doesn't know, nothing.
 std::string PlainMessage(const grpc::Status& status) {
@@ -118,13 +123,40 @@ Connection::Connection(ConnectionOptions options)
 Connection::~Connection() = default;
 
 absl::Status Connection::Call(const Rpc& rpc) {
+  const absl::Duration patience = timeout_ / static_cast<int64_t>(channels_.size());
+  absl::Duration left = timeout_;
   absl::Status status;
-  for (size_t tries = 0; tries < channels_.size(); ++tries) {
-    status = CallHere(rpc, timeout_);
+  for (size_t others = channels_.size(); others-- > 0;) {
+    if (others > 0 && !Answers(patience)) {
+      // Nothing was sent. The call, with what is left of its time, goes to the next.
+      left -= patience;
+      Forget();
+      Rotate();
+      continue;
+    }
+    status = CallHere(rpc, left);
+    // Whether it was done isn't known, so it isn't repeated; but the next one goes elsewhere.
+    if (absl::IsDeadlineExceeded(status)) Forget();
+    if (absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status)) Rotate();
     if (!absl::IsUnavailable(status) || ReasonText(status) == "OUTCOME_UNKNOWN") return status;
-    Rotate();
   }
   return status;
+}
+
+bool Connection::Answers(absl::Duration patience) {
+  // Short, so that a signal doesn't wait.
+  const absl::Duration slice = absl::Milliseconds(20);
+  grpc::Channel& channel = PresentChannel();
+  grpc_connectivity_state state = channel.GetState(true);
+  while (state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) {
+    // The call itself ends by the signal.
+    if (interrupt_ != nullptr && interrupt_->came()) return true;
+    if (patience <= absl::ZeroDuration()) return false;
+    channel.WaitForStateChange(state, Span(std::min(slice, patience)));
+    patience -= slice;
+    state = channel.GetState(true);
+  }
+  return true;
 }
 
 absl::Status Connection::CallStream(const Rpc& rpc, absl::Duration timeout) {
@@ -139,30 +171,33 @@ void Connection::Rotate() { current_ = (current_ + 1) % channels_.size(); }
 
 const std::string& Connection::address() const { return options_.addresses[current_]; }
 
-absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
+void Connection::Forget() { channels_[current_] = nullptr; }
+
+grpc::Channel& Connection::PresentChannel() {
   auto& channel = channels_[current_];
-  if (channel == nullptr) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    // A server whose host vanished is noticed on an idle watch.
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
-  }
+  if (channel != nullptr) return *channel;
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // A server whose host vanished is noticed on an idle watch.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
+  return *channel;
+}
+
+absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
+  PresentChannel();
   grpc::ClientContext context;
   if (!options_.token.empty()) {
     context.AddMetadata("authorization", "Bearer " + options_.token);
   }
-  if (timeout != absl::InfiniteDuration()) {
-    gpr_timespec span = gpr_time_from_micros(absl::ToInt64Microseconds(timeout), GPR_TIMESPAN);
-    context.set_deadline(span);
-  }
+  if (timeout != absl::InfiniteDuration()) context.set_deadline(Span(timeout));
   const Interrupt::Scope scope(interrupt_, &context);
-  const absl::Status status = FromRpc(rpc(channel, &context));
+  const absl::Status status = FromRpc(rpc(channels_[current_], &context));
   // Nobody answered: the next try connects anew, at once. The pauses between tries are the
   // caller's; gRPC's own would go on after the server has come back.
-  if (absl::IsUnavailable(status) && ReasonText(status).empty()) channel = nullptr;
+  if (absl::IsUnavailable(status) && ReasonText(status).empty()) Forget();
   return WithAddress(status, address());
 }
 

@@ -58,8 +58,9 @@ class Connection {
   static absl::StatusOr<std::unique_ptr<Connection>> Open(ConnectionOptions options);
   ~Connection();
 
-  // Tries each server in turn while they are UNAVAILABLE; a call whose outcome is unknown is not
-  // repeated. The error names the server.
+  // Tries each server in turn while they are UNAVAILABLE or take longer than their share of the
+  // time-out to answer a connection. A call whose outcome is unknown is not repeated: that of one
+  // that was sent and not answered in time, too. The error names the server.
   absl::Status Call(const Rpc& rpc);
   // For streams: the present server only. No deadline unless one is given.
   absl::Status CallStream(const Rpc& rpc, absl::Duration timeout = absl::InfiniteDuration());
@@ -76,6 +77,12 @@ class Connection {
 
  private:
   explicit Connection(ConnectionOptions options);
+  // Of the present server; made when there is none.
+  grpc::Channel& PresentChannel();
+  // The present server is connected to anew the next time.
+  void Forget();
+  // False: within `patience` it neither took nor refused a connection.
+  bool Answers(absl::Duration patience);
   absl::Status CallHere(const Rpc& rpc, absl::Duration timeout);
 
   const ConnectionOptions options_;

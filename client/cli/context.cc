@@ -2,10 +2,12 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -27,6 +29,11 @@ absl::Status ReadInto(const std::string& path, std::string* to) {
   return absl::OkStatus();
 }
 
+absl::Status Unreadable(const std::string& path, int error) {
+  return absl::NotFoundError(
+      absl::StrCat("can't read ", path, ": ", std::generic_category().message(error)));
+}
+
 // Everyone on the way can read it and use it.
 void NoteOpenToken(Context& context, const std::vector<std::string>& addresses) {
   for (const std::string& address : addresses) {
@@ -45,7 +52,8 @@ int Context::Fail(const absl::Status& status) {
 }
 
 int Context::FailKey(const absl::Status& status, const std::string& node) {
-  if (!absl::IsNotFound(status) || !node.empty()) return Fail(status);
+  const bool no_instance = absl::IsNotFound(status) && ReasonText(status) != "CHECK_NOT_FOUND";
+  if (!no_instance || !node.empty()) return Fail(status);
   return Fail(absl::NotFoundError(
       absl::StrCat(status.message(), "; an instance that has a node needs --node")));
 }
@@ -72,7 +80,8 @@ int Context::Connect() {
   const auto list = ParseAddresses(addresses);
   if (!list.ok()) return Usage(list.status());
   const auto span = base::ParseDuration(timeout);
-  if (!span.ok()) return Usage(span.status());
+  if (!span.ok()) return Usage(absl::StrCat("--timeout: ", span.status().message()));
+  if (*span <= absl::ZeroDuration()) return Usage("--timeout: expected more than 0s");
   ConnectionOptions options;
   options.addresses = *list;
   options.timeout = *span;
@@ -106,16 +115,24 @@ void Context::PrintJson(const google::protobuf::Message& message) {
   if (status.ok()) out << text << std::endl;
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const absl::Status unreadable = absl::NotFoundError("can't read " + path);
+absl::Status OpenFile(const std::string& path, std::ifstream* file) {
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return unreadable;
-  std::ifstream file(path, std::ios::binary);
-  if (!file.is_open()) return unreadable;
+  // Opens well, and fails when it is read.
+  if (std::filesystem::is_directory(path, error)) return Unreadable(path, EISDIR);
+  errno = 0;
+  file->open(path, std::ios::binary);
+  return file->is_open() ? absl::OkStatus() : Unreadable(path, errno);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file;
+  const absl::Status opened = OpenFile(path, &file);
+  if (!opened.ok()) return opened;
+  errno = 0;
   std::ostringstream text;
   // An empty file puts no character, which the stream calls a failure.
   if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (file.bad() || text.fail()) return unreadable;
+  if (file.bad() || text.fail()) return Unreadable(path, errno);
   return std::move(text).str();
 }
 

@@ -75,7 +75,8 @@ struct Context {
   void PrintJson(const google::protobuf::Message& message);
 };
 
-// NOT_FOUND when there is no such file or it can't be read.
+// NOT_FOUND, with the system's words, when there is no such file or it can't be read.
+absl::Status OpenFile(const std::string& path, std::ifstream* file);
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 void AddAdminCommands(CLI::App& app, Context& context);
@@ -86,6 +87,7 @@ void AddDiscoverCommand(CLI::App& app, Context& context);
 void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
+void AddReportCommand(CLI::App& app, Context& context);
 void AddSalvageCommand(CLI::App& app, Context& context);
 void AddServicesCommand(CLI::App& app, Context& context);
 void AddWaitCommand(CLI::App& app, Context& context);

@@ -58,13 +58,15 @@ int RunOne(Context& context, const Flags& flags) {
 // kDone = go on.
 int Confirm(Context& context, const Flags& flags, const v1::ListLeasesResponse& found) {
   if (flags.yes) return kDone;
-  const std::string what = Count(found.leases_size(), "instance");
+  const int count = found.leases_size();
+  const std::string what =
+      count == 1 ? "this instance" : absl::StrCat("these ", count, " instances");
   // The question goes where it is seen, and the answer of `-o json` stays JSON.
   context.err << LeaseTable(found).Text(false);
   if (!context.interactive) {
-    return context.Usage(absl::StrCat("give --yes to deregister these ", what));
+    return context.Usage(absl::StrCat("give --yes to deregister ", what));
   }
-  context.err << "Deregister these " << what << "? [y/N] " << std::flush;
+  context.err << "Deregister " << what << "? [y/N] " << std::flush;
   std::string answer;
   std::getline(context.in, answer);
   answer = base::AsciiLower(std::string(absl::StripAsciiWhitespace(answer)));

@@ -1,6 +1,7 @@
 #include "client/cli/file_writer.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,7 +20,22 @@ absl::Status SystemError(const std::string& doing, const std::string& path) {
   return absl::UnknownError(absl::StrCat("can't ", doing, " ", path, ": ", words));
 }
 
-absl::Status Exists(const std::string& path) {
+const char* KindName(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISLNK(mode)) return "a symbolic link";
+  if (S_ISBLK(mode) || S_ISCHR(mode)) return "a device";
+  return "not a regular file";
+}
+
+// Whether a file may come to be there: only a regular one is replaced, and only when asked for.
+absl::Status CheckVacant(const std::string& path, bool overwrite) {
+  struct stat there {};
+  if (lstat(path.c_str(), &there) != 0) return absl::OkStatus();
+  if (!S_ISREG(there.st_mode)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(path, " is ", KindName(there.st_mode), ", which is never replaced"));
+  }
+  if (overwrite) return absl::OkStatus();
   return absl::AlreadyExistsError(absl::StrCat(path, " exists; --force overwrites it"));
 }
 
@@ -41,14 +57,15 @@ absl::Status SyncFolder(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path,
                                                                bool overwrite) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    return absl::AlreadyExistsError(path + " is a directory");
-  }
-  if (!overwrite && std::filesystem::exists(path, error)) return Exists(path);
-  // A copy of the store is for its owner only.
-  const int fd = open(Partial(path).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return SystemError("create", Partial(path));
+  if (absl::Status status = CheckVacant(path, overwrite); !status.ok()) return status;
+  const std::string partial = Partial(path);
+  // Left by a backup that was cut off.
+  if (absl::Status status = CheckVacant(partial, overwrite); !status.ok()) return status;
+  if (overwrite) unlink(partial.c_str());
+  // A new file, never one that is there nor what a link points to; for its owner only.
+  const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const int fd = open(partial.c_str(), flags, 0600);
+  if (fd < 0) return SystemError("create", partial);
   return std::unique_ptr<FileWriter>(new FileWriter(path, overwrite, fd));
 }
 
@@ -57,8 +74,15 @@ FileWriter::FileWriter(std::string path, bool overwrite, int fd)
 
 FileWriter::~FileWriter() {
   if (fd_ < 0) return;
+  if (OwnsPartial()) unlink(Partial(path_).c_str());
   close(fd_);
-  unlink(Partial(path_).c_str());
+}
+
+bool FileWriter::OwnsPartial() const {
+  struct stat mine {};
+  struct stat there {};
+  return fstat(fd_, &mine) == 0 && lstat(Partial(path_).c_str(), &there) == 0 &&
+         mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
 }
 
 absl::Status FileWriter::Write(std::string_view bytes) {
@@ -73,8 +97,10 @@ absl::Status FileWriter::Write(std::string_view bytes) {
 
 absl::Status FileWriter::Commit() {
   if (fsync(fd_) != 0) return SystemError("sync", Partial(path_));
-  std::error_code error;
-  if (!overwrite_ && std::filesystem::exists(path_, error)) return Exists(path_);
+  if (absl::Status status = CheckVacant(path_, overwrite_); !status.ok()) return status;
+  if (!OwnsPartial()) {
+    return absl::AbortedError(Partial(path_) + " was replaced meanwhile: another backup writes it");
+  }
   if (std::rename(Partial(path_).c_str(), path_.c_str()) != 0)
     return SystemError("rename to", path_);
   close(std::exchange(fd_, -1));

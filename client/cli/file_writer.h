@@ -3,8 +3,11 @@
 //   auto file = FileWriter::Create("b.muster", overwrite);
 //   file->Write(chunk) … file->Commit();
 //
-// Writes to `<path>.partial`; Commit syncs and renames. Without Commit the partial file goes.
-// Thread safety: none. Errors: ALREADY_EXISTS, else UNKNOWN with the system's words.
+// Writes to `<path>.partial`, a new file of mode 0600; Commit syncs and renames. Without Commit the
+// partial file goes. `overwrite` is for regular files only: a link, a device or a directory, under
+// either name, is an error.
+// Thread safety: none. Errors: ALREADY_EXISTS; ABORTED when another writer took the partial file
+// over; else UNKNOWN with the system's words.
 #pragma once
 
 #include <memory>
@@ -29,6 +32,8 @@ class FileWriter {
 
  private:
   FileWriter(std::string path, bool overwrite, int fd);
+  // The partial file is still the one that was made.
+  bool OwnsPartial() const;
 
   const std::string path_;
   const bool overwrite_;

@@ -1,6 +1,7 @@
 // muster: the command line.
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
@@ -9,6 +10,8 @@
 int main(int argc, char** argv) {
   // What gRPC logs of a failed connection comes in our own words, on one line.
   setenv("GRPC_VERBOSITY", "NONE", 0);
+  // A reader that has gone is an error of the output, with a message, not a silent end.
+  std::signal(SIGPIPE, SIG_IGN);
   muster::base::SystemRng rng;
   const muster::cli::Stdio stdio{std::cin, std::cout, std::cerr, isatty(STDIN_FILENO) == 1,
                                  isatty(STDOUT_FILENO) == 1};

@@ -134,6 +134,14 @@ absl::StatusOr<v1::Selector::MinHealth> ParseMinHealth(const std::string& text) 
   return Wrong(text, "passing, warning or any");
 }
 
+absl::StatusOr<v1::Health> ParseHealth(const std::string& text) {
+  const std::string lower = base::AsciiLower(text);
+  if (lower == "passing") return v1::PASSING;
+  if (lower == "warning") return v1::WARNING;
+  if (lower == "critical") return v1::CRITICAL;
+  return Wrong(text, "passing, warning or critical");
+}
+
 absl::StatusOr<v1::Revision> ParseRevision(const std::string& text) {
   const std::vector<std::string> parts = absl::StrSplit(text, ':');
   uint64_t epoch = 0;
@@ -186,6 +194,7 @@ absl::Status ParseQuickInstance(const std::vector<std::string>& words, v1::Insta
 }
 
 absl::Status ParseInstanceText(const std::string& text, v1::Instance* instance) {
+  if (!base::IsUtf8(text)) return absl::InvalidArgumentError("the file is not UTF-8");
   const auto parsed = google::protobuf::util::JsonStringToMessage(text, instance);
   if (parsed.ok()) return absl::OkStatus();
   const auto json = YamlToJson(text);

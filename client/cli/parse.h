@@ -31,6 +31,8 @@ absl::StatusOr<v1::Locality> ParseLocality(const std::string& text);
 absl::StatusOr<v1::Weight> ParseWeight(const std::string& text);
 // passing, warning, any.
 absl::StatusOr<v1::Selector::MinHealth> ParseMinHealth(const std::string& text);
+// passing, warning, critical.
+absl::StatusOr<v1::Health> ParseHealth(const std::string& text);
 // "epoch:seq".
 absl::StatusOr<v1::Revision> ParseRevision(const std::string& text);
 // A lease handle or incarnation: decimal, not 0.

@@ -60,7 +60,8 @@ std::string Table::Text(bool colours) const {
 }
 
 void Sheet::Add(const std::string& name, const std::string& text, Colour colour) {
-  if (!text.empty()) lines_.push_back({name, {base::EscapeForTerminal(text), colour}});
+  if (text.empty()) return;
+  lines_.push_back({base::EscapeForTerminal(name), {base::EscapeForTerminal(text), colour}});
 }
 
 std::string Sheet::Text(bool colours) const {

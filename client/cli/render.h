@@ -39,7 +39,7 @@ class Table {
 // Facts about one thing, a line each: name, padded, and text.
 class Sheet {
  public:
-  // The text is escaped; an empty one adds no line.
+  // Both are escaped; an empty text adds no line.
   void Add(const std::string& name, const std::string& text, Colour colour = Colour::kNone);
   std::string Text(bool colours) const;
 

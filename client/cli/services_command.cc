@@ -124,6 +124,10 @@ int RunFollow(Context& context, const Flags& flags) {
     while (stream->Read(&event)) {
       keeper.Alive();
       names.Take(event);
+      if (context.out.good()) continue;
+      keeper.Done();
+      call->TryCancel();
+      break;
     }
     return stream->Finish();
   });

@@ -130,6 +130,7 @@ int Report(Context& context, const Flags& flags, const Waiter& waiter, const abs
 int RunWait(Context& context, const Flags& flags) {
   const auto within = base::ParseDuration(flags.within);
   if (!within.ok()) return context.Usage(within.status());
+  if (*within <= absl::ZeroDuration()) return context.Usage("--for: expected more than 0s");
   if (flags.least == 0) return context.Usage("--min: expected a number above 0");
   Interrupt interrupt(context.clock);
   if (const int code = context.Connect()) return code;

@@ -41,8 +41,8 @@ class Printer : public Follower::Listener {
  private:
   const std::string& Name(size_t service) const { return flags_.services[service]; }
 
-  // False: --count is reached.
-  bool Counted() { return flags_.count == 0 || ++lines_ < flags_.count; }
+  // False: --count is reached, or nobody reads any more.
+  bool Counted() { return context_.out.good() && (flags_.count == 0 || ++lines_ < flags_.count); }
 
   bool PrintEvent(const v1::WatchResponse& event) {
     context_.PrintJson(event);

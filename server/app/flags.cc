@@ -102,6 +102,11 @@ std::string UsageError(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(message, "\ntry musterd --help");
 }
 
+FlagsResult EmptyValueOf(std::string_view flag) {
+  return Failure(kWrongUsage,
+                 absl::StrCat(base::Av(flag), " is given an empty value\ntry musterd --help"));
+}
+
 // An empty value is a script's variable that was not set: taken as it is, --tokens "" would let
 // everybody in. Nothing when there is none.
 std::optional<FlagsResult> EmptyValue(const CommandLine& line) {
@@ -110,8 +115,18 @@ std::optional<FlagsResult> EmptyValue(const CommandLine& line) {
     if (line.values[i] == "") flag = kSettings[i].flag;
   }
   if (flag.empty()) return std::nullopt;
-  return Failure(kWrongUsage,
-                 absl::StrCat(base::Av(flag), " is given an empty value\ntry musterd --help"));
+  return EmptyValueOf(flag);
+}
+
+// "--data-dir=$UNSET": the parser would take the next word for the value, and a switch for on.
+std::optional<FlagsResult> NoValue(const CLI::App& app, int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view word = argv[i];
+    if (!word.starts_with("--") || !word.ends_with('=')) continue;
+    word.remove_suffix(1);
+    if (app.get_option_no_throw(std::string(word)) != nullptr) return EmptyValueOf(word);
+  }
+  return std::nullopt;
 }
 
 // Nothing when the line is good.
@@ -120,6 +135,7 @@ std::optional<FlagsResult> ReadCommandLine(int argc, const char* const* argv, Co
                "musterd");
   try {
     AddOptions(app, line);
+    if (auto empty = NoValue(app, argc, argv)) return empty;
     app.parse(argc, argv);
     return EmptyValue(line);
   } catch (const CLI::CallForHelp&) {

@@ -101,6 +101,10 @@ std::string Quoted(std::string_view value) {
   return absl::StrCat("\"", base::EscapeForTerminal(value.substr(0, end)), "…\"");
 }
 
+std::string OnNode(std::string_view node) {
+  return node.empty() ? " without a node" : absl::StrCat(" on node ", Quoted(node));
+}
+
 absl::Status CheckName(std::string_view what, std::string_view name) {
   if (name.empty()) {
     return NameError(what,

@@ -41,6 +41,8 @@ absl::Status FieldError(const FieldRef& field, std::string_view problem,
 
 // In quotes, escaped, and cut when long.
 std::string Quoted(std::string_view value);
+// ` on node "n1"`, or ` without a node`: the end of a message that names an instance.
+std::string OnNode(std::string_view node);
 
 // 1-128 of A-Z a-z 0-9 . _ -. No field in the error; the message calls it `what`.
 absl::Status CheckName(std::string_view what, std::string_view name);

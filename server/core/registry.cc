@@ -39,9 +39,8 @@ void ToProto(absl::Duration d, google::protobuf::Duration* out) {
 
 absl::Status NotFound(const storage::InstanceKey& key) {
   return MakeError(StatusCode::kNotFound, Reason::kInstanceNotFound,
-                   absl::StrCat("service \"", key.service, "\" has no instance \"",
-                                base::EscapeForTerminal(key.id), "\" on node \"",
-                                base::EscapeForTerminal(key.node), "\""));
+                   absl::StrCat("service ", Quoted(key.service), " has no instance ",
+                                Quoted(key.id), OnNode(key.node)));
 }
 
 absl::Status Uncertain() {

@@ -82,10 +82,9 @@ absl::StatusOr<v1::DescribeInstanceResponse> Describe(const v1::DescribeInstance
   const auto info = catalog.Get(key->ns, key->service);
   const auto value = engine.Get(Family::kInstances, encoded);
   if (absl::IsNotFound(value.status())) {
-    return MakeError(
-        absl::StatusCode::kNotFound, Reason::kInstanceNotFound,
-        absl::StrCat("no instance ", core::Quoted(key->id), " of service ",
-                     core::Quoted(key->service), " on node ", core::Quoted(key->node)));
+    return MakeError(absl::StatusCode::kNotFound, Reason::kInstanceNotFound,
+                     absl::StrCat("no instance ", core::Quoted(key->id), " of service ",
+                                  core::Quoted(key->service), core::OnNode(key->node)));
   }
   if (!value.ok()) return value.status();
   auto stored = core::DecodeStored(*value);

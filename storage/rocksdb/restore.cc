@@ -88,6 +88,13 @@ absl::Status BuildStore(std::istream& backup, const fs::path& dir, const base::C
 
 absl::Status CheckVacant(const fs::path& dir) {
   std::error_code error;
+  if (fs::is_symlink(dir, error)) {
+    return base::MakeError(
+        absl::StatusCode::kFailedPrecondition, base::Reason::kStorageUnusable,
+        absl::StrCat(
+            "data directory ", dir.string(),
+            " is a symbolic link: name the directory itself, which is replaced as a whole"));
+  }
   if (!fs::exists(dir, error))
     return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
   const bool empty = fs::is_directory(dir, error) && fs::is_empty(dir, error);

@@ -59,7 +59,8 @@ def main():
              "--http-listen", "off", "--dns-listen", "off"],
             capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == 1, second
-        assert "in use by another musterd" in second.stderr, second.stderr
+        assert second.stderr.endswith("in use by another musterd\n"), second.stderr
+        assert second.stderr.count("\n") == 1, second.stderr
 
         began = time.monotonic()
         server.send_signal(signal.SIGTERM)

@@ -37,6 +37,11 @@ TEST(TextTest, EscapesInvalidUtf8ByteByByte) {
   EXPECT_EQ(EscapeForTerminal("\xE2\x82z"), "\\xe2\\x82z");
 }
 
+TEST(TextTest, KnowsUtf8) {
+  for (std::string_view text : {"", "a\n", "\xC2\x80", "caf\xC3\xA9"}) EXPECT_TRUE(IsUtf8(text));
+  for (std::string_view text : {"\xFF", "a\xC3", "\xED\xA0\x80"}) EXPECT_FALSE(IsUtf8(text));
+}
+
 TEST(TextTest, KnowsWhatIsNotPrintableUtf8) {
   for (std::string_view text : {
            "\n"sv,

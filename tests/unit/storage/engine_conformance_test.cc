@@ -300,6 +300,21 @@ TEST_P(EngineConformanceTest, AFullQueueRefusesUsersFirst) {
   EXPECT_EQ(harness_->Run(PutUnit("room again")).verdict, Verdict::kCommitted);
 }
 
+TEST_P(EngineConformanceTest, ABatchLargerThanTheQueueGetsInWhenNothingWaits) {
+  Start({.queue_max = 20, .queue_max_bytes = 100});
+  std::vector<Unit> units;
+  for (int i = 0; i < 30; ++i) units.push_back(PutUnit("u" + std::to_string(i)));
+  harness_->Block();
+  const OutcomePtr large = harness_->Propose(units);
+  EXPECT_EQ(engine().Stats().queue_used, 30u);
+  const OutcomePtr next = harness_->Propose({PutUnit("next")}, WriteClass::kInternal);
+  harness_->Unblock();
+  EXPECT_EQ(base::ReasonOf(harness_->Wait(next)[0].status), base::Reason::kQueueFull);
+  for (const UnitResult& result : harness_->Wait(large)) {
+    EXPECT_EQ(result.verdict, Verdict::kCommitted) << result.status;
+  }
+}
+
 TEST_P(EngineConformanceTest, TheQueueIsBoundedInBytesToo) {
   Start({.queue_max_bytes = 1000});
   harness_->Block();

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "base/errors.h"
+#include "base/log.h"
 #include "rocksdb_harness.h"
 
 namespace muster::storage {
@@ -177,9 +178,15 @@ TEST_F(RocksDbEngineTest, ParentsAreCreated) {
 
 TEST_F(RocksDbEngineTest, ADirectoryInUseIsRefused) {
   ASSERT_TRUE(harness_.Open().ok());
+  std::vector<std::string> lines;
+  base::SetLogSink([&](base::LogLevel, std::string_view message, absl::Span<const base::LogField>) {
+    lines.emplace_back(message);
+  });
   testing::RecordingSink sink;
   auto second = harness_.NewEngine();
   const absl::Status same_process = second->Open({&sink});
+  base::SetLogSink(nullptr);
+  EXPECT_TRUE(lines.empty()) << lines[0] << ": the error says it all";
   EXPECT_EQ(same_process.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(base::ReasonOf(same_process), base::Reason::kStorageUnusable);
   EXPECT_EQ(std::string(same_process.message()),

@@ -10,6 +10,7 @@ namespace {
 
 using testing::FakeServer;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::Ok;
 using testing::Ran;
 using testing::Recorder;
@@ -79,6 +80,26 @@ TEST(StatusTest, HeldSetsAreShown) {
               HasSubstr("default/web: 12 overdue endpoints are held in zone z1 since "
                         "1970-01-01T00:00:00Z: the store takes no writes: web-1, web-2 on host-2, "
                         "…\n"));
+}
+
+TEST(StatusTest, WhateverTheServerSaysIsEscaped) {
+  const std::string wild = "x\x1b]0;\x07\r\n\xe2\x80\xae";
+  FakeServer server;
+  server.admin.status = [&](const auto&, auto* response) {
+    response->set_version(wild);
+    response->set_build(wild);
+    response->add_limits()->set_name(wild);
+    response->set_storage_engine(wild);
+    response->mutable_frozen_since();
+    response->set_frozen_reason(wild);
+    response->add_held()->set_zone(wild);
+    response->add_warnings(wild);
+    return Ok();
+  };
+  const Ran ran = RunAt(server, {"status"});
+  EXPECT_EQ(ran.code, 0);
+  for (const char* raw : {"\x1b", "\x07", "\r", "\xe2"}) EXPECT_THAT(ran.out, Not(HasSubstr(raw)));
+  EXPECT_THAT(ran.out, HasSubstr("\nx\\x1b]0;\\x07\\x0d\\x0a\\xe2\\x80\\xae "));
 }
 
 TEST(StatusTest, JsonAndErrors) {

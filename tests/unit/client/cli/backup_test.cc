@@ -125,6 +125,58 @@ TEST_F(BackupTest, AFileIsOverwrittenOnlyByForce) {
   EXPECT_EQ(Bytes(path_), all_);
 }
 
+TEST_F(BackupTest, OnlyRegularFilesAreReplaced) {
+  const std::string victim = dir_ + "/victim";
+  std::ofstream(victim) << "dear";
+  fs::create_symlink(victim, path_);
+  EXPECT_EQ(RunAt(server_, {"backup", path_, "--force"}).err,
+            "muster: " + path_ + " is a symbolic link, which is never replaced\n");
+  const std::string pipe = dir_ + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(RunAt(server_, {"backup", pipe, "--force"}).err,
+            "muster: " + pipe + " is not a regular file, which is never replaced\n");
+  EXPECT_EQ(Bytes(victim), "dear");
+  EXPECT_EQ(FilesLeft(), 3u);
+}
+
+TEST_F(BackupTest, APartialFileOfOthersIsLeftAlone) {
+  const std::string partial = path_ + ".partial";
+  const std::string victim = dir_ + "/victim";
+  std::ofstream(victim) << "dear";
+  fs::create_symlink(victim, partial);
+  EXPECT_EQ(RunAt(server_, {"backup", path_, "--force"}).err,
+            "muster: " + partial + " is a symbolic link, which is never replaced\n");
+  EXPECT_EQ(Bytes(victim), "dear");
+  fs::remove(partial);
+  std::ofstream(partial) << "half";
+  EXPECT_EQ(RunAt(server_, {"backup", path_}).err,
+            "muster: " + partial + " exists; --force overwrites it\n");
+  EXPECT_EQ(Bytes(partial), "half");
+  fs::permissions(partial, fs::perms::all);
+  const Ran forced = RunAt(server_, {"backup", path_, "--force"});
+  EXPECT_EQ(forced.code, 0) << forced.err;
+  struct stat info {};
+  ASSERT_EQ(stat(path_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(BackupTest, TheOtherOfTwoBackupsToOneFileFails) {
+  server_.admin.backup = [this](auto& writer) {
+    // As another muster backup --force does.
+    fs::remove(path_ + ".partial");
+    std::ofstream(path_ + ".partial") << "the other's";
+    v1::BackupResponse part;
+    part.set_chunk("mine");
+    writer.Write(part);
+    return Ok();
+  };
+  const Ran ran = RunAt(server_, {"backup", path_});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_THAT(ran.err, HasSubstr("was replaced meanwhile: another backup writes it"));
+  EXPECT_EQ(Bytes(path_ + ".partial"), "the other's");
+  EXPECT_FALSE(fs::exists(path_));
+}
+
 TEST_F(BackupTest, AStreamThatBreaksLeavesNoFile) {
   end_ = grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away");
   const Ran ran = RunAt(server_, {"backup", path_});
@@ -157,6 +209,18 @@ TEST_F(BackupTest, AFolderThatIsNotThereIsAFailure) {
   EXPECT_EQ(ran.code, 1);
   EXPECT_THAT(ran.err, HasSubstr("No such file or directory"));
   EXPECT_EQ(RunAt(server_, {"backup", dir_, "--force"}).code, 1);
+}
+
+TEST_F(BackupTest, ALinkIsNoPlaceToRestoreTo) {
+  std::ofstream(path_, std::ios::binary) << all_;
+  fs::create_directory(dir_ + "/real");
+  fs::create_directory_symlink(dir_ + "/real", dir_ + "/data");
+  for (const std::string& data : {dir_ + "/data", dir_ + "/data/"}) {
+    const Ran ran = RunWords({"restore", path_, "--data-dir", data});
+    EXPECT_EQ(ran.code, 1);
+    EXPECT_THAT(ran.err, HasSubstr("/data is a symbolic link: name the directory itself"));
+  }
+  EXPECT_EQ(FilesLeft(), 3u);
 }
 
 TEST_F(BackupTest, ADamagedBackupIsNotRestored) {

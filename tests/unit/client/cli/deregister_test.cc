@@ -131,6 +131,15 @@ TEST_F(DeregisterTest, ProgramsHaveToSayYes) {
   EXPECT_TRUE(calls_.All().empty());
 }
 
+TEST_F(DeregisterTest, OneIsThisOne) {
+  server_.admin.list_leases = [](const auto&, auto* response) {
+    response->add_leases()->mutable_key()->set_service("web");
+    return Ok();
+  };
+  EXPECT_THAT(RunAt(server_, {"deregister", "--service", "web"}).err,
+              HasSubstr("muster: give --yes to deregister this instance;"));
+}
+
 TEST_F(DeregisterTest, NobodyThereIsAFailure) {
   const Ran ran = RunAt(server_, {"deregister", "--service", "none", "--yes"});
   EXPECT_EQ(ran.code, 1);

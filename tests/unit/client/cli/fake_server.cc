@@ -1,8 +1,10 @@
 #include "fake_server.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -22,7 +24,10 @@ namespace {
 // Before the first thread of gRPC starts; and nothing from outside reaches the tests.
 const bool kPrepared = [] {
   BlockSignals();
-  for (const char* name : {"MUSTER_ADDR", "MUSTER_TOKEN", "NO_COLOR"}) unsetenv(name);
+  for (const char* name :
+       {"MUSTER_ADDR", "MUSTER_TOKEN", "MUSTER_CA", "MUSTER_CERT", "MUSTER_KEY", "NO_COLOR"}) {
+    unsetenv(name);
+  }
   return true;
 }();
 
@@ -39,6 +44,27 @@ class FirstLineBuffer : public std::stringbuf {
 
  private:
   std::function<void()> told_;
+};
+
+// A file on a full disk.
+class BoundedBuffer : public std::stringbuf {
+ public:
+  explicit BoundedBuffer(size_t room) : room_(room) {}
+
+ protected:
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    if (static_cast<size_t>(size) > room_) return 0;
+    room_ -= size;
+    return std::stringbuf::xsputn(text, size);
+  }
+  int overflow(int c) override {
+    if (room_ == 0) return traits_type::eof();
+    --room_;
+    return std::stringbuf::overflow(c);
+  }
+
+ private:
+  size_t room_;
 };
 
 }  // namespace
@@ -87,9 +113,27 @@ std::string DeadAddress() {
   return FakeServer().address();
 }
 
+HungServer::HungServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  sockaddr_in loopback{};
+  loopback.sin_family = AF_INET;
+  loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&loopback), sizeof loopback), 0);
+  EXPECT_EQ(listen(fd_, 8), 0);
+}
+
+HungServer::~HungServer() { close(fd_); }
+
+std::string HungServer::address() const {
+  sockaddr_in bound{};
+  socklen_t size = sizeof bound;
+  EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&bound), &size), 0);
+  return "127.0.0.1:" + std::to_string(ntohs(bound.sin_port));
+}
+
 Ran RunWords(const std::vector<std::string>& words, const RunOptions& options) {
   std::istringstream in(options.input);
-  std::ostringstream out;
+  BoundedBuffer out_text(options.output_room);
+  std::ostream out(&out_text);
   if (options.broken_output) out.setstate(std::ios::badbit);
   FirstLineBuffer err_text(options.on_first_error_line);
   std::ostream err(&err_text);
@@ -97,7 +141,7 @@ Ran RunWords(const std::vector<std::string>& words, const RunOptions& options) {
   Ran ran;
   ran.code = RunCli(words, {in, out, err, options.interactive, options.out_is_terminal},
                     base::RealClock(), rng);
-  ran.out = out.str();
+  ran.out = out_text.str();
   ran.err = err_text.str();
   return ran;
 }

@@ -10,6 +10,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -79,6 +80,7 @@ struct FakeRegistry : public v1::Registry::Service {
   // Called "register_" because of the keyword.
   MUSTER_FAKE_UNARY(Register, register_)
   MUSTER_FAKE_UNARY(Deregister, deregister)
+  MUSTER_FAKE_UNARY(ReportHealth, report_health)
   // Milliseconds that the caller is ready to wait, as well.
   std::function<grpc::Status(const v1::HeartbeatRequest&, v1::HeartbeatResponse*, int64_t)>
       heartbeat;
@@ -121,6 +123,19 @@ class FakeServer {
 // An address where nothing listens.
 std::string DeadAddress();
 
+// A server that takes connections and never says a word, as one that was stopped.
+class HungServer {
+ public:
+  HungServer();
+  ~HungServer();
+  HungServer(const HungServer&) = delete;
+  HungServer& operator=(const HungServer&) = delete;
+  std::string address() const;
+
+ private:
+  const int fd_;
+};
+
 struct Ran {
   int code = -1;
   std::string out;
@@ -131,8 +146,9 @@ struct RunOptions {
   std::string input;
   bool interactive = false;
   bool out_is_terminal = false;
-  // Standard output is full.
+  // Standard output is full: from the start, or from this many bytes on.
   bool broken_output = false;
+  size_t output_room = SIZE_MAX;
   // Called when the first line on stderr is complete.
   std::function<void()> on_first_error_line;
 };

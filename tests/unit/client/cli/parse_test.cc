@@ -32,6 +32,7 @@ TEST(ParseTest, InstanceAsYamlAndJson) {
   EXPECT_EQ(yaml.version(), "2.70");
   EXPECT_FALSE(ParseInstanceText("servise: web", &yaml).ok());
   EXPECT_FALSE(ParseInstanceText("[1, 2", &yaml).ok());
+  EXPECT_EQ(ParseInstanceText("{\"id\": \"\xff\"}", &yaml).message(), "the file is not UTF-8");
 }
 
 TEST(ParseTest, ValuesOutOfRangeAreRefused) {

@@ -105,6 +105,21 @@ TEST(ServicesTest, NamesAreFollowedOverALoss) {
                                     "- default/api\n- default/new1\n+ default/db\n"));
 }
 
+TEST(ServicesTest, FollowingEndsWhenNobodyReads) {
+  FakeServer server;
+  server.discovery.watch_services = [](auto& writer) {
+    v1::WatchServicesResponse event;
+    AddName(event.mutable_snapshot()->mutable_names(), "api");
+    event.mutable_snapshot()->set_complete(true);
+    // Until the client is gone.
+    while (writer.Write(event)) continue;
+    return Ok();
+  };
+  const Ran ran = RunAt(server, {"services", "--watch"}, {.output_room = 3});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.err, "muster: standard output can't be written\n");
+}
+
 TEST(ServicesTest, FollowedNamesAsJson) {
   FakeServer server;
   Recorder<int> streams;

@@ -14,6 +14,7 @@ using testing::DeadAddress;
 using ::testing::EndsWith;
 using testing::FakeServer;
 using ::testing::HasSubstr;
+using testing::HungServer;
 using testing::Ok;
 using testing::Ran;
 using testing::RunAt;
@@ -27,7 +28,14 @@ TEST(UsageTest, UnknownWordsAreNamed) {
       {{"--adr", "x", "discover", "web"}, "no flag '--adr'; did you mean '--addr'?"},
       {{"discover", "web", "--limt=3"}, "no flag '--limt'; did you mean '--limit'?"},
       {{"discover", "web", "api"}, "discover: unexpected 'api'; see muster discover --help"},
-      {{"discover"}, "discover: name is required; see muster discover --help"},
+      {{"discover"}, "discover: missing name; see muster discover --help"},
+      {{"watch"}, "watch: missing names; see muster watch --help"},
+      {{"watch", "--bogus"}, "no flag '--bogus'; see muster watch --help"},
+      {{"watch", "--versoin", "2"}, "no flag '--versoin'; did you mean '--version'?"},
+      {{"health", "--help"}, "no command 'health'; see muster --help"},
+      {{"--help", "regster"}, "no command 'regster'; did you mean 'register'?"},
+      {{"help", "health"}, "no command 'health'; see muster --help"},
+      {{"hlp"}, "no command 'hlp'; did you mean 'help'?"},
       {{}, "a command is needed; see muster --help"},
   };
   for (const auto& [words, message] : cases) {
@@ -43,6 +51,10 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"-o", "xml", "status"},
       {"--addr", "nowhere", "status"},
       {"--timeout", "soon", "status"},
+      {"--timeout", "0s", "status"},
+      {"wait", "web", "--for", "0s"},
+      {"report", "web", "web-1", "main", "good"},
+      {"report", "web", "web-1", "main"},
       {"--cert", "/dev/null", "--key", "/dev/null", "--token", "a\nb", "status"},
       {"discover", "web", "--min-health", "good"},
       {"discover", "web", "--min-revision", "12"},
@@ -69,27 +81,68 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
   }
 }
 
+TEST(UsageTest, AnEmptyValueIsWrongUsage) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"--ttl", {"register", "web", "10.0.0.1:80", "--ttl", ""}},
+      {"--ttl", {"register", "web", "10.0.0.1:80", "--ttl="}},
+      {"--id", {"register", "--id=", "api", "1.2.3.4:5"}},
+      {"--addr", {"--addr=", "status"}},
+      {"--node", {"deregister", "--node=", "--service", "web", "--yes"}},
+      {"--yes", {"deregister", "--yes=", "--service", "web"}},
+      {"--tls", {"--tls=", "status"}},
+      {"--tag", {"watch", "web", "--tag", ""}},
+  };
+  for (const auto& [flag, words] : cases) {
+    const Ran ran = RunWords(words);
+    EXPECT_EQ(ran.code, 2) << ::testing::PrintToString(words);
+    EXPECT_THAT(ran.err, HasSubstr(flag + ": the value is empty; see muster "));
+  }
+}
+
+TEST(UsageTest, BytesThatAreNotUtf8AreWrongUsage) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"discover: name", {"discover", "a\xff"}},
+      {"register: --id", {"register", "web", "--id", "\xc3"}},
+      {"register: --meta", {"register", "web", "--meta", "k=\xff"}},
+      {"--token", {"--token", "\xff", "status"}},
+  };
+  ::testing::internal::CaptureStderr();
+  for (const auto& [what, words] : cases) {
+    const Ran ran = RunWords(words);
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_THAT(ran.err, HasSubstr(what + ": not UTF-8; see muster "));
+  }
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "") << "a library's own words";
+}
+
 TEST(UsageTest, EveryCommandHasHelpWithAnExample) {
   const Ran all = RunWords({"--help"});
   EXPECT_EQ(all.code, 0);
   for (const char* name :
-       {"register", "deregister", "heartbeat", "discover", "watch", "wait", "services", "describe",
-        "status", "log-level", "verify", "leases", "backup", "restore", "salvage"}) {
+       {"register", "deregister", "heartbeat", "report", "discover", "watch", "wait", "services",
+        "describe", "status", "log-level", "verify", "leases", "backup", "restore", "salvage"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("\n  ") + name + " "));
     const Ran one = RunWords({name, "--help"});
     EXPECT_EQ(one.code, 0);
     EXPECT_THAT(one.out, HasSubstr(std::string("Example: muster ") + name));
+    EXPECT_EQ(RunWords({"help", name}).out, one.out);
   }
+  EXPECT_EQ(RunWords({"help"}).out, all.out);
   EXPECT_THAT(RunWords({"--version"}).out, StartsWith("muster "));
 }
 
 TEST(UsageTest, FilesThatCannotBeReadAreFailures) {
-  for (const std::string path : {"/nonexistent/file", "/"}) {
-    EXPECT_EQ(RunWords({"register", "-f", path}).code, 1);
-    const Ran token = RunWords({"--token-file", path, "status"});
-    EXPECT_EQ(token.code, 1);
-    EXPECT_EQ(token.err, "muster: can't read " + path + "\n");
-    EXPECT_EQ(RunWords({"restore", path, "--data-dir", "/nonexistent/data"}).code, 1);
+  for (const auto& [path, why] :
+       {std::pair<std::string, std::string>{"/nonexistent/file", "No such file or directory"},
+        {"/", "Is a directory"}}) {
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"register", "-f", path},
+          {"--token-file", path, "status"},
+          {"restore", path, "--data-dir", "/nonexistent/data"}}) {
+      const Ran ran = RunWords(words);
+      EXPECT_EQ(ran.code, 1);
+      EXPECT_EQ(ran.err, "muster: can't read " + path + ": " + why + "\n");
+    }
   }
 }
 
@@ -100,6 +153,18 @@ TEST(UsageTest, FilesWithoutCertificatesDoNotSwitchTlsOff) {
   EXPECT_EQ(nothing.code, 1);
   EXPECT_EQ(nothing.err, "muster: /dev/null holds no PEM\n");
   EXPECT_EQ(RunAt(server, {"--ca", "", "status"}).code, 2);
+}
+
+TEST(UsageTest, FilesForTlsMayComeFromTheEnvironment) {
+  for (const auto& [variable, flag] :
+       {std::pair{"MUSTER_CA", "--ca"}, {"MUSTER_CERT", "--cert"}, {"MUSTER_KEY", "--key"}}) {
+    setenv(variable, "/dev/null", 1);
+    EXPECT_EQ(RunWords({"status"}).err, "muster: /dev/null holds no PEM\n") << variable;
+    EXPECT_EQ(RunWords({flag, "/dev/zero/x", "status"}).err,
+              "muster: can't read /dev/zero/x: Not a directory\n")
+        << "a flag wins over " << variable;
+    unsetenv(variable);
+  }
 }
 
 TEST(UsageTest, NoServerIsOneLineAndOne) {
@@ -116,6 +181,22 @@ TEST(UsageTest, TheNextServerIsAskedWhenOneIsAway) {
   const Ran ran = RunWords({"--addr", DeadAddress() + "," + server.address(), "status"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_THAT(ran.out, HasSubstr(server.address()));
+}
+
+TEST(UsageTest, TheNextServerIsAskedWhenOneHangs) {
+  FakeServer server;
+  server.admin.status = [](const auto&, auto*) { return Ok(); };
+  const HungServer hung;
+  const std::vector<std::string> words = {"--timeout", "2s", "status"};
+  auto both = words;
+  both.insert(both.begin(), {"--addr", hung.address() + "," + server.address()});
+  const Ran ran = RunWords(both);
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr(server.address()));
+  const Ran none =
+      RunWords({"--addr", hung.address() + "," + hung.address(), "--timeout", "100ms", "status"});
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.err, HasSubstr("DEADLINE_EXCEEDED"));
 }
 
 TEST(UsageTest, ATokenInTheOpenIsWarnedOf) {
@@ -140,6 +221,12 @@ TEST(UsageTest, OutputThatCannotBeWrittenIsAFailure) {
   const Ran ran = RunAt(server, {"status"}, {.broken_output = true});
   EXPECT_EQ(ran.code, 1);
   EXPECT_EQ(ran.err, "muster: standard output can't be written\n");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--help"}, {"help", "watch"}, {"--version"}}) {
+    const Ran help = RunWords(words, {.broken_output = true});
+    EXPECT_EQ(help.code, 1);
+    EXPECT_EQ(help.err, ran.err);
+  }
 }
 
 }  // namespace

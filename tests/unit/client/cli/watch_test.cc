@@ -135,6 +135,24 @@ TEST(WatchTest, JsonIsOneEventPerLine) {
   }
 }
 
+TEST(WatchTest, EndsWhenNobodyReads) {
+  FakeServer server;
+  server.discovery.watch = [](WatchStream& stream) {
+    const v1::Subscribe web = ReadSubscribe(stream);
+    stream.Write(WholeSnapshot(web.sub_id(), {MakeEndpoint("web-1", 5)}, 5));
+    v1::Endpoint two = MakeEndpoint("web-2", 6);
+    stream.Write(Addition(web.sub_id(), two, EndpointHash(MakeEndpoint("web-1", 5))));
+    ReadToEnd(stream);
+    return Ok();
+  };
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"watch", "web"}, {"-o", "json", "watch", "web"}}) {
+    const Ran ran = RunAt(server, words, {.output_room = 20});
+    EXPECT_EQ(ran.code, 1);
+    EXPECT_EQ(ran.err, "muster: standard output can't be written\n");
+  }
+}
+
 TEST(WatchTest, AWrongSetIsAskedForAgain) {
   FakeServer server;
   server.discovery.watch = [](WatchStream& stream) {

@@ -142,6 +142,13 @@ TEST_F(FlagsTest, AnEmptyValueIsWrongUsage) {
       EXPECT_THAT(result.err, HasSubstr(std::string(flag) + " is given an empty value"));
     }
   }
+  // With "=", the next word isn't the value, and a switch isn't on.
+  for (const std::string flag : {"--tokens", "--config", "--data-dir", "--insecure"}) {
+    const FlagsResult result = Parse({flag + "=", "--check-config"});
+    EXPECT_EQ(result.exit_code, 2) << flag;
+    EXPECT_THAT(result.err, HasSubstr("musterd: " + flag + " is given an empty value"));
+  }
+  EXPECT_THAT(Parse({"--tokns="}).err, HasSubstr("did you mean --tokens?"));
 }
 
 TEST_F(FlagsTest, ABadValueExitsWithOneAndSaysWhereItCameFrom) {

@@ -235,6 +235,16 @@ TEST_F(RegistryTest, ReportedHealthIsSeenAndKeptAcrossRegistrations) {
   EXPECT_EQ(ReasonOf(core_.Report(report).status()), Reason::kCheckNotFound);
 }
 
+TEST_F(RegistryTest, WhatIsNotThereIsNamedWithItsNode) {
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("a");
+  EXPECT_EQ(core_.Deregister(remove).status().message(),
+            "service \"api\" has no instance \"a\" without a node");
+  remove.mutable_key()->set_node("n1");
+  EXPECT_EQ(core_.Deregister(remove).status().message(),
+            "service \"api\" has no instance \"a\" on node \"n1\"");
+}
+
 TEST_F(RegistryTest, AReportIsNoSignOfLife) {
   auto request = Request("a");
   request.mutable_instance()->add_checks()->mutable_ttl()->mutable_ttl()->set_seconds(10);

@@ -187,8 +187,9 @@ TEST(DescribeInstanceTest, TellsEverything) {
 
   describe.mutable_key()->set_id("b");
   grpc::ClientContext again;
-  EXPECT_EQ(ReasonIn(stack.discovery_stub->DescribeInstance(&again, describe, &all)),
-            "INSTANCE_NOT_FOUND");
+  const grpc::Status absent = stack.discovery_stub->DescribeInstance(&again, describe, &all);
+  EXPECT_EQ(ReasonIn(absent), "INSTANCE_NOT_FOUND");
+  EXPECT_EQ(absent.error_message(), "no instance \"b\" of service \"api\" without a node");
 }
 
 }  // namespace
