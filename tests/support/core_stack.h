@@ -44,9 +44,9 @@ class CoreStack {
     for (; d > absl::ZeroDuration(); d -= absl::Milliseconds(100)) {
       clock.Advance(std::min(d, absl::Milliseconds(100)));
       leases.Tick();
-      while (registry.ExpireDue() > 0) {
-      }
-      Run();
+      do {
+        Run();
+      } while (registry.ExpireDue() > 0);
       held.Refresh();
     }
   }

@@ -275,9 +275,9 @@ class RefusedRemovalsTest : public testing::Test {
     for (; d > absl::ZeroDuration(); d -= absl::Milliseconds(100)) {
       clock_.Advance(absl::Milliseconds(100));
       leases_.Tick();
-      while (registry_.ExpireDue() > 0) {
-      }
-      engine_.RunPending();
+      do {
+        engine_.RunPending();
+      } while (registry_.ExpireDue() > 0);
       held_.Refresh();
     }
   }
