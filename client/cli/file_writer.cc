@@ -39,6 +39,13 @@ absl::Status CheckVacant(const std::string& path, bool overwrite) {
   return absl::AlreadyExistsError(absl::StrCat(path, " exists; --force overwrites it"));
 }
 
+// A regular file that only this user can have written.
+bool IsOurs(const std::string& path) {
+  struct stat there {};
+  return lstat(path.c_str(), &there) == 0 && S_ISREG(there.st_mode) && there.st_uid == geteuid() &&
+         there.st_nlink == 1 && (there.st_mode & 0777) == 0600;
+}
+
 std::string Partial(const std::string& path) { return path + ".partial"; }
 
 // The rename is durable once its folder is synced.
@@ -59,9 +66,11 @@ absl::StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string
                                                                bool overwrite) {
   if (absl::Status status = CheckVacant(path, overwrite); !status.ok()) return status;
   const std::string partial = Partial(path);
-  // Left by a backup that was cut off.
-  if (absl::Status status = CheckVacant(partial, overwrite); !status.ok()) return status;
-  if (overwrite) unlink(partial.c_str());
+  // One of our own was left by a backup that was cut off.
+  if (absl::Status status = CheckVacant(partial, overwrite || IsOurs(partial)); !status.ok()) {
+    return status;
+  }
+  unlink(partial.c_str());
   // A new file, never one that is there nor what a link points to; for its owner only.
   const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   const int fd = open(partial.c_str(), flags, 0600);

@@ -149,15 +149,23 @@ TEST_F(BackupTest, APartialFileOfOthersIsLeftAlone) {
   EXPECT_EQ(Bytes(victim), "dear");
   fs::remove(partial);
   std::ofstream(partial) << "half";
+  fs::permissions(partial, fs::perms::all);  // as no backup makes it
   EXPECT_EQ(RunAt(server_, {"backup", path_}).err,
             "muster: " + partial + " exists; --force overwrites it\n");
   EXPECT_EQ(Bytes(partial), "half");
-  fs::permissions(partial, fs::perms::all);
   const Ran forced = RunAt(server_, {"backup", path_, "--force"});
   EXPECT_EQ(forced.code, 0) << forced.err;
   struct stat info {};
   ASSERT_EQ(stat(path_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(BackupTest, WhatABackupThatWasCutOffLeftIsReplaced) {
+  std::ofstream(path_ + ".partial") << "half";
+  fs::permissions(path_ + ".partial", fs::perms::owner_read | fs::perms::owner_write);
+  const Ran ran = RunAt(server_, {"backup", path_});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_FALSE(fs::exists(path_ + ".partial"));
 }
 
 TEST_F(BackupTest, TheOtherOfTwoBackupsToOneFileFails) {
