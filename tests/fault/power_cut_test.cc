@@ -316,21 +316,18 @@ Tally RunCuts(bool sync, uint64_t cuts, const std::vector<Keep>& keeps) {
   return tally;
 }
 
-void ExpectAllSurvive(const std::vector<Keep>& keeps) {
-  const Tally tally = RunCuts(/*sync=*/true, /*cuts=*/250, keeps);
+void ExpectAllSurvive(uint64_t cuts, const std::vector<Keep>& keeps) {
+  const Tally tally = RunCuts(/*sync=*/true, cuts, keeps);
   EXPECT_EQ(tally.problem, "");
   EXPECT_GT(tally.acknowledged, tally.cuts * 10) << "too little load to say anything";
   EXPECT_GT(tally.logs, tally.cuts * 3) << "logs don't roll";
   EXPECT_GT(tally.tables, tally.cuts * 3) << "nothing is flushed";
 }
 
-// 4 times 250 cuts.
-TEST(PowerCutTest, AtTheLastSync) { ExpectAllSurvive({Keep::kNothing}); }
-TEST(PowerCutTest, WithAPartOfWhatWasNotSynced) { ExpectAllSurvive({Keep::kPrefix}); }
-TEST(PowerCutTest, WithSectorsThatWereNotWritten) { ExpectAllSurvive({Keep::kTorn}); }
-TEST(PowerCutTest, WithGarbageThatWasNotSynced) {
-  ExpectAllSurvive({Keep::kGarbage, Keep::kGarbage, Keep::kTorn, Keep::kNothing});
-}
+// 1,000 cuts. What a cut leaves of sectors that were torn in the middle of a log is refused with
+// what to do where it can't be told from damage (docs/adr/0005): see LogScanTest.
+TEST(PowerCutTest, AtTheLastSync) { ExpectAllSurvive(700, {Keep::kNothing}); }
+TEST(PowerCutTest, WithAPartOfWhatWasNotSynced) { ExpectAllSurvive(300, {Keep::kPrefix}); }
 
 // The proof that these tests can fail.
 TEST(PowerCutTest, WithoutSyncAcknowledgedWritesAreLost) {
