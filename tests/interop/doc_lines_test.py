@@ -88,6 +88,10 @@ class Page:
             if time.monotonic() > until:
                 self.compare(command, self.written(output))
             time.sleep(0.05)
+        try:
+            process.wait(2)  # one that only had an error to say ends right after it
+        except subprocess.TimeoutExpired:
+            pass
         if process.poll() not in (None, 0, DEADLINE):
             self.fail(command, f"ended with {process.poll()}:\n{self.written(output)}")
 
