@@ -19,7 +19,7 @@ struct Applier::Draft {
   ViewBuilder view;
   bool is_new = false;
   bool visible = false;
-  std::optional<uint64_t> forgotten_at;
+  bool forgotten = false;
 
   Draft(ServiceInfo start, bool unknown)
       : info(std::move(start)), view(info.view), is_new(unknown) {}
@@ -58,7 +58,7 @@ void Applier::OnReplay(Family family, std::string_view key, std::string_view val
 void Applier::OnReplayed() {
   Publish();
   replaying_ = false;
-  catalog_.ResetNameChanges(revision_.seq);
+  catalog_.ResetNameChanges();
   catalog_.SetRevision(revision_);
 }
 
@@ -116,7 +116,7 @@ void Applier::ApplyOp(uint64_t seq, const Op& op) {
       if (put) {
         PutService(op.key, op.value);
       } else {
-        DraftOf(op.key).forgotten_at = seq;
+        DraftOf(op.key).forgotten = true;
       }
       break;
     case Family::kInstances:
@@ -144,8 +144,8 @@ void Applier::PutService(std::string_view key, std::string_view value) {
     return;
   }
   Draft& draft = DraftOf(key);
-  if (draft.forgotten_at) {  // forgotten and created again in one group
-    draft.forgotten_at.reset();
+  if (draft.forgotten) {  // forgotten and created again in one group
+    draft.forgotten = false;
     draft.view = ViewBuilder(nullptr);
   }
   draft.info.display = record.name();
@@ -195,8 +195,8 @@ void Applier::PutTombstone(std::string_view key, std::string_view value) {
 
 void Applier::Publish() {
   for (auto& [key, draft] : drafts_) {
-    if (draft->forgotten_at) {
-      catalog_.Forget(draft->info.ns, draft->info.service, *draft->forgotten_at);
+    if (draft->forgotten) {
+      catalog_.Forget(draft->info.ns, draft->info.service);
     } else {
       auto info = std::make_shared<ServiceInfo>(std::move(draft->info));
       info->view = draft->view.Build();
@@ -209,8 +209,8 @@ void Applier::Publish() {
 void Applier::Notify() {
   bool names_changed = false;
   for (const auto& [key, draft] : drafts_) {
-    if (draft->visible || draft->forgotten_at) hub_.Notify(key);
-    names_changed |= draft->is_new || draft->forgotten_at.has_value();
+    if (draft->visible || draft->forgotten) hub_.Notify(key);
+    names_changed |= draft->is_new || draft->forgotten;
   }
   drafts_.clear();
   if (names_changed) hub_.NotifyNames();

@@ -35,28 +35,31 @@ std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_ke
   return it == shard.services.end() ? nullptr : (*it)->info;
 }
 
-void Catalog::List(
+uint64_t Catalog::List(
     std::string_view ns, std::string_view prefix, std::string_view after,
     const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const {
   const bool all = ns == "*";
   // With one namespace, names of a prefix stand together; with all, each is looked at.
   const std::string first = all ? std::string() : storage::EncodeServiceKey(ns, prefix);
   base::MutexLock lock(names_mu_);
+  const uint64_t position = name_changes_before_ + name_changes_.size();
   auto it = names_.lower_bound(std::max(std::string_view(first), after));
   if (it != names_.end() && !after.empty() && it->first == after) ++it;
   for (; it != names_.end(); ++it) {
-    if (!all && !it->first.starts_with(first)) return;
+    if (!all && !it->first.starts_with(first)) break;
     const auto info = GetByKey(it->first);
     if (all && !absl::StartsWith(info->service, base::Av(prefix))) continue;
-    if (!visit(info)) return;
+    if (!visit(info)) break;
   }
+  return position;
 }
 
-bool Catalog::NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) const {
+std::optional<uint64_t> Catalog::NameChangesSince(uint64_t position,
+                                                  std::vector<NameChange>& out) const {
   base::MutexLock lock(names_mu_);
-  if (from_seq < name_changes_from_) return false;
-  const auto first = std::partition_point(name_changes_.begin(), name_changes_.end(),
-                                          [&](const NameChange& c) { return c.seq <= from_seq; });
+  if (position < name_changes_before_) return std::nullopt;
+  const auto first =
+      name_changes_.begin() + static_cast<std::ptrdiff_t>(position - name_changes_before_);
   // From the last back: only the last word on a name counts.
   absl::flat_hash_set<std::string> said;
   const auto begin = static_cast<std::ptrdiff_t>(out.size());
@@ -67,7 +70,7 @@ bool Catalog::NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) 
     }
   }
   std::reverse(out.begin() + begin, out.end());
-  return true;
+  return name_changes_before_ + name_changes_.size();
 }
 
 storage::Revision Catalog::revision() const {
@@ -122,8 +125,7 @@ void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
   Count(nullptr, info->view.get());
   ++services_;
   base::MutexLock lock(names_mu_);
-  name_changes_.push_back({info->view->seq(), info->ns, info->display, true});
-  TrimNameChanges();
+  AddNameChange({info->ns, info->display, true});
   auto slot = std::make_unique<Slot>(Slot{std::move(key), std::move(info)});
   names_.emplace(slot->key, slot.get());
   Shard& shard = ShardOf(slot->key);
@@ -131,14 +133,15 @@ void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
   shard.services.insert(std::move(slot));
 }
 
-void Catalog::TrimNameChanges() {
+void Catalog::AddNameChange(NameChange change) {
+  name_changes_.push_back(std::move(change));
   if (name_changes_.size() <= kMaxNameChanges) return;
-  const auto half = name_changes_.begin() + kMaxNameChanges / 2;
-  name_changes_from_ = (half - 1)->seq;
-  name_changes_.erase(name_changes_.begin(), half);
+  constexpr size_t kHalf = kMaxNameChanges / 2;
+  name_changes_.erase(name_changes_.begin(), name_changes_.begin() + kHalf);
+  name_changes_before_ += kHalf;
 }
 
-void Catalog::Forget(std::string_view ns, std::string_view service, uint64_t seq) {
+void Catalog::Forget(std::string_view ns, std::string_view service) {
   const std::string key = storage::EncodeServiceKey(ns, service);
   SlotPtr slot;
   base::MutexLock lock(names_mu_);
@@ -152,8 +155,7 @@ void Catalog::Forget(std::string_view ns, std::string_view service, uint64_t seq
   names_.erase(slot->key);
   Count(slot->info->view.get(), nullptr);
   --services_;
-  name_changes_.push_back({seq, slot->info->ns, slot->info->display, false});
-  TrimNameChanges();
+  AddNameChange({slot->info->ns, slot->info->display, false});
 }
 
 void Catalog::SetRevision(storage::Revision revision) {
@@ -170,11 +172,11 @@ void Catalog::SetRevision(storage::Revision revision) {
   for (auto& done : ready) done();
 }
 
-void Catalog::ResetNameChanges(uint64_t seq) {
+void Catalog::ResetNameChanges() {
   base::MutexLock lock(names_mu_);
+  name_changes_before_ += name_changes_.size();
   name_changes_.clear();
   name_changes_.shrink_to_fit();
-  name_changes_from_ = seq;
 }
 
 }  // namespace muster::core

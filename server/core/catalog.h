@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,6 @@ struct ServiceInfo {
 
 // A name that was added or removed.
 struct NameChange {
-  uint64_t seq = 0;
   std::string ns;
   std::string display;
   bool added = false;
@@ -50,11 +50,13 @@ class Catalog {
 
   // Known services in order, from the first whose (ns, service) is greater than `after` (a service
   // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
-  void List(std::string_view ns, std::string_view prefix, std::string_view after,
-            const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const;
+  // Returns where the log of name changes stood: NameChangesSince goes on from there.
+  uint64_t List(std::string_view ns, std::string_view prefix, std::string_view after,
+                const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const;
 
-  // The last change of each name after `from_seq`; false when that is no longer known in full.
-  bool NameChangesSince(uint64_t from_seq, std::vector<NameChange>& out) const;
+  // The last change of each name since `position` of this catalog, and the position to go on from;
+  // nothing when that is no longer known in full.
+  std::optional<uint64_t> NameChangesSince(uint64_t position, std::vector<NameChange>& out) const;
 
   // What has been applied.
   storage::Revision revision() const;
@@ -75,9 +77,9 @@ class Catalog {
   // [strand] Stores a new state of a service; `info->view` of null is not allowed.
   void Publish(std::shared_ptr<const ServiceInfo> info);
   // [strand] Forgets a service.
-  void Forget(std::string_view ns, std::string_view service, uint64_t seq);
-  // [strand] Name changes up to `seq` are no longer known (after replay).
-  void ResetNameChanges(uint64_t seq);
+  void Forget(std::string_view ns, std::string_view service);
+  // [strand] Name changes until now are no longer known (after replay).
+  void ResetNameChanges();
   // [strand]
   void SetForgottenSeq(uint64_t seq) { forgotten_seq_.store(seq, std::memory_order_release); }
   // [strand] Sets what has been applied and calls the waiters.
@@ -108,15 +110,17 @@ class Catalog {
   Shard& ShardOf(std::string_view key) const;
   void Add(std::string key, std::shared_ptr<const ServiceInfo> info);
   void Count(const ServiceView* before, const ServiceView* after);
-  void TrimNameChanges() MUSTER_REQUIRES(names_mu_);
+  void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 
   mutable std::array<Shard, kShards> shards_;
 
   mutable base::Mutex names_mu_;  // before a shard's mu
   // All slots in the order of their keys, which live in them.
   absl::btree_map<std::string_view, const Slot*> names_ MUSTER_GUARDED_BY(names_mu_);
+  // The last of them. They come in no order of seqs, and before the revision moves: who follows
+  // them counts changes, not seqs.
   std::vector<NameChange> name_changes_ MUSTER_GUARDED_BY(names_mu_);
-  uint64_t name_changes_from_ MUSTER_GUARDED_BY(names_mu_) = 0;
+  uint64_t name_changes_before_ MUSTER_GUARDED_BY(names_mu_) = 0;  // position of the first
 
   std::atomic<uint64_t> services_{0};
   std::atomic<uint64_t> instances_{0};

@@ -1,6 +1,5 @@
 #include "server/rpc/names_pump.h"
 
-#include <algorithm>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -80,16 +79,17 @@ class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_th
   const std::string ns;
   const std::string prefix;  // lower case
   NamesPump& pump_;
-  std::optional<storage::Revision> cursor_;
+  std::optional<uint64_t> cursor_;  // in the catalog's log of name changes
+  storage::Revision revision_;      // names up to it have been taken
   // Names not yet sent; nullopt = the snapshot is complete.
   std::optional<std::deque<std::pair<std::string, std::string>>> names_;
 };
 
 void NamesStream::TakeNames(const core::Catalog& catalog) {
   // First the revision: names up to it are in the list.
-  cursor_ = catalog.revision();
+  revision_ = catalog.revision();
   names_.emplace();
-  catalog.List(ns, prefix, "", [this](const auto& info) {
+  cursor_ = catalog.List(ns, prefix, "", [this](const auto& info) {
     names_->emplace_back(info->ns, info->display);
     return true;
   });
@@ -105,29 +105,29 @@ bool NamesStream::NextPart() {
   if (!names_->empty()) return true;
   names_.reset();
   part->set_complete(true);
-  SetRevision(*cursor_, event.mutable_revision());
+  SetRevision(revision_, event.mutable_revision());
   return true;
 }
 
 bool NamesStream::Next(const core::Catalog& catalog) {
   if (!cursor_) TakeNames(catalog);
   if (names_) return NextPart();
-  const storage::Revision revision = catalog.revision();
+  // First the revision: names up to it are in the log.
+  revision_ = catalog.revision();
   std::vector<core::NameChange> changes;
-  if (!catalog.NameChangesSince(cursor_->seq, changes)) {
+  const auto next = catalog.NameChangesSince(*cursor_, changes);
+  if (!next) {
     TakeNames(catalog);
     return NextPart();
   }
-  cursor_ = revision;
-  // Names are added before the revision moves: those that are told now are not told again.
-  if (!changes.empty()) cursor_->seq = std::max(cursor_->seq, changes.back().seq);
+  cursor_ = next;
   event.Clear();
   for (const core::NameChange& change : changes) {
     if (!Wanted(change)) continue;
     auto* to = event.mutable_change();
     SetName(change.ns, change.display, change.added ? to->add_added() : to->add_removed());
   }
-  SetRevision(*cursor_, event.mutable_revision());
+  SetRevision(revision_, event.mutable_revision());
   return event.has_change();
 }
 

@@ -17,11 +17,11 @@ SnapshotTurns::SnapshotTurns(uint64_t budget) : budget_(budget), share_(budget /
 
 SnapshotTurns::~SnapshotTurns() = default;
 
-SnapshotTurns::Connection& SnapshotTurns::Open(std::string_view name) {
-  std::unique_ptr<Connection>& slot = connections_[std::string(name)];
+SnapshotTurns::Connection& SnapshotTurns::Open(const std::string& name) {
+  std::unique_ptr<Connection>& slot = connections_[name];
   if (slot == nullptr) {
     slot = std::make_unique<Connection>();
-    slot->name = std::string(name);
+    slot->name = name;
   }
   ++slot->streams;
   return *slot;
@@ -38,7 +38,7 @@ bool SnapshotTurns::FitsShare(const Connection& connection, uint64_t bytes) cons
 }
 
 void SnapshotTurns::Wait(Stream& stream, uint64_t bytes, bool first) {
-  Connection& connection = stream.connection_;
+  Connection& connection = *stream.connection_;
   stream.wants_ = bytes;
   stream.waits_ = true;
   if (first) {
@@ -81,52 +81,55 @@ SnapshotTurns::Stream* SnapshotTurns::Next() {
   return nullptr;
 }
 
-SnapshotTurns::Stream::Stream(SnapshotTurns& turns, std::string_view connection, WatchStream* owner)
-    : turns_(turns), connection_(turns.Open(connection)), owner_(owner) {}
+SnapshotTurns::Stream::Stream(SnapshotTurns& turns, std::string connection, WatchStream* owner)
+    : turns_(turns), name_(std::move(connection)), owner_(owner) {}
 
 SnapshotTurns::Stream::~Stream() {
+  if (connection_ == nullptr) return;
   Leave();
   Give();
   if (turns_.turn_ == this) turns_.turn_ = nullptr;
-  turns_.Close(connection_);
+  turns_.Close(*connection_);
 }
 
 bool SnapshotTurns::Stream::Take(uint64_t bytes) {
   if (waits_) return false;
+  if (connection_ == nullptr) connection_ = &turns_.Open(name_);
   const bool turn = turns_.turn_ == this;
   if (turn) turns_.turn_ = nullptr;
-  const bool behind = !turn && (!turns_.queue_.empty() || !connection_.waiting.empty());
-  if (behind || !turns_.Fits(bytes) || !turns_.FitsShare(connection_, bytes)) {
+  const bool behind = !turn && (!turns_.queue_.empty() || !connection_->waiting.empty());
+  if (behind || !turns_.Fits(bytes) || !turns_.FitsShare(*connection_, bytes)) {
     turns_.Wait(*this, bytes, turn);
     return false;
   }
   taken_ = bytes;
-  connection_.bytes += bytes;
+  connection_->bytes += bytes;
   turns_.bytes_ += bytes;
   return true;
 }
 
 void SnapshotTurns::Stream::Give() {
+  if (connection_ == nullptr) return;
   const uint64_t taken = std::exchange(taken_, 0);
   if (!std::exchange(off_budget_, false)) turns_.bytes_ -= taken;
-  (std::exchange(off_share_, false) ? connection_.stalled : connection_.bytes) -= taken;
-  turns_.Queue(connection_);
+  (std::exchange(off_share_, false) ? connection_->stalled : connection_->bytes) -= taken;
+  turns_.Queue(*connection_);
 }
 
 void SnapshotTurns::Stream::Stall() {
   if (taken_ == 0 || off_share_) return;
   if (!std::exchange(off_budget_, true)) turns_.bytes_ -= taken_;
-  if (connection_.stalled > 0 && connection_.stalled + taken_ > turns_.share_) return;
+  if (connection_->stalled > 0 && connection_->stalled + taken_ > turns_.share_) return;
   off_share_ = true;
-  connection_.bytes -= taken_;
-  connection_.stalled += taken_;
-  turns_.Queue(connection_);
+  connection_->bytes -= taken_;
+  connection_->stalled += taken_;
+  turns_.Queue(*connection_);
 }
 
 void SnapshotTurns::Stream::Leave() {
   if (!std::exchange(waits_, false)) return;
-  std::erase(connection_.waiting, this);
-  turns_.Queue(connection_);
+  std::erase(connection_->waiting, this);
+  turns_.Queue(*connection_);
 }
 
 }  // namespace muster::rpc

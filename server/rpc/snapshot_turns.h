@@ -8,7 +8,8 @@
 //   ... send; when it is out: budget.Give() ...
 //   while (SnapshotTurns::Stream* next = turns.Next()) Send(*next->owner());
 //
-// Thread safety: none; belongs to the pump's thread. Ownership: turns outlive their streams.
+// Thread safety: none; belongs to the pump's thread, but a Stream that has taken nothing touches
+// nothing shared: any thread may make it. Ownership: turns outlive their streams.
 // Units: bytes. Cost: constant, but Leave looks at what waits on the same connection.
 #pragma once
 
@@ -16,7 +17,6 @@
 #include <deque>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -38,7 +38,7 @@ class SnapshotTurns {
   // What one stream has on its way: one part at a time.
   class Stream {
    public:
-    Stream(SnapshotTurns& turns, std::string_view connection, WatchStream* owner);
+    Stream(SnapshotTurns& turns, std::string connection, WatchStream* owner);
     ~Stream();
     Stream(const Stream&) = delete;
 
@@ -59,7 +59,8 @@ class SnapshotTurns {
    private:
     friend class SnapshotTurns;
     SnapshotTurns& turns_;
-    Connection& connection_;
+    const std::string name_;
+    Connection* connection_ = nullptr;  // from the first Take
     WatchStream* const owner_;
     uint64_t taken_ = 0;
     uint64_t wants_ = 0;
@@ -76,7 +77,7 @@ class SnapshotTurns {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  Connection& Open(std::string_view name);
+  Connection& Open(const std::string& name);
   void Close(Connection& connection);
   // Is there room now: for all, and in the connection's share?
   bool Fits(uint64_t bytes) const { return bytes_ == 0 || bytes_ + bytes <= budget_; }

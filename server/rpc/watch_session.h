@@ -110,9 +110,10 @@ struct WatchShared {
 
 class WatchSession {
  public:
-  // `owner` is whoever sends what this session has to say, over the connection of this name.
-  WatchSession(WatchShared& shared, WatchStream* owner, std::string_view connection = "")
-      : shared_(shared), owner_(owner), budget_(shared.turns, connection, owner) {}
+  // `owner` is whoever sends what this session has to say, over the connection of this name. Any
+  // thread may make one; all else belongs to the pump's.
+  WatchSession(WatchShared& shared, WatchStream* owner, std::string connection = "")
+      : shared_(shared), owner_(owner), budget_(shared.turns, std::move(connection), owner) {}
   ~WatchSession() { Clear(); }
   WatchSession(const WatchSession&) = delete;
 

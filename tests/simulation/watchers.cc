@@ -55,6 +55,7 @@ void Watchers::Detach() {
   server_->hub.RemoveListener(this);
   shared_.reset();
   server_ = nullptr;
+  names_at_.reset();
   dirty_.clear();
 }
 
@@ -385,10 +386,9 @@ std::string Watchers::FollowNames() {
   if (names_at_ && rng_.Uniform(3) == 0) return "";  // busy: changes of more than one step come
   names_dirty_ = false;
   const core::Catalog& catalog = server_->catalog;
-  const storage::Revision revision = catalog.revision();
   std::vector<core::NameChange> changes;
-  if (names_at_ && names_at_->epoch == revision.epoch &&
-      catalog.NameChangesSince(names_at_->seq, changes)) {
+  if (names_at_) names_at_ = catalog.NameChangesSince(*names_at_, changes);
+  if (names_at_) {
     // What a client gets: the removed and the added of one message, in no order.
     std::map<std::string, std::string> added, removed;
     for (const core::NameChange& change : changes) {
@@ -405,12 +405,11 @@ std::string Watchers::FollowNames() {
     for (const auto& [key, display] : added) names_[key] = display;
   } else {
     names_.clear();
-    catalog.List("*", "", "", [&](const auto& info) {
+    names_at_ = catalog.List("*", "", "", [&](const auto& info) {
       names_[storage::EncodeServiceKey(info->ns, info->service)] = info->display;
       return true;
     });
   }
-  names_at_ = revision;
   std::map<std::string, std::string> known;
   for (const auto& [key, service] : model_.services()) known[key] = service.display;
   if (known == names_) return "";

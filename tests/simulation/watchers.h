@@ -102,7 +102,7 @@ class Watchers : public core::ViewListener {
   uint64_t next_id_ = 1;
   std::set<std::string> dirty_;
 
-  std::optional<storage::Revision> names_at_;
+  std::optional<uint64_t> names_at_;          // in the log of this server's catalog
   std::map<std::string, std::string> names_;  // service key -> display
   bool names_dirty_ = true;
   int wakes_to_lose_ = 3;

@@ -23,9 +23,9 @@ void Publish(Catalog& catalog, const std::string& name, uint64_t seq) {
   catalog.Publish(std::move(info));
 }
 
-std::vector<std::pair<std::string, bool>> ChangesSince(const Catalog& catalog, uint64_t seq) {
+std::vector<std::pair<std::string, bool>> ChangesSince(const Catalog& catalog, uint64_t position) {
   std::vector<NameChange> changes;
-  EXPECT_TRUE(catalog.NameChangesSince(seq, changes));
+  EXPECT_TRUE(catalog.NameChangesSince(position, changes).has_value());
   std::vector<std::pair<std::string, bool>> out;
   for (const NameChange& change : changes) out.emplace_back(change.display, change.added);
   return out;
@@ -38,15 +38,50 @@ TEST(CatalogTest, ANameThatCameAndWentIsToldOnce) {
   Catalog catalog;
   Publish(catalog, "a", 10);
   Publish(catalog, "b", 11);
-  catalog.Forget("default", "a", 20);
-  EXPECT_EQ(ChangesSince(catalog, 11), (Changes{{"a", false}}));
+  const auto here = [&] { return catalog.List("*", "", "", [](const auto&) { return true; }); };
+  const uint64_t position = here();
+  catalog.Forget("default", "a");
+  EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", false}}));
   Publish(catalog, "a", 30);
-  EXPECT_EQ(ChangesSince(catalog, 11), (Changes{{"a", true}})) << "it is there";
-  catalog.Forget("default", "b", 40);
+  EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", true}})) << "it is there";
+  catalog.Forget("default", "b");
   Publish(catalog, "c", 50);
-  catalog.Forget("default", "c", 60);
-  EXPECT_EQ(ChangesSince(catalog, 11), (Changes{{"a", true}, {"b", false}, {"c", false}}));
-  EXPECT_EQ(ChangesSince(catalog, 60), Changes{});
+  catalog.Forget("default", "c");
+  EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", true}, {"b", false}, {"c", false}}));
+  EXPECT_EQ(ChangesSince(catalog, here()), Changes{});
+}
+
+// One group of commits adds services in the order of their names, whatever their seqs, and before
+// the revision moves.
+TEST(CatalogTest, FollowersMissNoNameAndAreToldNoneTwice) {
+  Catalog catalog;
+  uint64_t position = 0;
+  std::vector<std::string> told;
+  const auto follow = [&] {
+    std::vector<NameChange> changes;
+    position = catalog.NameChangesSince(position, changes).value();
+    for (const NameChange& change : changes) told.push_back(change.display);
+  };
+  Publish(catalog, "a", 12);
+  follow();
+  Publish(catalog, "b", 11);
+  follow();
+  follow();
+  catalog.SetRevision({1, 12});
+  follow();
+  EXPECT_EQ(told, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(CatalogTest, OldNameChangesAreNotKnownInFull) {
+  Catalog catalog;
+  for (int i = 0; i < 70'000; ++i) Publish(catalog, std::to_string(i), i + 1);
+  std::vector<NameChange> changes;
+  EXPECT_EQ(catalog.NameChangesSince(0, changes), std::nullopt);
+  EXPECT_EQ(catalog.NameChangesSince(69'990, changes), 70'000u);
+  EXPECT_EQ(changes.size(), 10u);
+  catalog.ResetNameChanges();
+  EXPECT_EQ(catalog.NameChangesSince(69'999, changes), std::nullopt);
+  EXPECT_EQ(catalog.NameChangesSince(70'000, changes), 70'000u);
 }
 
 TEST(CatalogTest, WaitsEndOnceOrAreCancelled) {

@@ -131,7 +131,7 @@ TEST_F(VerifyTest, FindsAnEndpointOfOtherContentOrRevision) {
 }
 
 TEST_F(VerifyTest, FindsAServiceThatIsNotServed) {
-  core_.catalog.Forget("default", "db", 1);
+  core_.catalog.Forget("default", "db");
   EXPECT_THAT(Run().problems,
               ElementsAre("service \"db\" of namespace \"default\": it is stored and not served"));
 }
