@@ -15,7 +15,7 @@ constexpr std::string_view kReasonUrl = "muster/reason";
 constexpr std::string_view kFieldUrl = "muster/field";
 constexpr std::string_view kRetryUrl = "muster/retry_after_ms";
 
-constexpr std::array<std::string_view, 30> kNames = {"INVALID_FIELD",
+constexpr std::array<std::string_view, 31> kNames = {"INVALID_FIELD",
                                                      "NAME_INVALID",
                                                      "INSTANCE_TOO_LARGE",
                                                      "INSTANCE_NOT_FOUND",
@@ -37,6 +37,7 @@ constexpr std::array<std::string_view, 30> kNames = {"INVALID_FIELD",
                                                      "STORAGE_READ_ONLY",
                                                      "STORAGE_DAMAGED",
                                                      "STORAGE_UNUSABLE",
+                                                     "STORAGE_FULL",
                                                      "FORMAT_NEWER",
                                                      "OUTCOME_UNKNOWN",
                                                      "TOKEN_MISSING",

@@ -40,6 +40,7 @@ enum class Reason {
   kStorageReadOnly,
   kStorageDamaged,
   kStorageUnusable,
+  kStorageFull,
   kFormatNewer,
   kOutcomeUnknown,
   kTokenMissing,

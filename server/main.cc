@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "server/app/flags.h"
 #include "server/app/log.h"
+#include "server/app/out_of_memory.h"
 #include "server/app/server.h"
 
 // Read by jemalloc where musterd is linked to it: what was freed goes back to the system within
@@ -45,6 +46,7 @@ int main(int argc, char** argv) {
   const sigset_t signals = BlockStopSignals();
   muster::app::InstallLog(flags.config.log_format, flags.config.log_level,
                           muster::base::RealClock());
+  muster::app::EndWhenOutOfMemory();
   auto server = muster::app::Server::Start(flags.config);
   if (!server.ok()) {
     std::cerr << "musterd: " << server.status().message() << "\n";

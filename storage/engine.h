@@ -142,6 +142,10 @@ struct EngineStats {
   bool frozen = false;
   base::SystemTime frozen_since{};
   std::string frozen_reason;
+  // The disk is nearly full: users' writes are refused, until it isn't any more.
+  bool low_space = false;
+  base::SystemTime low_space_since{};
+  std::string low_space_reason;
 };
 
 class Engine {
@@ -155,7 +159,8 @@ class Engine {
   virtual absl::Status Open(std::vector<CommitSink*> sinks) = 0;
 
   // Never blocks. A refused batch gets `done` as well, with kNotCommitted for each unit:
-  // RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (STORAGE_READ_ONLY), CANCELLED after Close,
+  // RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (STORAGE_READ_ONLY; STORAGE_FULL when the disk is
+  // nearly full, WriteClass::kUser first), CANCELLED after Close,
   // INVALID_ARGUMENT for a unit over max_unit_ops() or max_unit_bytes().
   virtual void Propose(Batch batch, WriteClass write_class, Done done) = 0;
 
@@ -167,6 +172,10 @@ class Engine {
   virtual size_t max_unit_ops() const = 0;
   virtual size_t max_unit_bytes() const = 0;
   virtual EngineStats Stats() const = 0;
+
+  // Looks after what the engine stands on: refuses writes while the disk is nearly full, takes them
+  // again when it isn't. Every 100 ms or so, by one thread; between Open and Close.
+  virtual void Tend() {}
 
   // Finishes what is queued, runs the remaining completions, stops the threads. Idempotent.
   virtual void Close() = 0;

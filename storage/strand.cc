@@ -17,6 +17,7 @@ using base::Reason;
 using Verdict = UnitResult::Verdict;
 
 constexpr absl::Duration kQueueRetryAfter = absl::Milliseconds(100);
+constexpr absl::Duration kSpaceRetryAfter = absl::Seconds(5);
 
 std::vector<UnitResult> NotCommitted(size_t count, const absl::Status& status) {
   return std::vector<UnitResult>(count, {.verdict = Verdict::kNotCommitted, .status = status});
@@ -102,6 +103,7 @@ absl::Status Strand::Admit(const Batch& batch, WriteClass write_class) const {
   }
   if (frozen_) return FrozenStatus();
   if (absl::Status status = CheckUnits(batch); !status.ok()) return status;
+  if (absl::Status status = CheckSpace(write_class); !status.ok()) return status;
   return CheckRoom(batch, write_class);
 }
 
@@ -236,6 +238,7 @@ std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
       [this](Family family, std::string_view key) { return store_.Read(family, key); });
   if (judged.commits.empty()) return std::move(judged.results);
   if (const absl::Status status = store_.Write(judged.commits); !status.ok()) {
+    if (base::ReasonOf(status) == Reason::kStorageFull) return NotCommitted(units.size(), status);
     Freeze(status);
     std::vector<bool> wrote;
     for (const Unit& unit : units) wrote.push_back(!unit.ops.empty());
@@ -273,6 +276,34 @@ void Strand::Freeze(const absl::Status& status) {
 absl::Status Strand::FrozenStatus() const {
   return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageReadOnly,
                    absl::StrCat("storage is read-only since a write failed: ", frozen_reason_));
+}
+
+absl::Status Strand::CheckSpace(WriteClass write_class) const {
+  if (shortage_ == Shortage::kNone) return absl::OkStatus();
+  if (shortage_ == Shortage::kLow && write_class == WriteClass::kInternal) return absl::OkStatus();
+  return base::WithRetryAfter(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kStorageFull, short_reason_),
+      kSpaceRetryAfter);
+}
+
+void Strand::SetShortage(Shortage shortage, const std::string& why) {
+  Shortage before;
+  {
+    MutexLock lock(mu_);
+    before = shortage_;
+    if (before == Shortage::kNone && shortage != before) short_since_ = clock_.System();
+    shortage_ = shortage;
+    short_reason_ = why;
+  }
+  if (before == shortage) return;
+  if (shortage == Shortage::kNone) {
+    base::Log(base::LogLevel::kInfo, "the disk has space again: all writes are taken");
+  } else {
+    base::Log(base::LogLevel::kError,
+              shortage == Shortage::kLow ? "the disk is nearly full: only deletions are taken"
+                                         : "the disk is full: no writes are taken",
+              {{"reason", why}});
+  }
 }
 
 void Strand::Settle(std::vector<Waiting> group, std::vector<UnitResult> results) {
@@ -329,7 +360,10 @@ EngineStats Strand::Stats(std::string name) const {
           .groups = groups_,
           .frozen = frozen_,
           .frozen_since = frozen_since_,
-          .frozen_reason = frozen_reason_};
+          .frozen_reason = frozen_reason_,
+          .low_space = shortage_ != Shortage::kNone,
+          .low_space_since = short_since_,
+          .low_space_reason = short_reason_};
 }
 
 }  // namespace muster::storage

@@ -47,7 +47,8 @@ class GroupStore {
   // nullopt when absent.
   virtual absl::StatusOr<std::optional<std::string>> Read(Family family,
                                                           std::string_view key) const = 0;
-  // All or nothing, durable on OK. `commits` isn't empty.
+  // All or nothing, durable on OK. An error with the reason STORAGE_FULL: nothing was written; any
+  // other: it may be durable or not. `commits` isn't empty.
   virtual absl::Status Write(absl::Span<const Commit> commits) = 0;
 };
 
@@ -69,6 +70,15 @@ class Strand {
   size_t RunPending();
   // See Engine::Close. Not from a sink or a completion.
   void Close();
+
+  // How little space the disk has.
+  enum class Shortage : uint8_t {
+    kNone,
+    kLow,   // WriteClass::kUser is refused
+    kFull,  // everything is refused
+  };
+  // From now on; what was admitted before is written. `why` names the limit.
+  void SetShortage(Shortage shortage, const std::string& why);
 
   // The latest revision that the sinks have.
   Revision revision() const;
@@ -103,6 +113,7 @@ class Strand {
   std::optional<uint64_t> AppliedModSeq(Family family, std::string_view key) const;
   void Freeze(const absl::Status& status);
   absl::Status FrozenStatus() const MUSTER_REQUIRES(mu_);
+  absl::Status CheckSpace(WriteClass write_class) const MUSTER_REQUIRES(mu_);
   void Settle(std::vector<Waiting> group, std::vector<UnitResult> results);
 
   // Constant after construction.
@@ -131,6 +142,9 @@ class Strand {
   bool frozen_ MUSTER_GUARDED_BY(mu_) = false;
   base::SystemTime frozen_since_ MUSTER_GUARDED_BY(mu_){};
   std::string frozen_reason_ MUSTER_GUARDED_BY(mu_);
+  Shortage shortage_ MUSTER_GUARDED_BY(mu_) = Shortage::kNone;
+  base::SystemTime short_since_ MUSTER_GUARDED_BY(mu_){};
+  std::string short_reason_ MUSTER_GUARDED_BY(mu_);
 };
 
 }  // namespace muster::storage

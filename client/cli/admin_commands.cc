@@ -61,6 +61,11 @@ Sheet StatusSheet(const v1::StatusResponse& status, const std::string& address) 
     sheet.Add("frozen", absl::StrCat(TimeText(status.frozen_since()), ": ", status.frozen_reason()),
               Colour::kRed);
   }
+  if (status.has_low_space_since()) {
+    sheet.Add("low space",
+              absl::StrCat(TimeText(status.low_space_since()), ": ", status.low_space_reason()),
+              Colour::kRed);
+  }
   for (const auto& held : status.held()) {
     sheet.Add("held",
               absl::StrCat(held.namespace_(), "/", held.service(), ": ",

@@ -173,6 +173,10 @@ void ReadRocksdb(const config::v1::Storage& in, FieldReader& reader, ResolvedCon
                                                    in.write_buffer_bytes(), kMiB, 65'536 * kMiB);
   out.block_cache_bytes = reader.Ranged<uint64_t>("rocksdb.block_cache_bytes",
                                                   in.block_cache_bytes(), kMiB, 1'048'576 * kMiB);
+  out.min_free_bytes =
+      reader.Ranged<uint64_t>("rocksdb.min_free_bytes", in.min_free_bytes(), 0, 1'048'576 * kMiB);
+  out.reserve_bytes =
+      reader.Ranged<uint64_t>("rocksdb.reserve_bytes", in.reserve_bytes(), 0, 65'536 * kMiB);
 }
 
 absl::Status CheckListeners(const ResolvedConfig& config) {
@@ -216,6 +220,8 @@ void DefaultSections(config::v1::Config& config) {
   rocksdb.set_sync(true);
   rocksdb.set_write_buffer_bytes(64 * kMiB);
   rocksdb.set_block_cache_bytes(64 * kMiB);
+  rocksdb.set_min_free_bytes(256 * kMiB);
+  rocksdb.set_reserve_bytes(16 * kMiB);
 }
 
 }  // namespace

@@ -56,6 +56,8 @@ struct ResolvedConfig {
     bool sync;
     uint64_t write_buffer_bytes;
     uint64_t block_cache_bytes;
+    uint64_t min_free_bytes;
+    uint64_t reserve_bytes;
   };
 
   std::string data_dir;

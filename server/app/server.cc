@@ -68,6 +68,8 @@ std::unique_ptr<storage::Engine> MakeEngine(const ResolvedConfig& config,
                               .write_buffer_bytes = config.rocksdb.write_buffer_bytes,
                               .block_cache_bytes = config.rocksdb.block_cache_bytes,
                               .max_open_files = descriptors.store_files,
+                              .min_free_bytes = config.rocksdb.min_free_bytes,
+                              .reserve_bytes = config.rocksdb.reserve_bytes,
                               .limits = limits});
 }
 
@@ -270,6 +272,7 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                     while (registry.ExpireDue() > 0) {
                     }
                   }});
+  jobs.push_back({kTick, [this] { engine->Tend(); }});
   jobs.push_back({kTick, [this] {
                     const storage::EngineStats stats = engine->Stats();
                     state.SetFrozenSince(stats.frozen ? std::optional(stats.frozen_since)
@@ -320,6 +323,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
   Rooms& rooms = *server->rooms_;
   if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
   if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
+  rooms.engine->Tend();
   rooms.leases.SetLoaded();
   rooms.StartTicker(config);
   rooms.state.SetPhase(rpc::Phase::kServing);

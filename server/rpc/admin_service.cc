@@ -154,6 +154,11 @@ v1::StatusResponse AdminService::MakeStatus() const {
         absl::StrCat(engine.frozen_reason, "; mend the cause, then restart the server"));
     out.add_warnings("the store takes no writes: services are answered as they were");
   }
+  if (engine.low_space) {
+    SetTime(engine.low_space_since, out.mutable_low_space_since());
+    out.set_low_space_reason(engine.low_space_reason);
+    out.add_warnings("the disk is nearly full: registrations are refused until it has space");
+  }
   AddHeldSets(rooms_.held, out);
   AddLimit("limits.instances", out.instances(), options_.max_instances, out);
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);

@@ -4,10 +4,12 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <utility>
@@ -26,6 +28,13 @@ namespace {
 
 using base::MakeError;
 using base::Reason;
+
+absl::Status DiskFull() {
+  return base::WithRetryAfter(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kStorageFull,
+                "the disk of the data directory is full: a table couldn't be written"),
+      absl::Seconds(5));
+}
 
 rocksdb::Slice ToSlice(std::string_view text) { return {text.data(), text.size()}; }
 std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -85,6 +94,32 @@ class LogForwarder : public rocksdb::Logger {
   }
 };
 
+}  // namespace
+
+// Learns that flushing or compacting failed for want of space. Nothing but Resume() mends it: the
+// database mustn't do it behind the engine's back.
+class Database::Watcher : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    // A write that failed is the engine's to judge.
+    const bool write = reason == rocksdb::BackgroundErrorReason::kWriteCallback ||
+                       reason == rocksdb::BackgroundErrorReason::kMemTable;
+    if (write || !error->IsNoSpace()) return;
+    full_.store(true);
+  }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+  bool full() const { return full_.load(); }
+  void Clear() { full_.store(false); }
+
+ private:
+  std::atomic<bool> full_{false};
+};
+
+namespace {
+
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   rocksdb::DBOptions db;
   if (options.env != nullptr) db.env = options.env;
@@ -97,6 +132,8 @@ rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   // A family that is seldom written mustn't keep the whole log alive.
   db.max_total_wal_size = 2 * options.write_buffer_bytes;
   db.max_open_files = options.max_open_files;
+  // Not 4 MiB, which a nearly full disk has not.
+  db.manifest_preallocation_size = 64 << 10;
   db.max_background_jobs = 2;
   // A failed write freezes the engine; the database mustn't mend itself behind its back.
   db.max_bgerror_resume_count = 0;
@@ -193,15 +230,17 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
   std::shared_ptr<Database> database(new Database(options.sync));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(MakeDbOptions(options), options.data_dir,
-                                                   MakeDescriptors(options), &handles, &db);
+  rocksdb::DBOptions db_options = MakeDbOptions(options);
+  db_options.listeners.push_back(database->watcher_);
+  const rocksdb::Status opened =
+      rocksdb::DB::Open(db_options, options.data_dir, MakeDescriptors(options), &handles, &db);
   if (!opened.ok()) return TranslateOpen(opened, options.data_dir);
   database->db_.reset(db);
   for (size_t i = 0; i < handles.size(); ++i) database->handles_[i] = handles[i];
   return database;
 }
 
-Database::Database(bool sync) : sync_(sync) {}
+Database::Database(bool sync) : sync_(sync), watcher_(std::make_shared<Watcher>()) {}
 
 Database::~Database() {
   if (db_ == nullptr) return;
@@ -222,7 +261,20 @@ absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
   return value;
 }
 
+bool Database::stopped_by_full_disk() const { return watcher_->full(); }
+
+absl::Status Database::Resume() {
+  const rocksdb::Status status = db_->Resume();
+  if (status.ok()) {
+    watcher_->Clear();
+    return absl::OkStatus();
+  }
+  if (status.IsNoSpace()) return DiskFull();
+  return Translate(status);
+}
+
 absl::Status Database::Write(absl::Span<const Commit> commits) {
+  if (watcher_->full()) return DiskFull();
   rocksdb::WriteBatch batch;
   rocksdb::Status status;
   for (const Commit& commit : commits) {

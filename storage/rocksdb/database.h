@@ -56,16 +56,24 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
 
   absl::StatusOr<std::optional<std::string>> Read(Family family,
                                                   std::string_view key) const override;
-  // Also writes the last commit's seq to meta/seq, in the same batch.
+  // Also writes the last commit's seq to meta/seq, in the same batch. UNAVAILABLE (STORAGE_FULL),
+  // with nothing written, while stopped_by_full_disk().
   absl::Status Write(absl::Span<const Commit> commits) override;
   absl::StatusOr<std::unique_ptr<Snapshot>> TakeSnapshot(uint64_t epoch) const;
 
+  // The database found no space for a table, and takes no writes. From any thread.
+  bool stopped_by_full_disk() const;
+  // Tries once more; writes are taken again on OK. May take as long as writing a table does.
+  absl::Status Resume();
+
  private:
+  class Watcher;
   explicit Database(bool sync);
   absl::StatusOr<bool> Empty() const;
 
   const bool sync_;
   // Constant after Open.
+  std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount + 1> handles_{};  // the last: "default"
 };

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "storage/replay.h"
 #include "storage/rocksdb/database.h"
@@ -11,6 +12,9 @@ namespace muster::storage {
 namespace {
 
 using base::MutexLock;
+
+// A database that a full disk stopped is asked this often whether it can go on.
+constexpr absl::Duration kResumeEvery = absl::Seconds(1);
 
 // The store's identity; a new one for a new store.
 absl::StatusOr<Database::Identity> LoadOrCreate(Database& database, const base::Clock& clock,
@@ -26,11 +30,14 @@ absl::StatusOr<Database::Identity> LoadOrCreate(Database& database, const base::
 }  // namespace
 
 RocksDbEngine::RocksDbEngine(const RocksDbOptions& options)
-    : options_(options), strand_(options.limits, Strand::Mode::kThreaded, *this, options.clock) {}
+    : options_(options),
+      space_({options.min_free_bytes, options.reserve_bytes}, SpaceOf(options.data_dir)),
+      strand_(options.limits, Strand::Mode::kThreaded, *this, options.clock) {}
 
 RocksDbEngine::~RocksDbEngine() { Close(); }
 
 absl::Status RocksDbEngine::Open(std::vector<CommitSink*> sinks) {
+  space_.MakeRoom();
   auto database = Database::Open({.data_dir = options_.data_dir,
                                   .sync = options_.sync,
                                   .write_buffer_bytes = options_.write_buffer_bytes,
@@ -88,6 +95,29 @@ absl::StatusOr<std::unique_ptr<Snapshot>> RocksDbEngine::GetSnapshot() const {
   auto database = OpenDatabase();
   if (!database.ok()) return database.status();
   return (*database)->TakeSnapshot(revision().epoch);
+}
+
+void RocksDbEngine::Tend() {
+  using Level = SpaceGuard::Level;
+  const Level level = space_.Look();
+  const auto database = OpenDatabase();
+  if (!database.ok()) return;
+  bool stopped = (*database)->stopped_by_full_disk();
+  if (stopped && level != Level::kFull && options_.clock.Steady() >= next_resume_) {
+    next_resume_ = options_.clock.Steady() + kResumeEvery;
+    stopped = !(*database)->Resume().ok();
+  }
+  if (level == Level::kAmple && !stopped) {
+    strand_.SetShortage(Strand::Shortage::kNone, "");
+  } else if (stopped) {
+    strand_.SetShortage(Strand::Shortage::kFull,
+                        "the disk of the data directory is full: a table couldn't be written");
+  } else {
+    strand_.SetShortage(
+        level == Level::kFull ? Strand::Shortage::kFull : Strand::Shortage::kLow,
+        absl::StrCat("the disk of the data directory is nearly full: ", space_.free_bytes(),
+                     " bytes are free, rocksdb.min_free_bytes is ", options_.min_free_bytes));
+  }
 }
 
 void RocksDbEngine::Close() {

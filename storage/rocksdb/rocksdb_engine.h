@@ -21,6 +21,7 @@
 #include "base/rng.h"
 #include "storage/engine.h"
 #include "storage/rocksdb/open_files.h"
+#include "storage/rocksdb/space_guard.h"
 #include "storage/strand.h"
 
 namespace rocksdb {
@@ -39,6 +40,8 @@ struct RocksDbOptions {
   size_t write_buffer_bytes = 64 << 20;
   size_t block_cache_bytes = 64 << 20;
   int max_open_files = kRocksDbOpenFiles;  // of tables; at least 20
+  uint64_t min_free_bytes = 0;  // below it users' writes are refused; 0 = the disk isn't watched
+  uint64_t reserve_bytes = 0;   // a file that is given up for deletions on a full disk; 0 = none
   EngineLimits limits{};
   rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
 };
@@ -57,6 +60,7 @@ class RocksDbEngine : public Engine, private GroupStore {
   size_t max_unit_ops() const override { return strand_.limits().max_unit_ops; }
   size_t max_unit_bytes() const override { return strand_.limits().max_unit_bytes; }
   EngineStats Stats() const override { return strand_.Stats("rocksdb"); }
+  void Tend() override;
   void Close() override;
 
  private:
@@ -68,7 +72,9 @@ class RocksDbEngine : public Engine, private GroupStore {
   const RocksDbOptions options_;
   mutable base::Mutex mu_;
   std::shared_ptr<Database> db_ MUSTER_GUARDED_BY(mu_);
-  Strand strand_;  // last: its thread uses the others
+  SpaceGuard space_;                // Tend's thread
+  base::SteadyTime next_resume_{};  // as well
+  Strand strand_;                   // last: its thread uses the others
 };
 
 }  // namespace muster::storage

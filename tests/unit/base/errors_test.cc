@@ -35,6 +35,7 @@ TEST(ErrorsTest, NamesArePinned) {
       {Reason::kLoading, "LOADING"},
       {Reason::kDraining, "DRAINING"},
       {Reason::kStorageReadOnly, "STORAGE_READ_ONLY"},
+      {Reason::kStorageFull, "STORAGE_FULL"},
       {Reason::kStorageDamaged, "STORAGE_DAMAGED"},
       {Reason::kStorageUnusable, "STORAGE_UNUSABLE"},
       {Reason::kFormatNewer, "FORMAT_NEWER"},

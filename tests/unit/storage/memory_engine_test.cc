@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "base/fake_clock.h"
 #include "engine_harness.h"
+#include "storage/strand.h"
 
 namespace muster::storage {
 namespace {
@@ -127,6 +128,60 @@ TEST_F(MemoryEngineTest, AFailedWriteFreezesUntilReopened) {
   ProposePut(*reopened, "c", &results);
   reopened->RunPending();
   EXPECT_EQ(results[4].verdict, Verdict::kCommitted);
+}
+
+TEST_F(MemoryEngineTest, AWriteThatAFullDiskRefusedIsNotCommittedAndFreezesNothing) {
+  auto store = std::make_shared<MemoryStore>();
+  RecordingSink sink;
+  auto engine = Open(store, sink);
+  std::vector<UnitResult> results;
+  store->FailWrites(base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kStorageFull,
+                                    "the disk is full"));
+  ProposePut(*engine, "a", &results);
+  engine->RunPending();
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].verdict, Verdict::kNotCommitted);
+  EXPECT_EQ(base::ReasonOf(results[0].status), base::Reason::kStorageFull);
+  EXPECT_FALSE(engine->Stats().frozen);
+  EXPECT_TRUE(sink.log().empty());
+  store->FailWrites(absl::OkStatus());
+  ProposePut(*engine, "a", &results);
+  engine->RunPending();
+  EXPECT_EQ(results[1].verdict, Verdict::kCommitted);
+}
+
+TEST_F(MemoryEngineTest, AShortageRefusesUsersFirst) {
+  const auto store = std::make_shared<MemoryStore>();
+  Strand strand({}, Strand::Mode::kManual, *store, clock_);
+  const auto settle = [&](WriteClass write_class) {
+    UnitResult out;
+    strand.Propose({{Unit{.ops = {Put(Family::kInstances, "k", testing::Value(""))}}}}, write_class,
+                   [&](std::vector<UnitResult> results) { out = results[0]; });
+    strand.RunPending();
+    return out;
+  };
+  strand.Start({1, 10}, {});
+  strand.SetShortage(Strand::Shortage::kLow, "9 bytes are free");
+  clock_.Advance(absl::Seconds(5));
+  strand.SetShortage(Strand::Shortage::kLow, "8 bytes are free");
+  const UnitResult refused = settle(WriteClass::kUser);
+  EXPECT_EQ(refused.verdict, Verdict::kNotCommitted);
+  EXPECT_EQ(refused.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(base::ReasonOf(refused.status), base::Reason::kStorageFull);
+  EXPECT_TRUE(base::RetryAfterOf(refused.status).has_value());
+  EXPECT_EQ(settle(WriteClass::kInternal).verdict, Verdict::kCommitted);
+  const EngineStats stats = strand.Stats("x");
+  EXPECT_TRUE(stats.low_space);
+  EXPECT_EQ(stats.low_space_since.us + 5'000'000, clock_.System().us);
+  EXPECT_EQ(stats.low_space_reason, "8 bytes are free");
+
+  strand.SetShortage(Strand::Shortage::kFull, "none is free");
+  EXPECT_EQ(settle(WriteClass::kInternal).verdict, Verdict::kNotCommitted);
+  strand.SetShortage(Strand::Shortage::kNone, "");
+  EXPECT_EQ(settle(WriteClass::kUser).verdict, Verdict::kCommitted);
+  EXPECT_FALSE(strand.Stats("x").low_space);
+  EXPECT_FALSE(strand.Stats("x").frozen);
+  strand.Close();
 }
 
 TEST_F(MemoryEngineTest, UnitsThatWaitedBehindAFailedGroupAreNotCommitted) {

@@ -34,6 +34,8 @@ grpc::Status FullStatus(const v1::StatusRequest&, v1::StatusResponse* response) 
   response->set_storage_engine("rocksdb");
   response->mutable_frozen_since()->set_seconds(120);
   response->set_frozen_reason("the disk is full");
+  response->mutable_low_space_since()->set_seconds(60);
+  response->set_low_space_reason("9 bytes are free");
   response->add_warnings("two instances share 10.0.0.1:80");
   return Ok();
 }
@@ -58,6 +60,7 @@ TEST(StatusTest, IsASheet) {
                          "watches           1 stream, 0 subscriptions\n"
                          "limits.instances  90 of 100 (90%)\n"
                          "frozen            1970-01-01T00:02:00Z: the disk is full\n"
+                         "low space         1970-01-01T00:01:00Z: 9 bytes are free\n"
                          "warning           two instances share 10.0.0.1:80\n");
 }
 

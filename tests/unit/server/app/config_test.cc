@@ -61,6 +61,8 @@ TEST(Config, DefaultsOfTheSectionsAreThePromisedOnes) {
   EXPECT_TRUE(config->rocksdb.sync);
   EXPECT_EQ(config->rocksdb.write_buffer_bytes, 64u << 20);
   EXPECT_EQ(config->rocksdb.block_cache_bytes, 64u << 20);
+  EXPECT_EQ(config->rocksdb.min_free_bytes, 256u << 20);
+  EXPECT_EQ(config->rocksdb.reserve_bytes, 16u << 20);
 }
 
 TEST(Config, ReadsEveryKindOfValue) {
@@ -143,6 +145,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"limits: {waiting_calls: 0}", "limits.waiting_calls", "1 to"},
         BadValue{"rocksdb: {write_buffer_bytes: 5}", "rocksdb.write_buffer_bytes", "1048576 to"},
         BadValue{"rocksdb: {block_cache_bytes: 5}", "rocksdb.block_cache_bytes", "1048576 to"},
+        BadValue{"rocksdb: {min_free_bytes: 2199023255552}", "rocksdb.min_free_bytes", "0 to"},
+        BadValue{"rocksdb: {reserve_bytes: 2199023255552}", "rocksdb.reserve_bytes", "0 to"},
         BadValue{"grpc_listen: 0.0.0.0:8502", "grpc_listen", "--insecure"},
         BadValue{"http_listen: 0.0.0.0:8500", "http_listen", "--insecure"},
         BadValue{"dns_listen: '[::]:53'", "dns_listen", "--insecure"}));

@@ -67,7 +67,7 @@ int CheckSection(const std::string& page, const std::string& prefix, const Messa
 }
 
 TEST(ConfigurationPage, HasARowWithTheDefaultForEveryKey) {
-  EXPECT_EQ(CheckSection(Page(), "", DefaultConfig()), 31);
+  EXPECT_EQ(CheckSection(Page(), "", DefaultConfig()), 33);
 }
 
 TEST(ConfigurationPage, TheRowOfAKeyNamesItsFlagAndVariable) {
