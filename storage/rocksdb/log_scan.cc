@@ -121,9 +121,12 @@ void LogScanner::SearchFollower(std::string_view rest, size_t from) {
 }
 
 void LogScanner::LookForZeros(std::string_view rest, uint64_t offset) {
+  // The first part begins with a header, whose checksum one flipped byte doesn't make zero.
+  size_t enough = sizeof(uint32_t);
   while (!rest.empty() && !never_written_) {
     const size_t size = std::min<size_t>(kSector - offset % kSector, rest.size());
-    never_written_ = size >= kNeverWritten && AllZero(rest.substr(0, size));
+    never_written_ = size >= enough && AllZero(rest.substr(0, size));
+    enough = kNeverWritten;
     rest.remove_prefix(size);
     offset += size;
   }

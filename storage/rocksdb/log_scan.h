@@ -22,7 +22,8 @@
 namespace muster::storage {
 
 inline constexpr size_t kLogBlock = 32768;
-// So many zeros of one sector are what was never written.
+// So many zeros of one sector are what was never written; less where they begin a record, whose
+// checksum they would be.
 inline constexpr size_t kNeverWritten = 64;
 
 struct LogScan {

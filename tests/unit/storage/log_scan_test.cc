@@ -161,6 +161,20 @@ TEST_F(LogScanTest, ARecordOfZerosIsTorn) {
   EXPECT_EQ(Scan(log_ + std::string(5000, '\0')).whole_bytes, log_.size());
 }
 
+// The sector that a record shares with the one before was not written again.
+TEST_F(LogScanTest, AFirstPartThatWasNeverWrittenIsTorn) {
+  Fill({10, 200, 300, 9'000});
+  const size_t sector = (begin_ + 511) / 512 * 512;
+  for (size_t size = 1; size <= sector - begin_; ++size) {
+    std::string log = log_;
+    log.replace(begin_, size, size, '\0');
+    const LogScan scan = Scan(log);
+    const bool whole_part = begin_ + size == sector;
+    EXPECT_EQ(scan.verdict, whole_part ? LogVerdict::kTorn : LogVerdict::kUnclear) << size;
+    EXPECT_EQ(scan.whole_bytes, begin_);
+  }
+}
+
 TEST_F(LogScanTest, AGarbledEndIsUnclear) {
   Fill({10, 200, 300, 100'000});
   std::mt19937 random(5);
