@@ -24,22 +24,16 @@ using testing::HasSubstr;
 constexpr int kOpenFiles = 2048;
 constexpr int kConnections = kOpenFiles - 600;  // docs/operations.md
 constexpr int kFlood = 3000;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr uint64_t kMemory = 300 << 20;  // what was freed stays in quarantine
+#else
+constexpr uint64_t kMemory = 16 << 20;
+#endif
 
 std::string ReadAll(const std::string& path) {
   std::stringstream text;
   text << std::ifstream(path).rdbuf();
   return text.str();
-}
-
-// Seconds of processor time that a process has used.
-double ProcessorSeconds(pid_t pid) {
-  std::istringstream words(ReadAll(absl::StrCat("/proc/", pid, "/stat")));
-  std::string word;
-  double ticks = 0;
-  for (int i = 1; i <= 15 && words >> word; ++i) {
-    if (i >= 14) ticks += std::stod(word);
-  }
-  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 class Descriptors : public testing::Test {
@@ -152,7 +146,7 @@ TEST_F(Descriptors, AFloodOfConnectionsShutsOutNoOneForLong) {
   AwaitConnections(1);
   const Usage after = UsageOf(server_->pid());
   EXPECT_LT(after.fds, before.fds + 20);
-  EXPECT_LT(after.resident_bytes, before.resident_bytes + (16 << 20))
+  EXPECT_LT(after.resident_bytes, before.resident_bytes + kMemory)
       << "was " << before.resident_bytes;
 
   const v1::StatusResponse status = remote_->Status();
@@ -164,6 +158,20 @@ TEST_F(Descriptors, AFloodOfConnectionsShutsOutNoOneForLong) {
   Start(kOpenFiles);
   EXPECT_EQ(remote_->Status().instances(), 8100u);
   EXPECT_TRUE(remote_->Status().warnings().empty());
+}
+
+// UBSan asks the kernel through a pipe whether there is an object, and sees none without a
+// descriptor for it.
+#if !defined(__SANITIZE_ADDRESS__)
+// Seconds of processor time that a process has used.
+double ProcessorSeconds(pid_t pid) {
+  std::istringstream words(ReadAll(absl::StrCat("/proc/", pid, "/stat")));
+  std::string word;
+  double ticks = 0;
+  for (int i = 1; i <= 15 && words >> word; ++i) {
+    if (i >= 14) ticks += std::stod(word);
+  }
+  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 // As when something else than a connection takes the last descriptor.
@@ -184,6 +192,7 @@ TEST_F(Descriptors, AcceptsAgainAfterNothingCouldBeAccepted) {
   EXPECT_LT(Now() - raised, absl::Seconds(1));
   EXPECT_EQ(server_->Stop(), 0);
 }
+#endif
 
 TEST_F(Descriptors, TheFewestThatDoAndOneLess) {
   Start(256);
