@@ -35,7 +35,9 @@ inline constexpr char kDiscover[] = "/muster.v1.Discovery/Discover";
 inline constexpr char kWatch[] = "/muster.v1.Discovery/Watch";
 inline constexpr char kRegister[] = "/muster.v1.Registry/Register";
 inline constexpr char kBatchRegister[] = "/muster.v1.Registry/BatchRegister";
+inline constexpr char kHeartbeat[] = "/muster.v1.Registry/Heartbeat";
 inline constexpr char kKeepAlive[] = "/muster.v1.Registry/KeepAlive";
+inline constexpr char kStatus[] = "/muster.v1.Admin/Status";
 
 inline constexpr char kEtcdRange[] = "/etcdserverpb.KV/Range";
 inline constexpr char kEtcdPut[] = "/etcdserverpb.KV/Put";

@@ -135,5 +135,18 @@ TEST_F(LoadTest, TheServersCpuTimeIsCounted) {
   EXPECT_GT(meter.CpuTime(), absl::ZeroDuration());
 }
 
+TEST_F(LoadTest, ItsMemoryIsCounted) {
+  const test::Usage usage = test::UsageOf(server_->pid());
+  EXPECT_GT(usage.anonymous_bytes, 0U);
+  // Program and libraries are mapped files.
+  EXPECT_GT(usage.resident_bytes, usage.anonymous_bytes + (1 << 20));
+}
+
+TEST_F(LoadTest, AServerThatNobodyAsksIsQuiet) {
+  const absl::Time begin = test::Now();
+  EXPECT_TRUE(AwaitQuiet(*server_, absl::Milliseconds(20)).ok());
+  EXPECT_GE(test::Now() - begin, absl::Milliseconds(20));
+}
+
 }  // namespace
 }  // namespace muster::bench

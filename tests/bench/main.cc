@@ -41,7 +41,9 @@ absl::StatusOr<std::vector<Row>> RunWorkload(const std::string& name, const Opti
   const int rounds =
       plan->most_rounds > 0 ? std::min(options.rounds, plan->most_rounds) : options.rounds;
   Samples samples;
-  if (absl::Status status = Round(*plan, 0, nullptr); !status.ok()) return status;
+  if (plan->warm_up) {
+    if (absl::Status status = Round(*plan, 0, nullptr); !status.ok()) return status;
+  }
   for (int round = 0; round < rounds; ++round) {
     if (absl::Status status = Round(*plan, round, &samples); !status.ok()) return status;
   }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace muster::bench {
 namespace {
 
@@ -72,6 +74,22 @@ absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
   const auto result = client.Call(load, absl::Seconds(30));
   if (!result.ok()) return result.status();
   return bytes;
+}
+
+absl::StatusOr<v1::StatusResponse> StatusOf(Client& client) {
+  const auto reply = CallOnce(client, kStatus, "");
+  if (!reply.ok()) return reply.status();
+  v1::StatusResponse response;
+  if (!response.ParseFromString(*reply)) return absl::InternalError("unreadable reply");
+  return response;
+}
+
+absl::Status ExpectInstances(Client& client, uint64_t instances) {
+  const auto response = StatusOf(client);
+  if (!response.ok()) return response.status();
+  if (response->instances() == instances) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("there are ", response->instances(), " instances, not ", instances));
 }
 
 }  // namespace muster::bench

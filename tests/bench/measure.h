@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "muster/v1/admin.pb.h"
 #include "tests/bench/load.h"
 #include "tests/bench/servers.h"
 #include "tests/bench/workload.h"
@@ -38,5 +39,9 @@ Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLo
 // The reply to one call, to look at before the rounds.
 absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
                                      const std::string& request);
+
+// What musterd says of itself; its instances are compared with what a workload registered.
+absl::StatusOr<v1::StatusResponse> StatusOf(Client& client);
+absl::Status ExpectInstances(Client& client, uint64_t instances);
 
 }  // namespace muster::bench

@@ -23,6 +23,9 @@ namespace fs = std::filesystem;
 
 constexpr size_t kBatch = 1'000;
 constexpr absl::Duration kStartTime = absl::Seconds(60);
+constexpr int kMostIntervals = 60;
+// Memory that shrinks by less than this part of it stays as it is.
+constexpr uint64_t kUnnoticed = 500;
 
 // Starts a program that says `ready` and its address when it serves.
 absl::StatusOr<std::shared_ptr<ServerProcess>> StartTelling(const std::vector<std::string>& argv,
@@ -168,6 +171,19 @@ uint64_t WrittenBytesOf(pid_t pid) {
     if (key == "write_bytes:") return value;
   }
   return 0;
+}
+
+absl::Status AwaitQuiet(const ServerProcess& server, absl::Duration interval) {
+  for (int i = 0; i < kMostIntervals; ++i) {
+    const Meter meter(server);
+    const uint64_t resident = test::UsageOf(server.pid()).resident_bytes;
+    test::Pause(interval);
+    const uint64_t now = test::UsageOf(server.pid()).resident_bytes;
+    if (meter.WrittenBytes() == 0 && now + resident / kUnnoticed >= resident) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::DeadlineExceededError("the server does not come to rest");
 }
 
 absl::StatusOr<std::vector<uint64_t>> Fill(Client& client, size_t first, size_t count,

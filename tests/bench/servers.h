@@ -30,6 +30,8 @@ class ServerProcess {
   const std::string& address() const { return address_; }
   pid_t pid() const { return process_->pid(); }
   test::Process& process() { return *process_; }
+  // REQUIRES: the directory was not taken.
+  std::string data_dir() const { return dir_->path("data"); }
   // Gives the data away, to start a server on it again. REQUIRES: the process has ended.
   std::unique_ptr<test::TempDir> TakeDir() { return std::move(dir_); }
 
@@ -65,6 +67,10 @@ class Meter {
   const absl::Duration cpu_;
   const uint64_t written_;
 };
+
+// Until the server has written nothing for `interval` and its memory has not shrunk: what follows a
+// load is over. DEADLINE_EXCEEDED after 60 intervals.
+absl::Status AwaitQuiet(const ServerProcess& server, absl::Duration interval = absl::Seconds(1));
 
 // Registers the fixture's instances first…first + count - 1 by BatchRegister. Their lease handles.
 absl::StatusOr<std::vector<uint64_t>> Fill(Client& client, size_t first, size_t count,

@@ -13,9 +13,10 @@
 //   }
 //   const Registration registration("discover", "64 calls in flight", &PlanDiscover);
 //
-// Each contestant's `round` runs once to warm up and then options.rounds times, in alternating
-// order. The plan owns its servers, through what the rounds captured; they end with it.
-// Thread safety: none, one thread runs all. Errors: a round that fails ends the run.
+// Each contestant's `round` runs once to warm up (unless the plan says otherwise) and then
+// options.rounds times, in alternating order. The plan owns its servers, through what the rounds
+// captured; they end with it. Thread safety: none, one thread runs all. Errors: a round that fails
+// ends the run.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +81,8 @@ struct Plan {
   std::vector<Comparison> comparisons;
   // Fewer rounds than asked for, where one takes long. 0: as asked.
   int most_rounds = 0;
+  // False: no round to warm up, where each round starts servers of its own.
+  bool warm_up = true;
 };
 
 using Planner = absl::StatusOr<Plan> (*)(const Options& options);

@@ -167,6 +167,7 @@ Usage UsageOf(pid_t pid) {
     uint64_t value = 0;
     words >> key >> value;
     if (key == "VmRSS:") usage.resident_bytes = value * 1024;
+    if (key == "RssAnon:") usage.anonymous_bytes = value * 1024;
     if (key == "Threads:") usage.threads = value;
   }
   std::error_code ignored;

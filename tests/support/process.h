@@ -88,6 +88,7 @@ class Musterd {
 // What the kernel says of a process.
 struct Usage {
   uint64_t resident_bytes = 0;
+  uint64_t anonymous_bytes = 0;  // of those, what no file stands behind
   uint64_t fds = 0;
   uint64_t threads = 0;
 };

@@ -69,16 +69,6 @@ TakeReply AllRenewed(int leases) {
   };
 }
 
-// Until the server has written nothing for a second: what follows registrations is over.
-absl::Status AwaitQuiet(const ServerProcess& server) {
-  for (int second = 0; second < 60; ++second) {
-    const Meter meter(server);
-    test::Pause(absl::Seconds(1));
-    if (meter.WrittenBytes() == 0) return absl::OkStatus();
-  }
-  return absl::DeadlineExceededError("musterd writes on and on");
-}
-
 std::vector<Comparison> Comparisons() {
   std::vector<Comparison> out = {{.metric = "renewals a server-CPU-second, by key, 10 a message",
                                   .unit = "1/s",
