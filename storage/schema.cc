@@ -91,6 +91,14 @@ std::string EncodeServiceKey(std::string_view ns, std::string_view service) {
   return Join({ns, service});
 }
 
+std::string_view ServiceKeyOf(std::string_view instance_key) {
+  const size_t ns_end = instance_key.find(kEnd);
+  if (ns_end == std::string_view::npos) return {};
+  const size_t service_end = instance_key.find(kEnd, ns_end + 1);
+  return service_end == std::string_view::npos ? std::string_view()
+                                               : instance_key.substr(0, service_end);
+}
+
 std::optional<ServiceKeyView> DecodeServiceKey(std::string_view key) {
   const auto ns = TakePart(key);
   if (!ns || key.find(kEnd) != std::string_view::npos) return std::nullopt;

@@ -81,6 +81,8 @@ struct ServiceKeyView {
   std::string_view ns, service;
 };
 std::optional<ServiceKeyView> DecodeServiceKey(std::string_view key);
+// The key of an instance's service, which an instance's key begins with; "" of what is no such key.
+std::string_view ServiceKeyOf(std::string_view instance_key);
 // ns \0 node: nodes.
 std::string EncodeNodeKey(std::string_view ns, std::string_view node);
 // instance key \0 check id: checks.

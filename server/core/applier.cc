@@ -15,14 +15,16 @@ using storage::Op;
 
 // A service that the present group changes: published once, whatever the number of changes.
 struct Applier::Draft {
+  const std::string key;
+  Catalog::Slot* const slot;  // null: not known yet
   ServiceInfo info;
   ViewBuilder view;
   bool is_new = false;
   bool visible = false;
   bool forgotten = false;
 
-  Draft(ServiceInfo start, bool unknown)
-      : info(std::move(start)), view(info.view), is_new(unknown) {}
+  Draft(std::string_view key, Catalog::Slot* slot, ServiceInfo start)
+      : key(key), slot(slot), info(std::move(start)), view(info.view), is_new(slot == nullptr) {}
 };
 
 Applier::Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub)
@@ -75,35 +77,32 @@ void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
 
 std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view key) const {
   if (family == Family::kInstances) {
-    const LeasePtr lease = leases_.Find(key);
-    return lease == nullptr ? 0 : lease->mod_seq();
+    return leases_.ModSeqOf(key);
   }
-  if (family == Family::kServices) {
-    const auto info = catalog_.GetByKey(key);
-    return info == nullptr ? 0 : info->mod_seq;
-  }
+  if (family == Family::kServices) return catalog_.ModSeqOf(key);
   return std::nullopt;
 }
 
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {
-  if (const auto it = drafts_.find(service_key); it != drafts_.end()) return *it->second;
+  if (const auto it = draft_of_.find(service_key); it != draft_of_.end()) return *it->second;
   // Keys of a service stand together in what is replayed: the draft before is complete. All its
   // tombstones go into one view, which sorts them.
   if (replaying_) Publish();
-  const auto names = storage::DecodeServiceKey(service_key);
   ServiceInfo info;
-  std::shared_ptr<const ServiceInfo> present;
-  if (names) {
+  Catalog::Slot* const slot = catalog_.FindSlot(service_key);
+  if (slot != nullptr) {
+    info = *Catalog::InfoOf(*slot);
+  } else if (const auto names = storage::DecodeServiceKey(service_key)) {
     info.ns = std::string(names->ns);
     info.service = info.display = std::string(names->service);
-    present = catalog_.Get(info.ns, info.service);
   }
-  const bool unknown = present == nullptr;
-  auto draft = std::make_unique<Draft>(unknown ? std::move(info) : *present, unknown);
+  drafts_.push_back(std::make_unique<Draft>(service_key, slot, std::move(info)));
+  Draft& draft = *drafts_.back();
+  draft_of_.emplace(draft.key, &draft);
   // What a restored store holds keeps its seqs; what clients were told of the service since the
   // backup is above them, and below this.
-  if (replaying_) draft->view.Touch(base_seq_);
-  return *drafts_.emplace(std::string(service_key), std::move(draft)).first->second;
+  if (replaying_) draft.view.Touch(base_seq_);
+  return draft;
 }
 
 void Applier::ApplyOp(uint64_t seq, const Op& op) {
@@ -123,7 +122,7 @@ void Applier::ApplyOp(uint64_t seq, const Op& op) {
       if (put) {
         PutInstance(op.key, op.value);
       } else if (const auto key = storage::DecodeInstanceKey(op.key)) {
-        Draft& draft = DraftOf(storage::EncodeServiceKey(key->ns, key->service));
+        Draft& draft = DraftOf(storage::ServiceKeyOf(op.key));
         draft.view.Remove(key->node, key->id, seq);
         draft.visible = true;
         leases_.Erase(op.key);
@@ -169,7 +168,7 @@ void Applier::PutInstance(std::string_view key, std::string_view value) {
   const storage::InstanceWords& words = decoded->words;
   // Only a visible change carries its own seq as the visible one.
   if (replaying_ || words.visible_seq == decoded->mod_seq) {
-    Draft& draft = DraftOf(storage::EncodeServiceKey(names->ns, names->service));
+    Draft& draft = DraftOf(storage::ServiceKeyOf(key));
     draft.view.Upsert({names->node, names->id, record->endpoint, record->health, record->state,
                        words.visible_seq});
     draft.visible = true;
@@ -177,42 +176,47 @@ void Applier::PutInstance(std::string_view key, std::string_view value) {
   const LeaseSpec spec = MakeLeaseSpec(key, decoded->mod_seq, words.incarnation, *record);
   if (replaying_) {
     leases_.Restore(spec);
-    return;
+  } else {
+    leases_.Put(spec);
   }
-  // A change of health is no sign of life.
-  const auto old = leases_.Find(key);
-  const bool keep = old != nullptr && old->incarnation() == spec.incarnation &&
-                    old->digest() == spec.digest && old->ttl() == spec.ttl;
-  leases_.Put(spec, keep);
 }
 
 void Applier::PutTombstone(std::string_view key, std::string_view value) {
   const auto names = storage::DecodeInstanceKey(key);
   if (!names) return;
-  DraftOf(storage::EncodeServiceKey(names->ns, names->service))
+  DraftOf(storage::ServiceKeyOf(key))
       .view.AddTombstone(names->node, names->id, storage::ModSeqOf(value));
 }
 
 void Applier::Publish() {
-  for (auto& [key, draft] : drafts_) {
+  for (const auto& draft : drafts_) {
     if (draft->forgotten) {
       catalog_.Forget(draft->info.ns, draft->info.service);
     } else {
       auto info = std::make_shared<ServiceInfo>(std::move(draft->info));
       info->view = draft->view.Build();
-      catalog_.Publish(std::move(info));
+      if (draft->slot != nullptr) {
+        catalog_.Publish(*draft->slot, std::move(info));
+      } else {
+        catalog_.Publish(std::move(info));
+      }
     }
   }
-  if (replaying_) drafts_.clear();
+  if (replaying_) ClearDrafts();
+}
+
+void Applier::ClearDrafts() {
+  draft_of_.clear();
+  drafts_.clear();
 }
 
 void Applier::Notify() {
   bool names_changed = false;
-  for (const auto& [key, draft] : drafts_) {
-    if (draft->visible || draft->forgotten) hub_.Notify(key);
+  for (const auto& draft : drafts_) {
+    if (draft->visible || draft->forgotten) hub_.Notify(draft->key);
     names_changed |= draft->is_new || draft->forgotten;
   }
-  drafts_.clear();
+  ClearDrafts();
   if (names_changed) hub_.NotifyNames();
 }
 

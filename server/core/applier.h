@@ -5,11 +5,11 @@
 // and group of commits.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "server/core/catalog.h"
@@ -40,6 +40,7 @@ class Applier : public storage::CommitSink {
   void PutTombstone(std::string_view key, std::string_view value);
   // Puts the drafts into the catalog.
   void Publish();
+  void ClearDrafts();
   // Tells who follows them, and lets go of them.
   void Notify();
 
@@ -49,8 +50,9 @@ class Applier : public storage::CommitSink {
   storage::Revision revision_;
   uint64_t base_seq_ = 0;  // where this epoch begins
   bool replaying_ = true;
-  // Ordered: publishing follows the keys.
-  std::map<std::string, std::unique_ptr<Draft>, std::less<>> drafts_;
+  // In the order in which the group came to them, and by key.
+  std::vector<std::unique_ptr<Draft>> drafts_;
+  absl::flat_hash_map<std::string_view, Draft*> draft_of_;
 };
 
 }  // namespace muster::core

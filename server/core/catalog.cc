@@ -15,9 +15,27 @@ constexpr size_t kMaxNameChanges = 65536;
 
 }  // namespace
 
+// `info` is guarded by the mutex of the shard, but written by the strand alone.
+struct Catalog::Slot {
+  const std::string key;  // storage::EncodeServiceKey
+  Shard& shard;
+  std::shared_ptr<const ServiceInfo> info;
+};
+
+Catalog::Shard::Shard() = default;
+Catalog::Shard::~Shard() = default;
+Catalog::Catalog() = default;
+Catalog::~Catalog() = default;
+
 size_t Catalog::SlotHash::operator()(std::string_view key) const {
   return absl::HashOf(base::Av(key));
 }
+size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const { return (*this)(slot->key); }
+
+bool Catalog::SlotEq::operator()(const SlotPtr& a, const SlotPtr& b) const {
+  return a->key == b->key;
+}
+bool Catalog::SlotEq::operator()(const SlotPtr& a, std::string_view b) const { return a->key == b; }
 
 Catalog::Shard& Catalog::ShardOf(std::string_view key) const {
   return shards_[SlotHash()(key) >> 58];  // the sets in the shards use the other bits
@@ -35,6 +53,22 @@ std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_ke
   return it == shard.services.end() ? nullptr : (*it)->info;
 }
 
+uint64_t Catalog::ModSeqOf(std::string_view service_key) const {
+  Shard& shard = ShardOf(service_key);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.services.find(service_key);
+  return it == shard.services.end() ? 0 : (*it)->info->mod_seq;
+}
+
+Catalog::Slot* Catalog::FindSlot(std::string_view service_key) {
+  Shard& shard = ShardOf(service_key);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.services.find(service_key);
+  return it == shard.services.end() ? nullptr : it->get();
+}
+
+const std::shared_ptr<const ServiceInfo>& Catalog::InfoOf(const Slot& slot) { return slot.info; }
+
 uint64_t Catalog::List(
     std::string_view ns, std::string_view prefix, std::string_view after,
     const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const {
@@ -47,7 +81,10 @@ uint64_t Catalog::List(
   if (it != names_.end() && !after.empty() && it->first == after) ++it;
   for (; it != names_.end(); ++it) {
     if (!all && !it->first.starts_with(first)) break;
-    const auto info = GetByKey(it->first);
+    const auto info = [slot = it->second] {
+      base::MutexLock shard_lock(slot->shard.mu);
+      return slot->info;
+    }();
     if (all && !absl::StartsWith(info->service, base::Av(prefix))) continue;
     if (!visit(info)) break;
   }
@@ -108,17 +145,17 @@ void Catalog::Count(const ServiceView* before, const ServiceView* after) {
 
 void Catalog::Publish(std::shared_ptr<const ServiceInfo> info) {
   std::string key = storage::EncodeServiceKey(info->ns, info->service);
-  std::shared_ptr<const ServiceInfo> before;  // ends outside the lock
-  {
-    Shard& shard = ShardOf(key);
-    base::MutexLock lock(shard.mu);
-    if (const auto it = shard.services.find(key); it != shard.services.end()) {
-      Count((*it)->info->view.get(), info->view.get());
-      before = std::exchange((*it)->info, std::move(info));
-      return;
-    }
+  if (Slot* const slot = FindSlot(key)) {
+    Publish(*slot, std::move(info));
+  } else {
+    Add(std::move(key), std::move(info));
   }
-  Add(std::move(key), std::move(info));
+}
+
+void Catalog::Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info) {
+  Count(slot.info->view.get(), info->view.get());
+  base::MutexLock lock(slot.shard.mu);
+  slot.info.swap(info);  // the one before ends outside the lock
 }
 
 void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
@@ -126,9 +163,9 @@ void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
   ++services_;
   base::MutexLock lock(names_mu_);
   AddNameChange({info->ns, info->display, true});
-  auto slot = std::make_unique<Slot>(Slot{std::move(key), std::move(info)});
+  Shard& shard = ShardOf(key);
+  SlotPtr slot(new Slot{std::move(key), shard, std::move(info)});
   names_.emplace(slot->key, slot.get());
-  Shard& shard = ShardOf(slot->key);
   base::MutexLock shard_lock(shard.mu);
   shard.services.insert(std::move(slot));
 }

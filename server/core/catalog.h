@@ -42,11 +42,16 @@ struct NameChange {
 
 class Catalog {
  public:
+  Catalog();
+  ~Catalog();
+
   // Null when the service isn't known. Names in lower case.
   std::shared_ptr<const ServiceInfo> Get(std::string_view ns, std::string_view service) const;
 
   // The same by storage::EncodeServiceKey.
   std::shared_ptr<const ServiceInfo> GetByKey(std::string_view service_key) const;
+  // Of its record; 0 = not known.
+  uint64_t ModSeqOf(std::string_view service_key) const;
 
   // Known services in order, from the first whose (ns, service) is greater than `after` (a service
   // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
@@ -74,7 +79,16 @@ class Catalog {
   // `seq`: that of the wait. Nothing happens when it is over.
   void CancelWait(uint64_t seq, uint64_t id);
 
-  // [strand] Stores a new state of a service; `info->view` of null is not allowed.
+  // One known service.
+  struct Slot;
+  // [strand] Null: not known. It stays until the service is forgotten.
+  Slot* FindSlot(std::string_view service_key);
+  // [strand]
+  static const std::shared_ptr<const ServiceInfo>& InfoOf(const Slot& slot);
+
+  // [strand] Stores a new state of a service; `info->view` of null is not allowed. The first: of
+  // one that is known, without looking for it.
+  void Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info);
   void Publish(std::shared_ptr<const ServiceInfo> info);
   // [strand] Forgets a service.
   void Forget(std::string_view ns, std::string_view service);
@@ -87,23 +101,21 @@ class Catalog {
 
  private:
   static constexpr size_t kShards = 64;
-  // One known service. `info` is guarded by the mutex of its shard.
-  struct Slot {
-    std::string key;  // storage::EncodeServiceKey
-    std::shared_ptr<const ServiceInfo> info;
-  };
+  struct Shard;
   using SlotPtr = std::unique_ptr<Slot>;
   struct SlotHash {
     using is_transparent = void;
     size_t operator()(std::string_view key) const;
-    size_t operator()(const SlotPtr& slot) const { return (*this)(slot->key); }
+    size_t operator()(const SlotPtr& slot) const;
   };
   struct SlotEq {
     using is_transparent = void;
-    bool operator()(const SlotPtr& a, const SlotPtr& b) const { return a->key == b->key; }
-    bool operator()(const SlotPtr& a, std::string_view b) const { return a->key == b; }
+    bool operator()(const SlotPtr& a, const SlotPtr& b) const;
+    bool operator()(const SlotPtr& a, std::string_view b) const;
   };
   struct Shard {
+    Shard();
+    ~Shard();
     mutable base::Mutex mu;
     absl::flat_hash_set<SlotPtr, SlotHash, SlotEq> services MUSTER_GUARDED_BY(mu);
   };

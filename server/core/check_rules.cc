@@ -143,6 +143,7 @@ absl::StatusOr<Checks> NormalChecks(const Checks& given) {
     if (HasUnknownFields(check)) check.DiscardUnknownFields();
     if (check.id().empty()) check.set_id(absl::StrCat("check-", i + 1));
     if (auto s = CheckRules(check, i).All(); !s.ok()) return s;
+    if (count == 1) break;  // nothing to differ from
     if (const auto [it, is_new] = seen.try_emplace(check.id(), i); !is_new) {
       return FieldError({"instance", "checks", i, "id"},
                         absl::StrCat("is ", Quoted(check.id()), ", as that of checks[", it->second,

@@ -39,7 +39,9 @@ void AppendSized(std::string_view part, std::string& out) {
   out.append(part);
 }
 
-absl::StatusOr<storage::InstanceKey> NamesOf(const v1::InstanceKey& key, std::string_view field) {
+// Of a message with these three fields: v1::InstanceKey or v1::Instance.
+template <typename Message>
+absl::StatusOr<storage::InstanceKey> NamesOf(const Message& key, std::string_view field) {
   storage::InstanceKey out;
   const std::string_view ns = key.namespace_().empty() ? kDefaultNamespace : key.namespace_();
   if (auto s = CheckName("namespace", ns); !s.ok()) {
@@ -150,19 +152,22 @@ absl::Status CheckFields(const v1::Instance& instance) {
   return absl::OkStatus();
 }
 
-std::string EncodeEndpoint(const v1::Instance& instance, const storage::InstanceKey& key,
+// Takes lists and maps out of the instance: between messages of one arena they are not copied.
+std::string EncodeEndpoint(v1::Instance& instance, const storage::InstanceKey& key,
                            std::string address) {
   alignas(8) char block[kArenaBlock];
-  google::protobuf::Arena arena(block, sizeof(block));
-  v1::Endpoint& endpoint = *google::protobuf::Arena::CreateMessage<v1::Endpoint>(&arena);
+  google::protobuf::Arena own(block, sizeof(block));
+  google::protobuf::Arena* const arena =
+      instance.GetArena() == nullptr ? &own : instance.GetArena();
+  v1::Endpoint& endpoint = *google::protobuf::Arena::CreateMessage<v1::Endpoint>(arena);
   endpoint.set_node(key.node);
   endpoint.set_id(key.id);
   endpoint.set_address(std::move(address));
-  *endpoint.mutable_additional_addresses() = instance.additional_addresses();
+  endpoint.mutable_additional_addresses()->Swap(instance.mutable_additional_addresses());
   endpoint.set_port(instance.port());
-  *endpoint.mutable_named_ports() = instance.named_ports();
-  *endpoint.mutable_tags() = instance.tags();
-  *endpoint.mutable_metadata() = instance.metadata();
+  endpoint.mutable_named_ports()->swap(*instance.mutable_named_ports());
+  endpoint.mutable_tags()->Swap(instance.mutable_tags());
+  endpoint.mutable_metadata()->swap(*instance.mutable_metadata());
   // A given weight of 0 means no traffic, so the default has to be written out.
   const bool weighted = instance.has_weight();
   v1::Weight& weight = *endpoint.mutable_weight();
@@ -182,14 +187,20 @@ std::string EncodeEndpoint(const v1::Instance& instance, const storage::Instance
 }  // namespace
 
 void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out) {
-  google::protobuf::io::StringOutputStream stream(&out);
+  const size_t size = message.ByteSizeLong();
+  const size_t begin = out.size();
+  out.resize(begin + size);
+  google::protobuf::io::ArrayOutputStream stream(out.data() + begin, static_cast<int>(size));
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
+  message.SerializeWithCachedSizes(&coded);
 }
 
 Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_view> checks) {
+  size_t size = sizeof(uint64_t) + endpoint.size();
+  for (const std::string_view check : checks) size += sizeof(uint64_t) + check.size();
   std::string text;
+  text.reserve(size);
   AppendSized(endpoint, text);
   for (const std::string_view check : checks) AppendSized(check, text);
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
@@ -221,18 +232,14 @@ absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::
   return out;
 }
 
-absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
-                                         std::string_view peer_address, bool loopback_peer_ok) {
+absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
+                                         bool loopback_peer_ok) {
   if (const size_t bytes = instance.ByteSizeLong(); bytes > kMaxInstanceBytes) {
     return FieldError({"", kParent},
                       absl::StrCat("has ", bytes, " bytes; at most ", kMaxInstanceBytes),
                       base::Reason::kInstanceTooLarge);
   }
-  v1::InstanceKey names;
-  names.set_namespace_(instance.namespace_());
-  names.set_service(instance.service());
-  names.set_node(instance.node());
-  auto key = NamesOf(names, kParent);
+  auto key = NamesOf(instance, kParent);
   if (!key.ok()) return key.status();
   auto address = AddressOf(instance, peer_address, loopback_peer_ok);
   if (!address.ok()) return address.status();
@@ -251,6 +258,11 @@ absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
   out.initial_health = InitialHealth(out.checks);
   out.digest = DigestOf(out.endpoint, out.checks);
   return out;
+}
+
+absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
+                                         std::string_view peer_address, bool loopback_peer_ok) {
+  return Normalise(v1::Instance(instance), peer_address, loopback_peer_ok);
 }
 
 v1::Instance ToInstance(const storage::InstanceKeyView& key, std::string_view display_name,

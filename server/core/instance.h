@@ -56,7 +56,10 @@ absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_vie
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field);
 
 // `peer_address` (an IP, may be empty) stands in for an empty address; it is refused when loopback
-// unless `loopback_peer_ok`.
+// unless `loopback_peer_ok`. The first takes what it can out of the instance, which is cheapest
+// when that lives in an arena.
+absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
+                                         bool loopback_peer_ok);
 absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
                                          std::string_view peer_address, bool loopback_peer_ok);
 

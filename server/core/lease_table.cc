@@ -203,6 +203,13 @@ LeasePtr LeaseTable::Find(std::string_view key) const {
   return it == shard.by_key.end() ? nullptr : *it;
 }
 
+uint64_t LeaseTable::ModSeqOf(std::string_view key) const {
+  const Shard& shard = ShardOf(key);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.by_key.find(key);
+  return it == shard.by_key.end() ? 0 : (*it)->mod_seq();
+}
+
 absl::Duration LeaseTable::Remaining(const Lease& lease) const {
   if (lease.permanent()) return absl::ZeroDuration();
   const int64_t left = DeadlineOf(lease.word_.load()) - Now();
@@ -220,7 +227,7 @@ int64_t LeaseTable::DeadlineUs(const Lease& lease) {
 
 // Membership
 
-void LeaseTable::Put(const LeaseSpec& spec, bool keep_deadline) {
+void LeaseTable::Put(const LeaseSpec& spec) {
   const LeasePtr lease = Lease::Make(spec);
   LeasePtr old;
   {
@@ -230,7 +237,9 @@ void LeaseTable::Put(const LeaseSpec& spec, bool keep_deadline) {
     if (const auto it = shard.by_key.find(lease->key()); it != shard.by_key.end()) {
       old = std::move(shard.by_key.extract(it).value());
       const uint64_t word = old->word_.fetch_or(kExpiring);
-      if (keep_deadline && !lease->permanent() && !old->permanent()) deadline = DeadlineOf(word);
+      const bool same = old->incarnation_ == lease->incarnation_ &&
+                        old->digest_ == lease->digest_ && old->ttl_us_ == lease->ttl_us_;
+      if (same && !lease->permanent()) deadline = DeadlineOf(word);
     }
     lease->word_ = WordOf(deadline);
     shard.by_key.insert(lease);

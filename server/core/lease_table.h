@@ -151,6 +151,8 @@ class LeaseTable {
   bool Renew(const Lease& lease);
 
   LeasePtr Find(std::string_view key) const;
+  // Of the lease's last commit; 0 = there is none.
+  uint64_t ModSeqOf(std::string_view key) const;
   absl::Duration Remaining(const Lease& lease) const;
   // There is such a lease, and its deadline is over: its removal is under way, or waits.
   bool IsOverdue(std::string_view key) const;
@@ -158,9 +160,10 @@ class LeaseTable {
   // started yet.
   static int64_t DeadlineUs(const Lease& lease);
 
-  // [strand] Inserts or replaces. A new commit starts a full TTL, except with `keep_deadline`
-  // (health changes) where a present deadline stays: an overdue lease falls due again.
-  void Put(const LeaseSpec& spec, bool keep_deadline);
+  // [strand] Inserts or replaces. Starts a full TTL; but a commit that leaves incarnation, digest
+  // and TTL as they were (a change of health, which is no sign of life) leaves the deadline too: an
+  // overdue lease falls due again.
+  void Put(const LeaseSpec& spec);
   void Erase(std::string_view key);
   // [strand, replay] As Put of a new key, with the full TTL from SetLoaded on plus a random share
   // of it. REQUIRES: before SetLoaded.

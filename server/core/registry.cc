@@ -95,16 +95,18 @@ struct Registry::Write {
   int attempts = 0;
   bool creating = false;  // counted in creating_
 
-  Registration registration;       // kRegister
-  uint64_t incarnation = 0;        // kDeregister
-  v1::ReportHealthRequest report;  // kReport
-  LeasePtr lease;                  // kExpire
+  Registration registration;                                // kRegister
+  std::shared_ptr<const ServiceInfo> service;               // kRegister; null: not known
+  uint64_t incarnation = 0;                                 // kDeregister
+  std::unique_ptr<const v1::ReportHealthRequest> report{};  // kReport
+  LeasePtr lease;                                           // kExpire
 
   // What the present attempt proposed.
   Change change;
 
   // An expiry doesn't: its lease is expiring already, and whatever comes first decides.
   bool waits_its_turn() const { return kind != Kind::kExpire; }
+  std::string_view service_key() const { return storage::ServiceKeyOf(key); }
 
   struct Outcome {
     uint64_t seq = 0;
@@ -180,11 +182,12 @@ Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases
 Registry::~Registry() = default;
 
 absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
-    const v1::RegisterRequest& request, const Caller& caller) {
+    v1::RegisterRequest&& request, const Caller& caller) {
   if (absl::Status status = CheckLife(request.life_id()); !status.ok()) return status;
   auto ttl = GrantedTtl(request, options_);
   if (!ttl.ok()) return ttl.status();
-  auto instance = Normalise(request.instance(), caller.peer_address, caller.loopback_peer_ok);
+  auto instance = Normalise(std::move(*request.mutable_instance()), caller.peer_address,
+                            caller.loopback_peer_ok);
   if (!instance.ok()) return instance.status();
   auto write = std::make_shared<Write>();
   write->names = instance->key;
@@ -215,7 +218,8 @@ v1::RegisterResponse Registry::RegisteredReply(const Write& write, uint64_t seq,
   v1::InstanceKey* key = out.mutable_key();
   key->set_namespace_(write.names.ns);
   // As it was first given, whatever the spelling of this request.
-  const auto info = catalog_.Get(write.names.ns, write.names.service);
+  const auto info =
+      write.service != nullptr ? write.service : catalog_.GetByKey(write.service_key());
   key->set_service(info == nullptr ? write.registration.instance.display_name : info->display);
   key->set_node(write.names.node);
   key->set_id(write.names.id);
@@ -224,7 +228,11 @@ v1::RegisterResponse Registry::RegisteredReply(const Write& write, uint64_t seq,
 
 void Registry::Register(const v1::RegisterRequest& request, const Caller& caller,
                         RegisterDone done) {
-  auto write = MakeRegistration(request, caller);
+  Register(v1::RegisterRequest(request), caller, std::move(done));
+}
+
+void Registry::Register(v1::RegisterRequest&& request, const Caller& caller, RegisterDone done) {
+  auto write = MakeRegistration(std::move(request), caller);
   if (!write.ok()) return done(write.status());
   (*write)->done = [this, w = write->get(), done = std::move(done)](auto outcome) {
     if (!outcome.ok()) return done(outcome.status());
@@ -234,6 +242,11 @@ void Registry::Register(const v1::RegisterRequest& request, const Caller& caller
 }
 
 void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller,
+                             BatchDone done) {
+  BatchRegister(v1::BatchRegisterRequest(request), caller, std::move(done));
+}
+
+void Registry::BatchRegister(v1::BatchRegisterRequest&& request, const Caller& caller,
                              BatchDone done) {
   const auto count = static_cast<size_t>(request.requests_size());
   if (count == 0 || count > options_.max_batch) {
@@ -259,7 +272,8 @@ void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Call
   };
   std::vector<std::shared_ptr<Write>> writes;
   for (size_t i = 0; i < count; ++i) {
-    auto write = MakeRegistration(request.requests(static_cast<int>(i)), caller);
+    auto write =
+        MakeRegistration(std::move(*request.mutable_requests(static_cast<int>(i))), caller);
     if (!write.ok()) {
       settle(i, write.status());
       continue;
@@ -300,7 +314,7 @@ void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone d
   write->names = *std::move(key);
   write->key = storage::EncodeInstanceKey(write->names);
   write->write_class = storage::WriteClass::kInternal;
-  write->report = request;
+  write->report = std::make_unique<const v1::ReportHealthRequest>(request);
   write->done = [this, done = std::move(done)](auto outcome) {
     if (!outcome.ok()) return done(outcome.status());
     v1::ReportHealthResponse response;
@@ -352,7 +366,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   }
   if (!present) return NotFound(write.names);
   const uint64_t given =
-      write.kind == Write::Kind::kDeregister ? write.incarnation : write.report.incarnation();
+      write.kind == Write::Kind::kDeregister ? write.incarnation : write.report->incarnation();
   if (absl::Status s = CheckIncarnation(given, present->words.incarnation, write.names); !s.ok()) {
     return s;
   }
@@ -360,7 +374,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     write.change = RemovalOf(write.key, *present, now_ms);
     return true;
   }
-  auto change = ReportOn(write.key, *present, write.report, read_check, now_ms);
+  auto change = ReportOn(write.key, *present, *write.report, read_check, now_ms);
   if (!change.ok()) return change.status();
   write.change = *std::move(change);
   return !write.change.unit.ops.empty();
@@ -376,6 +390,7 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
                                               std::optional<StoredInstance>& present,
                                               const ReadCheck& read_check) {
   const Registration& registration = write.registration;
+  write.service = catalog_.GetByKey(write.service_key());
   const LeasePtr lease = leases_.Find(write.key);
   const std::optional<LeaseSpec> spec =
       lease == nullptr ? std::nullopt : std::optional(lease->spec());
@@ -403,11 +418,11 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
         absl::Seconds(10));
   }
   // Nobody else removes this key meanwhile: it is this write's turn.
-  const auto info = catalog_.Get(write.names.ns, write.names.service);
-  const bool buried = write.attempts > 1 || (info != nullptr && info->view->tombstone_count() > 0);
+  const bool buried = write.attempts > 1 ||
+                      (write.service != nullptr && write.service->view->tombstone_count() > 0);
   write.change = ChangeFor(registration, present ? &*present : nullptr, buried, read_check);
-  write.change.unit.preconditions.push_back(storage::Present(
-      Family::kServices, storage::EncodeServiceKey(write.names.ns, write.names.service)));
+  write.change.unit.preconditions.push_back(
+      storage::Present(Family::kServices, std::string(write.service_key())));
   return true;
 }
 
@@ -415,8 +430,8 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
 // the registration itself only asks that the record is present.
 storage::Unit Registry::EnsureService(const Write& write) const {
   storage::Unit unit;
-  const std::string key = storage::EncodeServiceKey(write.names.ns, write.names.service);
-  const bool known = catalog_.GetByKey(key) != nullptr || write.attempts > 1;
+  const std::string key(write.service_key());
+  const bool known = write.service != nullptr || write.attempts > 1;
   absl::StatusOr<std::string> value = absl::NotFoundError("not known");
   if (known) value = engine_.Get(Family::kServices, key);
   if (value.ok()) {
@@ -444,8 +459,7 @@ storage::Unit Registry::EnsureService(const Write& write) const {
 bool Registry::NeedsService(const Write& write) const {
   if (write.kind != Write::Kind::kRegister || write.change.unit.ops.empty()) return false;
   if (write.attempts > 1) return true;
-  const auto info = catalog_.Get(write.names.ns, write.names.service);
-  return info == nullptr || info->view->size() == 0;
+  return write.service == nullptr || write.service->view->size() == 0;
 }
 
 void Registry::Begin(std::vector<std::shared_ptr<Write>> writes) {
@@ -470,8 +484,7 @@ void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
       continue;
     }
     if (write->write_class == storage::WriteClass::kUser) write_class = write->write_class;
-    if (NeedsService(*write) &&
-        ensured.insert(storage::EncodeServiceKey(write->names.ns, write->names.service)).second) {
+    if (NeedsService(*write) && ensured.insert(std::string(write->service_key())).second) {
       batch.units.push_back(EnsureService(*write));
       proposed.push_back(nullptr);
     }
@@ -517,6 +530,9 @@ void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
     if (auto waiting = turns_->Leave(write.key)) next.push_back(std::move(waiting));
   }
   if (!status.ok()) return write.done(std::move(status));
+  // Written anew in the life it had, just as its lease fell due: that was a sign of life.
+  const uint64_t kept = write.change.incarnation;
+  if (write.kind == Write::Kind::kRegister && kept != 0) leases_.Renew(write.key, kept);
   Write::Outcome outcome;
   outcome.seq = seq;
   outcome.incarnation = write.change.incarnation == 0 ? seq : write.change.incarnation;

@@ -60,10 +60,13 @@ class Registry {
   ~Registry();
 
   using RegisterDone = std::function<void(absl::StatusOr<v1::RegisterResponse>)>;
+  // The first takes what it can out of the request, which is cheapest when that lives in an arena.
+  void Register(v1::RegisterRequest&& request, const Caller& caller, RegisterDone done);
   void Register(const v1::RegisterRequest& request, const Caller& caller, RegisterDone done);
 
   // One proposal for all; results in order, each as of Register.
   using BatchDone = std::function<void(std::vector<absl::StatusOr<v1::RegisterResponse>>)>;
+  void BatchRegister(v1::BatchRegisterRequest&& request, const Caller& caller, BatchDone done);
   void BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller, BatchDone done);
 
   using DeregisterDone = std::function<void(absl::StatusOr<v1::DeregisterResponse>)>;
@@ -90,7 +93,7 @@ class Registry {
   class Turns;
   static constexpr int kMaxHeartbeats = 10000;
 
-  absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(const v1::RegisterRequest& request,
+  absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(v1::RegisterRequest&& request,
                                                           const Caller& caller);
   v1::RegisterResponse RegisteredReply(const Write& write, uint64_t seq, uint64_t incarnation,
                                        bool changed) const;

@@ -46,7 +46,7 @@ grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext*
   auto& parsed = *google::protobuf::Arena::CreateMessage<v1::RegisterRequest>(&arena);
   if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
   const bool address_given = !parsed.instance().address().empty();
-  registry_.Register(parsed, CallerOf(*context, address_given),
+  registry_.Register(std::move(parsed), CallerOf(*context, address_given),
                      [call](const auto& r) { call.Answer(r); });
   return call.reactor();
 }
@@ -62,7 +62,7 @@ grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerCon
   const bool addresses_given =
       std::all_of(parsed.requests().begin(), parsed.requests().end(),
                   [](const auto& one) { return !one.instance().address().empty(); });
-  registry_.BatchRegister(parsed, CallerOf(*context, addresses_given),
+  registry_.BatchRegister(std::move(parsed), CallerOf(*context, addresses_given),
                           [call, wanted](auto results) {
                             // A refused batch has one error for the whole.
                             if (results.size() != wanted) {

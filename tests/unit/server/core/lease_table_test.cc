@@ -84,15 +84,15 @@ class LoadedLeaseTableTest : public LeaseTableTest {
 TEST_F(LoadedLeaseTableTest, ASilentLeaseExpiresAtItsTtlAndATickLateAtMost) {
   clock_.Advance(absl::Milliseconds(37));
   table_.Tick();
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   EXPECT_THAT(Pass(kTtl - absl::Milliseconds(1), absl::Milliseconds(1)), IsEmpty());
   EXPECT_THAT(Pass(absl::Milliseconds(101), absl::Milliseconds(1)), ElementsAre("a"));
   EXPECT_THAT(Pass(absl::Seconds(10)), IsEmpty()) << "taken once only";
 }
 
 TEST_F(LoadedLeaseTableTest, ARenewedLeaseLives) {
-  table_.Put(Spec("a", 1), false);
-  table_.Put(Spec("b", 2), false);
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("b", 2));
   for (int i = 0; i < 50; ++i) {
     EXPECT_THAT(Pass(absl::Milliseconds(1400)), IsEmpty());
     const Renewal by_key = table_.Renew("a", 1);
@@ -105,7 +105,7 @@ TEST_F(LoadedLeaseTableTest, ARenewedLeaseLives) {
 }
 
 TEST_F(LoadedLeaseTableTest, ARegistrationThatChangedNothingRenews) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   Pass(absl::Seconds(2));
   EXPECT_EQ(Remaining("a"), absl::Seconds(1));
   EXPECT_TRUE(table_.Renew(*table_.Find("a")));
@@ -113,7 +113,7 @@ TEST_F(LoadedLeaseTableTest, ARegistrationThatChangedNothingRenews) {
 }
 
 TEST_F(LoadedLeaseTableTest, AnExpiringLeaseCannotBeRenewed) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   ASSERT_THAT(Pass(kTtl + kStep), ElementsAre("a"));
   EXPECT_EQ(Renew("a"), RenewOutcome::kUnknown);
   EXPECT_EQ(Renew("a", 1), RenewOutcome::kUnknown);
@@ -122,7 +122,7 @@ TEST_F(LoadedLeaseTableTest, AnExpiringLeaseCannotBeRenewed) {
 }
 
 TEST_F(LoadedLeaseTableTest, StaleAndUnknownAreToldApart) {
-  table_.Put(Spec("a", 5), false);
+  table_.Put(Spec("a", 5));
   EXPECT_EQ(Renew("a", 4), RenewOutcome::kStale);
   EXPECT_EQ(Renew("a", 6), RenewOutcome::kUnknown);
   EXPECT_EQ(Renew("a", 0), RenewOutcome::kRenewed);
@@ -132,9 +132,9 @@ TEST_F(LoadedLeaseTableTest, StaleAndUnknownAreToldApart) {
 }
 
 TEST_F(LoadedLeaseTableTest, HandlesOfReplacedLivesAreStale) {
-  table_.Put(Spec("a", 1), false);
-  table_.Put(Spec("a", 2, kTtl, {1}), false);
-  table_.Put(Spec("a", 3, kTtl, {2, 1}), false);
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("a", 2, kTtl, {1}));
+  table_.Put(Spec("a", 3, kTtl, {2, 1}));
   EXPECT_EQ(table_.size(), 1u);
   Pass(absl::Seconds(2));
   EXPECT_EQ(RenewHandle(1), RenewOutcome::kStale);
@@ -142,13 +142,13 @@ TEST_F(LoadedLeaseTableTest, HandlesOfReplacedLivesAreStale) {
   EXPECT_EQ(Remaining("a"), absl::Seconds(1)) << "a stale life renews nothing";
   EXPECT_EQ(RenewHandle(3), RenewOutcome::kRenewed);
 
-  table_.Put(Spec("a", 4, kTtl, {3}), false);
+  table_.Put(Spec("a", 4, kTtl, {3}));
   EXPECT_EQ(RenewHandle(1), RenewOutcome::kUnknown) << "no longer remembered";
   EXPECT_EQ(RenewHandle(3), RenewOutcome::kStale);
 }
 
 TEST_F(LoadedLeaseTableTest, AllHandlesGoWithTheLease) {
-  table_.Put(Spec("a", 2, kTtl, {1}), false);
+  table_.Put(Spec("a", 2, kTtl, {1}));
   table_.Erase("a");
   EXPECT_EQ(table_.size(), 0u);
   EXPECT_EQ(table_.Find("a"), nullptr);
@@ -160,32 +160,32 @@ TEST_F(LoadedLeaseTableTest, AllHandlesGoWithTheLease) {
 }
 
 TEST_F(LoadedLeaseTableTest, ALeaseThatIsGoneCannotBeRenewedThroughAPointer) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   const auto erased = table_.Find("a");
   table_.Erase("a");
   EXPECT_FALSE(table_.Renew(*erased));
-  table_.Put(Spec("b", 2), false);
+  table_.Put(Spec("b", 2));
   const auto replaced = table_.Find("b");
-  table_.Put(Spec("b", 3), false);
+  table_.Put(Spec("b", 3));
   EXPECT_FALSE(table_.Renew(*replaced));
   EXPECT_TRUE(table_.Renew(*table_.Find("b")));
 }
 
 TEST_F(LoadedLeaseTableTest, ANewCommitStartsAFullTtl) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   Pass(absl::Seconds(2));
-  table_.Put(Spec("a", 1, absl::Seconds(5)), false);
+  table_.Put(Spec("a", 1, absl::Seconds(5)));
   EXPECT_EQ(Remaining("a"), absl::Seconds(5));
   EXPECT_THAT(UntilTaken("a", absl::Minutes(1)),
               AllOf(Ge(absl::Seconds(5)), Le(absl::Seconds(5) + kStep)));
 }
 
 TEST_F(LoadedLeaseTableTest, AChangeOfHealthKeepsTheDeadline) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   Pass(absl::Seconds(2));
   LeaseSpec changed = Spec("a", 1);
   changed.mod_seq = 9;
-  table_.Put(std::move(changed), true);
+  table_.Put(std::move(changed));
   EXPECT_EQ(table_.Find("a")->mod_seq(), 9u);
   EXPECT_EQ(Remaining("a"), absl::Seconds(1));
   EXPECT_THAT(UntilTaken("a", absl::Minutes(1)),
@@ -193,27 +193,27 @@ TEST_F(LoadedLeaseTableTest, AChangeOfHealthKeepsTheDeadline) {
 }
 
 TEST_F(LoadedLeaseTableTest, AChangeOfHealthDoesNotSaveAnExpiringLease) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   ASSERT_THAT(Pass(kTtl + kStep), ElementsAre("a"));
-  table_.Put(Spec("a", 1), true);
+  table_.Put(Spec("a", 1));
   EXPECT_THAT(Pass(2 * kStep), ElementsAre("a"));
   // Unless a heartbeat comes in between.
-  table_.Put(Spec("a", 1), true);
+  table_.Put(Spec("a", 1));
   EXPECT_EQ(Renew("a", 1), RenewOutcome::kRenewed);
   EXPECT_THAT(Pass(kTtl - kStep), IsEmpty());
 }
 
 TEST_F(LoadedLeaseTableTest, KeepDeadlineOfAnUnknownLeaseIsAFullTtl) {
-  table_.Put(Spec("a", 1), true);
+  table_.Put(Spec("a", 1));
   EXPECT_EQ(Remaining("a"), kTtl);
   // A permanent one had none to keep.
-  table_.Put(Spec("b", 2, absl::ZeroDuration()), false);
-  table_.Put(Spec("b", 2), true);
+  table_.Put(Spec("b", 2, absl::ZeroDuration()));
+  table_.Put(Spec("b", 2));
   EXPECT_EQ(Remaining("b"), kTtl);
 }
 
 TEST_F(LoadedLeaseTableTest, APermanentLeaseNeverExpires) {
-  table_.Put(Spec("a", 1, absl::ZeroDuration()), false);
+  table_.Put(Spec("a", 1, absl::ZeroDuration()));
   EXPECT_TRUE(table_.Find("a")->permanent());
   EXPECT_THAT(Pass(absl::Hours(1), absl::Seconds(1)), IsEmpty());
   const Renewal renewal = table_.RenewHandle(1);
@@ -224,14 +224,14 @@ TEST_F(LoadedLeaseTableTest, APermanentLeaseNeverExpires) {
 }
 
 TEST_F(LoadedLeaseTableTest, ALeaseThatBecomesPermanentStays) {
-  table_.Put(Spec("a", 1), false);
-  table_.Put(Spec("a", 1, absl::ZeroDuration()), false);
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("a", 1, absl::ZeroDuration()));
   EXPECT_THAT(Pass(absl::Minutes(1)), IsEmpty());
 }
 
 TEST_F(LoadedLeaseTableTest, ATtlBeyondTheWheelsHorizonIsKeptExactly) {
   const absl::Duration ttl = absl::Hours(24);
-  table_.Put(Spec("a", 1, ttl), false);
+  table_.Put(Spec("a", 1, ttl));
   EXPECT_THAT(Pass(ttl - absl::Seconds(1), absl::Seconds(1)), IsEmpty());
   EXPECT_THAT(Pass(absl::Milliseconds(900)), IsEmpty());
   EXPECT_THAT(Pass(2 * kStep), ElementsAre("a"));
@@ -239,7 +239,7 @@ TEST_F(LoadedLeaseTableTest, ATtlBeyondTheWheelsHorizonIsKeptExactly) {
 
 TEST_F(LoadedLeaseTableTest, TheLongestOverdueComeFirst) {
   for (uint64_t i = 1; i <= 100; ++i) {
-    table_.Put(Spec(absl::StrCat(i), i, kTtl + absl::Milliseconds(97 * (i * 37 % 101))), false);
+    table_.Put(Spec(absl::StrCat(i), i, kTtl + absl::Milliseconds(97 * (i * 37 % 101))));
   }
   for (int i = 0; i < 200; ++i) {
     clock_.Advance(kStep);
@@ -258,8 +258,8 @@ TEST_F(LoadedLeaseTableTest, TheLongestOverdueComeFirst) {
 }
 
 TEST_F(LoadedLeaseTableTest, AnOverdueLeaseThatWaitsItsTurnCanStillBeRenewed) {
-  table_.Put(Spec("a", 1), false);
-  table_.Put(Spec("b", 2), false);
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("b", 2));
   for (int i = 0; i < 31; ++i) {
     clock_.Advance(kStep);
     table_.Tick();
@@ -273,7 +273,7 @@ TEST_F(LoadedLeaseTableTest, AnOverdueLeaseThatWaitsItsTurnCanStillBeRenewed) {
 }
 
 TEST_F(LoadedLeaseTableTest, AGivenBackLeaseIsTakenAgainAfterTheDelay) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   EXPECT_FALSE(table_.IsOverdue("a"));
   ASSERT_THAT(Pass(kTtl + kStep), ElementsAre("a"));
   EXPECT_TRUE(table_.IsOverdue("a"));
@@ -289,16 +289,16 @@ TEST_F(LoadedLeaseTableTest, AGivenBackLeaseIsTakenAgainAfterTheDelay) {
 }
 
 TEST_F(LoadedLeaseTableTest, OnlyALeaseCanBeOverdue) {
-  table_.Put(Spec("permanent", 1, absl::ZeroDuration()), false);
+  table_.Put(Spec("permanent", 1, absl::ZeroDuration()));
   EXPECT_THAT(Pass(absl::Hours(1), absl::Seconds(1)), IsEmpty());
   EXPECT_FALSE(table_.IsOverdue("permanent"));
   EXPECT_FALSE(table_.IsOverdue("unknown"));
 }
 
 TEST_F(LoadedLeaseTableTest, GivingBackWhatWasReplacedDoesNothing) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   ASSERT_THAT(Pass(kTtl + kStep), ElementsAre("a"));
-  table_.Put(Spec("a", 2, kTtl, {1}), false);
+  table_.Put(Spec("a", 2, kTtl, {1}));
   table_.GiveBack(*taken_[0], absl::Seconds(1));
   EXPECT_FALSE(table_.Renew(*taken_[0]));
   EXPECT_EQ(Remaining("a"), kTtl);
@@ -309,7 +309,7 @@ TEST_F(LoadedLeaseTableTest, GivingBackWhatWasReplacedDoesNothing) {
 }
 
 TEST_F(LoadedLeaseTableTest, AGapExpiresNobody) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   EXPECT_THAT(Pass(absl::Seconds(2)), IsEmpty());
   clock_.Advance(absl::Hours(1));
   table_.Tick();
@@ -320,12 +320,12 @@ TEST_F(LoadedLeaseTableTest, AGapExpiresNobody) {
 }
 
 TEST_F(LoadedLeaseTableTest, ASecondWithoutATickIsNoGap) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   EXPECT_THAT(Pass(kTtl, absl::Seconds(1)), ElementsAre("a"));
 }
 
 TEST_F(LoadedLeaseTableTest, ManyGapsAddUp) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   for (int i = 0; i < 20; ++i) {
     clock_.Advance(absl::Minutes(1));
     table_.Tick();
@@ -336,7 +336,7 @@ TEST_F(LoadedLeaseTableTest, ManyGapsAddUp) {
 
 // The process continues, and heartbeats come before the ticker does.
 TEST_F(LoadedLeaseTableTest, AHeartbeatBetweenGapAndTickGetsNoOverlongDeadline) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   Pass(absl::Seconds(2));
   clock_.Advance(absl::Hours(1));
   EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed);
@@ -348,7 +348,7 @@ TEST_F(LoadedLeaseTableTest, AHeartbeatBetweenGapAndTickGetsNoOverlongDeadline) 
 }
 
 TEST_F(LoadedLeaseTableTest, AllGivesEveryLease) {
-  for (uint64_t i = 1; i <= 300; ++i) table_.Put(Spec(absl::StrCat("k", i), i), false);
+  for (uint64_t i = 1; i <= 300; ++i) table_.Put(Spec(absl::StrCat("k", i), i));
   EXPECT_EQ(table_.size(), 300u);
   std::vector<std::string> keys;
   for (const auto& lease : table_.All()) keys.push_back(std::string(lease->key()));
@@ -397,8 +397,8 @@ TEST_F(LeaseTableTest, AHeartbeatAfterARestartEndsTheSpread) {
 TEST_F(LeaseTableTest, WhatIsReplacedWhileLoadingStillGetsItsSpread) {
   table_.Restore(Spec("a", 1));
   EXPECT_TRUE(table_.Renew(*table_.Find("a")));
-  table_.Put(Spec("a", 1), true);
-  table_.Put(Spec("b", 2), false);
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("b", 2));
   table_.SetLoaded();
   EXPECT_THAT(Remaining("a"), AllOf(Ge(kTtl), Le(kTtl * 1.5)));
   EXPECT_EQ(Remaining("b"), kTtl);
@@ -436,7 +436,7 @@ class RenewalRace : public LoadedLeaseTableTest {
   }
   void Round() {
     for (uint64_t i = 0; i < kLeases; ++i) {
-      table_.Put(Spec(absl::StrCat(first_ + i), first_ + i, kRaceTtl), false);
+      table_.Put(Spec(absl::StrCat(first_ + i), first_ + i, kRaceTtl));
     }
     for (const uint64_t start = attempts_; attempts_ < start + 50;) std::this_thread::yield();
     clock_.Advance(kRaceTtl);
@@ -483,7 +483,7 @@ TEST_F(RenewalRace, ARenewalEitherHoldsOrIsToldThatItLost) {
 
 // A renewal that was acknowledged survives a change of health at the same moment.
 TEST_F(LoadedLeaseTableTest, AChangeOfHealthLosesNoRenewal) {
-  table_.Put(Spec("a", 1), false);
+  table_.Put(Spec("a", 1));
   std::atomic<bool> stop{false};
   std::atomic<int> failed{0};
   std::atomic<int64_t> renewals{0};
@@ -499,7 +499,7 @@ TEST_F(LoadedLeaseTableTest, AChangeOfHealthLosesNoRenewal) {
     for (int i = 0; i < 20'000 || renewals.load() < 1000; ++i) {
       LeaseSpec spec = Spec("a", 1);
       spec.mod_seq = static_cast<uint64_t>(i) + 2;
-      table_.Put(std::move(spec), true);
+      table_.Put(std::move(spec));
     }
     stop = true;
   }

@@ -148,7 +148,7 @@ TEST_F(VerifyTest, FindsALeaseWithoutInstanceAndAnInstanceWithoutLease) {
   LeaseSpec spec = SpecOf("db", "a");
   core_.leases.Erase(spec.key);
   spec.key = storage::EncodeInstanceKey("default", "api", "n1", "nobody");
-  core_.leases.Put(spec, false);
+  core_.leases.Put(spec);
   EXPECT_THAT(Run().problems,
               ElementsAre(HasSubstr("a lease for instance \"nobody\" on node \"n1\""),
                           HasSubstr("instance \"a\" on node \"n1\" has no lease")));
@@ -157,7 +157,7 @@ TEST_F(VerifyTest, FindsALeaseWithoutInstanceAndAnInstanceWithoutLease) {
 TEST_F(VerifyTest, FindsALeaseOfAnotherLife) {
   LeaseSpec spec = SpecOf("db", "a");
   spec.incarnation += 1;
-  core_.leases.Put(spec, false);
+  core_.leases.Put(spec);
   EXPECT_THAT(Run().problems, ElementsAre(HasSubstr("has a lease of revision")));
 }
 
@@ -170,7 +170,7 @@ TEST_F(VerifyTest, TellsAtMostAHundred) {
   for (int i = 0; i < 150; ++i) {
     LeaseSpec spec = SpecOf("db", "a");
     spec.key = storage::EncodeInstanceKey("default", "api", "n1", absl::StrCat("x", i));
-    core_.leases.Put(spec, false);
+    core_.leases.Put(spec);
   }
   EXPECT_EQ(Run().problems.size(), kMaxVerifyProblems);
 }

@@ -495,8 +495,7 @@ TEST_F(AdminServiceTest, VerifyCountsAndFindsWhatIsWrong) {
 
   leases_.Put({.key = storage::EncodeInstanceKey("default", "api", "n1", "nobody"),
                .mod_seq = 1,
-               .ttl = absl::Seconds(30)},
-              false);
+               .ttl = absl::Seconds(30)});
   response.Clear();
   grpc::ClientContext again;
   ASSERT_TRUE(stub_->Verify(&again, {}, &response).ok());
