@@ -133,13 +133,12 @@ bool HasUnknownFields(const v1::Check& check) {
 
 }  // namespace
 
-absl::StatusOr<Checks> NormalChecks(const Checks& given) {
-  const auto count = static_cast<size_t>(given.size());
+absl::Status NormaliseChecks(Checks& checks) {
+  const auto count = static_cast<size_t>(checks.size());
   if (auto s = CheckCount({"instance", "checks"}, count, kMaxChecks); !s.ok()) return s;
-  Checks out = given;
   absl::flat_hash_map<std::string_view, size_t> seen;
   for (size_t i = 0; i < count; ++i) {
-    v1::Check& check = out[static_cast<int>(i)];
+    v1::Check& check = checks[static_cast<int>(i)];
     if (HasUnknownFields(check)) check.DiscardUnknownFields();
     if (check.id().empty()) check.set_id(absl::StrCat("check-", i + 1));
     if (auto s = CheckRules(check, i).All(); !s.ok()) return s;
@@ -150,16 +149,11 @@ absl::StatusOr<Checks> NormalChecks(const Checks& given) {
                                      "]; ids have to differ"));
     }
   }
-  return out;
+  return absl::OkStatus();
 }
 
-v1::Health InitialHealth(const Checks& checks) {
-  v1::Health worst = v1::PASSING;
-  for (const v1::Check& check : checks) {
-    const v1::Health status = check.initial_status();
-    worst = std::max(worst, status == v1::HEALTH_UNSPECIFIED ? v1::CRITICAL : status);
-  }
-  return worst;
+v1::Health InitialStatus(const v1::Check& check) {
+  return check.initial_status() == v1::HEALTH_UNSPECIFIED ? v1::CRITICAL : check.initial_status();
 }
 
 }  // namespace muster::core

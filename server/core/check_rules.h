@@ -3,17 +3,17 @@
 // Thread safety: pure. Errors: INVALID_ARGUMENT with the field's path, "instance.checks[2].id".
 #pragma once
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "muster/v1/types.pb.h"
 
 namespace muster::core {
 
 using Checks = google::protobuf::RepeatedPtrField<v1::Check>;
 
-// With ids filled in; other unset fields stay unset. Fields that this version doesn't know go.
-absl::StatusOr<Checks> NormalChecks(const Checks& given);
+// Fills ids in; other unset fields stay unset. Fields that this version doesn't know go.
+absl::Status NormaliseChecks(Checks& checks);
 
-// The worst of the checks' initial states; no checks: PASSING.
-v1::Health InitialHealth(const Checks& checks);
+// The state that a check has before its first result.
+v1::Health InitialStatus(const v1::Check& check);
 
 }  // namespace muster::core

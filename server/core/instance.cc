@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -247,16 +248,23 @@ absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_vi
       instance.id().empty() ? DefaultId(key->service, *address, instance.port()) : instance.id();
   if (auto s = CheckText({kParent, "id"}, key->id, 1, kMaxId); !s.ok()) return s;
   if (auto s = CheckFields(instance); !s.ok()) return s;
-  auto checks = NormalChecks(instance.checks());
-  if (!checks.ok()) return checks.status();
+  if (auto s = NormaliseChecks(*instance.mutable_checks()); !s.ok()) return s;
 
   NormalInstance out;
   out.display_name = instance.service();
   out.endpoint = EncodeEndpoint(instance, *key, *std::move(address));
   out.key = *std::move(key);
-  out.checks = *std::move(checks);
-  out.initial_health = InitialHealth(out.checks);
-  out.digest = DigestOf(out.endpoint, out.checks);
+  std::vector<std::string_view> encoded;
+  out.checks.reserve(static_cast<size_t>(instance.checks_size()));
+  for (const v1::Check& check : instance.checks()) {
+    NormalCheck& normal = out.checks.emplace_back();
+    normal.id = check.id();
+    normal.initial_status = InitialStatus(check);
+    AppendDeterministic(check, normal.encoded);
+    encoded.push_back(normal.encoded);
+    out.initial_health = std::max(out.initial_health, normal.initial_status);
+  }
+  out.digest = DigestOfEncoded(out.endpoint, encoded);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -34,14 +35,21 @@ Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_v
 // Maps in the order of their keys, so that equal messages have equal bytes.
 void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out);
 
+// A check that is fit to be stored.
+struct NormalCheck {
+  std::string id;
+  v1::Health initial_status = v1::CRITICAL;
+  std::string encoded;  // the v1::Check, deterministic
+};
+
 // A registration that is fit to be stored.
 struct NormalInstance {
   storage::InstanceKey key;  // names in lower case
   std::string display_name;  // the service's, as given
   std::string endpoint;      // encoded v1::Endpoint, fields 1-12, deterministic
-  google::protobuf::RepeatedPtrField<v1::Check> checks;
-  v1::Health initial_health = v1::PASSING;
-  Digest digest;  // of endpoint and checks
+  std::vector<NormalCheck> checks;
+  v1::Health initial_health = v1::PASSING;  // the worst of the checks'
+  Digest digest;                            // of endpoint and checks
 };
 
 // A name in lower case. `field` is used in the message: `service name "a b" contains ' ' at 1;

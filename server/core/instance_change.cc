@@ -33,34 +33,25 @@ bool Continues(const std::string& life, const std::string& present) {
   return life.empty() || life == present;
 }
 
-std::string SerializeCheck(const v1::Check& check) {
-  // Digest of one check: DigestOf is deterministic where SerializeAsString of a map is not.
-  google::protobuf::RepeatedPtrField<v1::Check> one;
-  *one.Add() = check;
-  const Digest digest = DigestOf({}, one);
-  return absl::StrCat(absl::Hex(digest.high), "-", absl::Hex(digest.low));
-}
-
-v1::Health InitialStatus(const v1::Check& check) {
-  return check.initial_status() == v1::HEALTH_UNSPECIFIED ? v1::CRITICAL : check.initial_status();
-}
-
-v1::Health StatusOf(const v1::Check& check, const ReadCheck& read_check) {
-  const auto record = read_check(check.id());
-  return record ? record->status() : InitialStatus(check);
+v1::Health StatusOf(std::string_view check_id, v1::Health initial, const ReadCheck& read_check) {
+  const auto record = read_check(check_id);
+  return record ? record->status() : initial;
 }
 
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
                        const ReadCheck& read_check, std::vector<storage::Op>& ops) {
-  if (present == nullptr) return InitialHealth(registration.instance.checks);
+  if (present == nullptr) return registration.instance.initial_health;
   std::map<std::string, std::string> old;
-  for (const v1::Check& check : present->record.checks()) old[check.id()] = SerializeCheck(check);
+  for (const v1::Check& check : present->record.checks()) {
+    AppendDeterministic(check, old[check.id()]);
+  }
   v1::Health worst = v1::PASSING;
-  for (const v1::Check& check : registration.instance.checks) {
-    const auto it = old.find(check.id());
-    const bool same = it != old.end() && it->second == SerializeCheck(check);
-    worst = std::max(worst, same ? StatusOf(check, read_check) : InitialStatus(check));
+  for (const NormalCheck& check : registration.instance.checks) {
+    const auto it = old.find(check.id);
+    const bool same = it != old.end() && it->second == check.encoded;
+    worst = std::max(
+        worst, same ? StatusOf(check.id, check.initial_status, read_check) : check.initial_status);
     if (same) old.erase(it);
   }
   for (const auto& [id, definition] : old) {
@@ -201,8 +192,6 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   google::protobuf::Arena arena(block, sizeof(block));
   auto& record = *google::protobuf::Arena::CreateMessage<storage::v1::InstanceRecord>(&arena);
   storage::InstanceWords words;  // zero: of this write
-  record.set_endpoint(registration.instance.endpoint);
-  *record.mutable_checks() = registration.instance.checks;
   record.set_life(registration.life);
   record.set_ttl_ms(static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl)));
   record.set_state(v1::ACTIVE);
@@ -227,13 +216,15 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
     if (same_life || present->record.state() == v1::MAINTENANCE) {
       record.set_state(present->record.state());
     }
-    const bool visible = record.endpoint() != present->record.endpoint() ||
+    const bool visible = registration.instance.endpoint != present->record.endpoint() ||
                          record.health() != present->record.health() ||
                          record.state() != present->record.state();
     if (!visible) words.visible_seq = present->words.visible_seq;
   }
   out.incarnation = words.incarnation;
-  out.unit.ops.push_back(PutInstanceOp(registration.key, words, record));
+  std::string value = storage::EncodeInstanceValue(words, "");
+  AppendRecord(registration.instance, record, value);
+  out.unit.ops.push_back(storage::Put(Family::kInstances, registration.key, std::move(value)));
   return out;
 }
 
@@ -289,7 +280,8 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   storage::v1::InstanceRecord record = present.record;
   v1::Health worst = report.status();
   for (const v1::Check& other : record.checks()) {
-    if (other.id() != check->id()) worst = std::max(worst, StatusOf(other, read_check));
+    if (other.id() != check->id())
+      worst = std::max(worst, StatusOf(other.id(), InitialStatus(other), read_check));
   }
   storage::InstanceWords words = present.words;
   if (worst != record.health()) words.visible_seq = 0;

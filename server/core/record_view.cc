@@ -46,6 +46,19 @@ bool ReadSuperseded(std::string_view bytes, std::vector<Superseded>& out) {
   return true;
 }
 
+// Of a tag below 16 and a size below 2^32.
+constexpr size_t kMaxFieldHead = 6;
+
+void AppendBytes(int field, std::string_view bytes, std::string& out) {
+  uint8_t head[kMaxFieldHead];
+  uint8_t* end =
+      WireFormatLite::WriteTagToArray(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, head);
+  end = google::protobuf::io::CodedOutputStream::WriteVarint32ToArray(
+      static_cast<uint32_t>(bytes.size()), end);
+  out.append(head, end);
+  out.append(bytes);
+}
+
 // One field into `record`, or into `checks`.
 bool ReadField(uint32_t tag, CodedInputStream& in, std::string_view payload, RecordView& record,
                std::vector<std::string_view>& checks) {
@@ -77,6 +90,22 @@ std::string SerializeRecord(const InstanceRecord& record) {
   std::string out;
   AppendDeterministic(record, out);
   return out;
+}
+
+void AppendRecord(const NormalInstance& instance, const InstanceRecord& rest, std::string& out) {
+  // These come first: their numbers are the lowest.
+  static_assert(InstanceRecord::kEndpointFieldNumber == 1);
+  static_assert(InstanceRecord::kChecksFieldNumber == 2);
+  size_t size = instance.endpoint.size() + kMaxFieldHead + rest.ByteSizeLong();
+  for (const NormalCheck& check : instance.checks) size += check.encoded.size() + kMaxFieldHead;
+  out.reserve(out.size() + size);
+  if (!instance.endpoint.empty()) {
+    AppendBytes(InstanceRecord::kEndpointFieldNumber, instance.endpoint, out);
+  }
+  for (const NormalCheck& check : instance.checks) {
+    AppendBytes(InstanceRecord::kChecksFieldNumber, check.encoded, out);
+  }
+  AppendDeterministic(rest, out);
 }
 
 std::optional<RecordView> ReadRecord(std::string_view payload) {

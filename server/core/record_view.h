@@ -32,6 +32,11 @@ struct RecordView {
 // Deterministic, so that equal definitions have equal bytes and one digest.
 std::string SerializeRecord(const storage::v1::InstanceRecord& record);
 
+// Appends the same bytes, of a record whose endpoint and checks are the instance's; `rest` has
+// neither.
+void AppendRecord(const NormalInstance& instance, const storage::v1::InstanceRecord& rest,
+                  std::string& out);
+
 // nullopt for bytes that are no InstanceRecord.
 std::optional<RecordView> ReadRecord(std::string_view payload);
 

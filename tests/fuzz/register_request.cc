@@ -7,6 +7,7 @@
 #include "muster/v1/discovery.pb.h"
 #include "server/core/applier.h"
 #include "server/core/instance.h"
+#include "server/core/record_view.h"
 #include "server/core/registry.h"
 #include "storage/memory_engine.h"
 #include "tests/fuzz/targets.h"
@@ -29,8 +30,10 @@ void NormalFormIsFixed(const v1::Instance& instance, std::string_view peer) {
   const auto view = storage::DecodeInstanceKey(key);
   Require(view.has_value(), "the key of a valid instance can be decoded");
   storage::v1::InstanceRecord record;
-  record.set_endpoint(normal->endpoint);
-  *record.mutable_checks() = normal->checks;
+  std::string payload;
+  core::AppendRecord(*normal, {}, payload);
+  Require(record.ParseFromString(payload) && core::SerializeRecord(record) == payload,
+          "what is stored can be read, and is stored the same again");
   const v1::Instance shown = core::ToInstance(*view, normal->display_name, record);
   const auto again = core::Normalise(shown, "", false);
   Require(again.ok(), "the normal form is valid");

@@ -131,7 +131,9 @@ TEST(InstanceTest, KeepsWhatWasGiven) {
 
   storage::v1::InstanceRecord record;
   record.set_endpoint(normal->endpoint);
-  *record.mutable_checks() = normal->checks;
+  for (const NormalCheck& check : normal->checks) {
+    ASSERT_TRUE(record.add_checks()->ParseFromString(check.encoded));
+  }
   const v1::Instance back = ToInstance({"prod", "api", "node-1", "api-1"}, "Api", record);
   given.set_namespace_("prod");
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(given, back))
@@ -205,7 +207,9 @@ TEST(InstanceTest, EqualContentsHaveEqualBytesAndDigests) {
   // As it is when the store gives the record back.
   storage::v1::InstanceRecord record;
   record.set_endpoint(a->endpoint);
-  *record.mutable_checks() = a->checks;
+  for (const NormalCheck& check : a->checks) {
+    ASSERT_TRUE(record.add_checks()->ParseFromString(check.encoded));
+  }
   storage::v1::InstanceRecord stored;
   ASSERT_TRUE(stored.ParseFromString(record.SerializeAsString()));
   EXPECT_EQ(DigestOf(stored.endpoint(), stored.checks()), a->digest);
@@ -266,9 +270,9 @@ TEST(InstanceTest, ChecksGetIdsByPosition) {
   given.add_checks()->mutable_tcp();
   const auto normal = Normal(given);
   ASSERT_TRUE(normal.ok()) << normal.status();
-  EXPECT_EQ(normal->checks[0].id(), "check-1");
-  EXPECT_EQ(normal->checks[1].id(), "ready");
-  EXPECT_EQ(normal->checks[2].id(), "check-3");
+  EXPECT_EQ(normal->checks[0].id, "check-1");
+  EXPECT_EQ(normal->checks[1].id, "ready");
+  EXPECT_EQ(normal->checks[2].id, "check-3");
 }
 
 TEST(InstanceTest, AtMost16KiB) {

@@ -73,6 +73,23 @@ TEST_F(RecordViewTest, EqualRecordsHaveEqualBytes) {
   }
 }
 
+TEST_F(RecordViewTest, ARecordAppendedInPartsHasTheSameBytes) {
+  for (int i = 0; i < 200; ++i) {
+    const storage::v1::InstanceRecord record = RandomRecord();
+    NormalInstance instance;
+    instance.endpoint = record.endpoint();
+    for (const v1::Check& check : record.checks()) {
+      AppendDeterministic(check, instance.checks.emplace_back().encoded);
+    }
+    storage::v1::InstanceRecord rest = record;
+    rest.clear_endpoint();
+    rest.clear_checks();
+    std::string payload = "before";
+    AppendRecord(instance, rest, payload);
+    EXPECT_EQ(payload, "before" + SerializeRecord(record));
+  }
+}
+
 TEST_F(RecordViewTest, CutAndForeignBytesAreRefusedOrReadInPart) {
   storage::v1::InstanceRecord record;
   record.set_endpoint(std::string(100, 'e'));
