@@ -7,7 +7,7 @@ add_custom_target(muster_unit_tests)
 # muster_add_test(NAME x_test SOURCES … LIBS … [LABELS unit] [TIMEOUT seconds]
 #                 [SKIP_RETURN_CODE 77])
 # One program; each of its cases is a test of its own for ctest. Label unit_grpc: a unit test whose
-# calls go through gRPC, which ThreadSanitizer can't follow in the distribution's build.
+# calls go through gRPC, which ThreadSanitizer can't follow everywhere (tests/tsan_grpc.supp).
 function(muster_add_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT;SKIP_RETURN_CODE" "SOURCES;LIBS;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
