@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/bench/servers.h"
 #include "tests/bench/yardstick/yardstick.h"
@@ -140,6 +142,16 @@ TEST_F(LoadTest, ItsMemoryIsCounted) {
   EXPECT_GT(usage.anonymous_bytes, 0U);
   // Program and libraries are mapped files.
   EXPECT_GT(usage.resident_bytes, usage.anonymous_bytes + (1 << 20));
+}
+
+TEST(DirectoryTest, ItsFilesAreCounted) {
+  const test::TempDir dir;
+  EXPECT_EQ(BytesIn(dir.path()), 0U);
+  std::filesystem::create_directory(dir.path("inner"));
+  std::ofstream(dir.path("one")) << "12345";
+  std::ofstream(dir.path("inner/two")) << "678";
+  EXPECT_EQ(BytesIn(dir.path()), 8U);
+  EXPECT_EQ(BytesIn(dir.path("missing")), 0U);
 }
 
 TEST_F(LoadTest, AServerThatNobodyAsksIsQuiet) {

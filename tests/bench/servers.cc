@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -171,6 +172,17 @@ uint64_t WrittenBytesOf(pid_t pid) {
     if (key == "write_bytes:") return value;
   }
   return 0;
+}
+
+uint64_t BytesIn(const std::string& dir) {
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::recursive_directory_iterator(dir, ignored)) {
+    if (!entry.is_regular_file(ignored)) continue;
+    const uint64_t size = entry.file_size(ignored);
+    if (!ignored) bytes += size;
+  }
+  return bytes;
 }
 
 absl::Status AwaitQuiet(const ServerProcess& server, absl::Duration interval) {

@@ -54,6 +54,9 @@ absl::Duration CpuTimeOf(pid_t pid);
 // What the process made the kernel write to storage so far.
 uint64_t WrittenBytesOf(pid_t pid);
 
+// Of all files in a directory; what comes or goes meanwhile may be counted or not.
+uint64_t BytesIn(const std::string& dir);
+
 // What a server used since the meter was made.
 class Meter {
  public:

@@ -7,13 +7,12 @@
 #include <utility>
 #include <vector>
 
-#include "base/rng.h"
 #include "base/thread.h"
 #include "muster/v1/admin.pb.h"
-#include "muster/v1/discovery.pb.h"
 #include "muster/v1/registry.pb.h"
 #include "tests/bench/fixture.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/requests.h"
 #include "tests/bench/workload.h"
 
 namespace muster::bench {
@@ -37,40 +36,6 @@ struct Setup {
   absl::Duration ttl;     // of those that leave
   absl::Duration window;  // in which they are registered, and fall due
 };
-
-// Each registration changes the instance: the port is another one each time around.
-class Writes {
- public:
-  explicit Writes(const Setup& setup) : setup_(setup) {
-    for (const uint32_t port : {8081, 8080}) {
-      v1::RegisterRequest request = MakeRegister(0, setup.services);
-      request.mutable_instance()->set_port(port);
-      ports_.emplace_back(request.SerializeAsString(), setup.services);
-    }
-  }
-  MakeRequest Next() {
-    return [this](uint64_t, grpc::ByteBuffer* buffer) {
-      const size_t number = next_.fetch_add(1, std::memory_order_relaxed);
-      const NumberedBytes& bytes = ports_[number / setup_.staying % ports_.size()];
-      *buffer = ToBuffer(bytes.For(number % setup_.staying));
-      return true;
-    };
-  }
-
- private:
-  const Setup setup_;
-  std::vector<NumberedBytes> ports_;
-  std::atomic<size_t> next_{0};
-};
-
-MakeRequest Reads(size_t services) {
-  return [services](uint64_t number, grpc::ByteBuffer* buffer) {
-    v1::DiscoverRequest request;
-    request.set_service(ServiceName(base::SeededRng(number).Uniform(services)));
-    *buffer = ToBuffer(request.SerializeAsString());
-    return true;
-  };
-}
 
 // The registrations of those that leave, encoded.
 std::vector<std::string> LeavingBatches(const Setup& setup) {
@@ -137,14 +102,13 @@ class ExpiryRounds {
       : server_(std::move(server)),
         setup_(setup),
         batches_(LeavingBatches(setup)),
-        writes_(setup),
         writing_(*server_->process, {.method = kRegister,
                                      .in_flight = kInFlight,
-                                     .request = writes_.Next(),
+                                     .request = Rewrites(setup.staying, setup.services),
                                      .per_second = kWritesPerSecond}),
         reading_(*server_->process, {.method = kDiscover,
                                      .in_flight = kInFlight,
-                                     .request = Reads(setup.services),
+                                     .request = DiscoverAny(setup.services),
                                      .per_second = kReadsPerSecond}),
         looker_(server_->process->address(), 1, 1) {}
 
@@ -224,7 +188,6 @@ class ExpiryRounds {
   const std::shared_ptr<Server> server_;
   const Setup setup_;
   const std::vector<std::string> batches_;
-  Writes writes_;
   Windows writing_;
   Windows reading_;
   Client looker_;

@@ -2,7 +2,6 @@
 // takes, and how soon heartbeats are answered after it.
 #include <signal.h>
 
-#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -13,8 +12,6 @@
 
 namespace muster::bench {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr size_t kInstances = 1'000'000;
 constexpr size_t kServices = 100'000;
@@ -39,15 +36,6 @@ double ResidentEach(const ServerProcess& server, const Sizes& sizes) {
 double AnonymousEach(const ServerProcess& server, const Sizes& sizes) {
   return static_cast<double>(test::UsageOf(server.pid()).anonymous_bytes) /
          static_cast<double>(sizes.instances);
-}
-
-double BytesIn(const std::string& dir) {
-  double bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : fs::recursive_directory_iterator(dir, ignored)) {
-    if (entry.is_regular_file(ignored)) bytes += static_cast<double>(entry.file_size(ignored));
-  }
-  return bytes;
 }
 
 // One heartbeat a call, each of another lease.
@@ -111,7 +99,8 @@ absl::StatusOr<Readings> Round(const Sizes& sizes) {
   if (!complete.ok()) return complete;
   readings["restarted_bytes"] = ResidentEach(loaded, sizes);
   readings["restarted_anonymous_bytes"] = AnonymousEach(loaded, sizes);
-  readings["disk_bytes"] = BytesIn(loaded.data_dir()) / static_cast<double>(sizes.instances);
+  readings["disk_bytes"] =
+      static_cast<double>(BytesIn(loaded.data_dir())) / static_cast<double>(sizes.instances);
   return readings;
 }
 

@@ -1,0 +1,108 @@
+// muster_soak [MINUTES]: mixed churn at half load on one musterd, and whether anything grew. Exit
+// 0: nothing did; 1: something did; 2: it could not be run, or an answer was wrong.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <vector>
+
+#include "tests/bench/soak/churn.h"
+#include "tests/bench/soak/judge.h"
+
+namespace muster::bench {
+namespace {
+
+// Logs of twice the write buffer, a flush under way, and tables of some tens of MiB.
+constexpr double kDiskBytes = 384 << 20;
+constexpr absl::Duration kSettled = absl::Minutes(5);
+
+struct Arguments {
+  absl::Duration length;
+  absl::Duration every = absl::Seconds(30);
+  ChurnOptions churn;
+  bool quick = false;
+};
+
+// Deletions are told for a minute, not an hour, so that they are as many as they get before what
+// grows counts.
+absl::StatusOr<std::shared_ptr<ServerProcess>> StartServer() {
+  auto dir = std::make_unique<test::TempDir>();
+  const std::string config = dir->path("musterd.yaml");
+  std::ofstream(config) << "watch: {tombstone_age: 1m}\n";
+  return StartMusterd({"--config", config}, std::move(dir));
+}
+
+absl::StatusOr<std::vector<Sample>> Soak(const Arguments& arguments, const ServerProcess& server) {
+  auto churn = Churn::Start(server, arguments.churn);
+  if (!churn.ok()) return churn.status();
+  std::cout << "half load: " << (*churn)->registrations_per_second() << " registrations/s, "
+            << (*churn)->discovers_per_second() << " discovers/s\n";
+  std::vector<Sample> samples;
+  const absl::Time begin = test::Now();
+  while (test::Now() - begin < arguments.length) {
+    Sample sample;
+    if (absl::Status status = (*churn)->Run(arguments.every, &sample); !status.ok()) return status;
+    const test::Usage usage = test::UsageOf(server.pid());
+    sample.at = test::Now() - begin;
+    sample.resident_bytes = static_cast<double>(usage.resident_bytes);
+    sample.descriptors = static_cast<double>(usage.fds);
+    sample.disk_bytes = static_cast<double>(BytesIn(server.data_dir()));
+    WriteSample(std::cout, sample);
+    samples.push_back(sample);
+  }
+  if ((*churn)->watch_messages() == 0) return absl::InternalError("no watcher was told anything");
+  if (absl::Status status = (*churn)->End(); !status.ok()) return status;
+  return samples;
+}
+
+int Run(const Arguments& arguments) {
+  const auto server = StartServer();
+  if (!server.ok()) {
+    std::cerr << "muster_soak: " << server.status() << "\n";
+    return 2;
+  }
+  const auto samples = Soak(arguments, **server);
+  if (!samples.ok()) {
+    std::cerr << "muster_soak: " << samples.status() << "\n";
+    return 2;
+  }
+  const auto findings = Judge(
+      *samples, {.settled = std::min(kSettled, arguments.length / 3), .disk_bytes = kDiskBytes});
+  WriteFindings(std::cout, findings);
+  if (findings.empty()) {
+    std::cerr << "muster_soak: too short to tell\n";
+    return 2;
+  }
+  const bool grew = std::any_of(findings.begin(), findings.end(),
+                                [](const Finding& finding) { return finding.grew; });
+  return grew && !arguments.quick ? 1 : 0;
+}
+
+int Main(int argc, char** argv) {
+  double minutes = 30;
+  Arguments arguments;
+  CLI::App app("Mixed churn at half load. Exit 1: memory, descriptors, latency or disk grew.",
+               "muster_soak");
+  app.add_option("MINUTES", minutes, "How long; what grows before minute 5 does not count")
+      ->check(CLI::Range(2.0, 24.0 * 60))
+      ->capture_default_str();
+  app.add_flag("--quick", arguments.quick,
+               "Some seconds, small: proves that it works, judges nothing");
+  CLI11_PARSE(app, argc, argv);
+  arguments.length = absl::Minutes(minutes);
+  if (arguments.quick) {
+    arguments.length = absl::Seconds(3);
+    arguments.every = absl::Milliseconds(500);
+    arguments.churn = {.staying = 1'000,
+                       .services = 100,
+                       .calibration = absl::Milliseconds(200),
+                       .life = absl::Seconds(1),
+                       .watchers = {.streams = 4, .services_each = 25, .services = 100}};
+  }
+  return Run(arguments);
+}
+
+}  // namespace
+}  // namespace muster::bench
+
+int main(int argc, char** argv) { return muster::bench::Main(argc, argv); }
