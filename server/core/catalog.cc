@@ -1,6 +1,8 @@
 #include "server/core/catalog.h"
 
 #include <algorithm>
+#include <cstring>
+#include <new>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -15,12 +17,26 @@ constexpr size_t kMaxNameChanges = 65536;
 
 }  // namespace
 
-// `info` is guarded by the mutex of the shard, but written by the strand alone.
+// One block of memory, so that whoever looks for a name waits for one.
 struct Catalog::Slot {
-  const std::string key;  // storage::EncodeServiceKey
   Shard& shard;
+  // Guarded by the mutex of the shard, but written by the strand alone.
   std::shared_ptr<const ServiceInfo> info;
+  const size_t key_size;  // the key's bytes stand behind the object
+
+  std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
+  static SlotPtr Make(std::string_view key, Shard& shard, std::shared_ptr<const ServiceInfo> info) {
+    void* const block = ::operator new(sizeof(Slot) + key.size());
+    SlotPtr slot(new (block) Slot{shard, std::move(info), key.size()});
+    std::memcpy(static_cast<void*>(slot.get() + 1), key.data(), key.size());
+    return slot;
+  }
 };
+
+void Catalog::SlotDelete::operator()(Slot* slot) const {
+  slot->~Slot();
+  ::operator delete(slot);
+}
 
 Catalog::Shard::Shard() = default;
 Catalog::Shard::~Shard() = default;
@@ -30,12 +46,14 @@ Catalog::~Catalog() = default;
 size_t Catalog::SlotHash::operator()(std::string_view key) const {
   return absl::HashOf(base::Av(key));
 }
-size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const { return (*this)(slot->key); }
+size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const { return (*this)(slot->key()); }
 
 bool Catalog::SlotEq::operator()(const SlotPtr& a, const SlotPtr& b) const {
-  return a->key == b->key;
+  return a->key() == b->key();
 }
-bool Catalog::SlotEq::operator()(const SlotPtr& a, std::string_view b) const { return a->key == b; }
+bool Catalog::SlotEq::operator()(const SlotPtr& a, std::string_view b) const {
+  return a->key() == b;
+}
 
 Catalog::Shard& Catalog::ShardOf(std::string_view key) const {
   return shards_[SlotHash()(key) >> 58];  // the sets in the shards use the other bits
@@ -144,11 +162,11 @@ void Catalog::Count(const ServiceView* before, const ServiceView* after) {
 }
 
 void Catalog::Publish(std::shared_ptr<const ServiceInfo> info) {
-  std::string key = storage::EncodeServiceKey(info->ns, info->service);
+  const std::string key = storage::EncodeServiceKey(info->ns, info->service);
   if (Slot* const slot = FindSlot(key)) {
     Publish(*slot, std::move(info));
   } else {
-    Add(std::move(key), std::move(info));
+    Add(key, std::move(info));
   }
 }
 
@@ -158,14 +176,14 @@ void Catalog::Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info) {
   slot.info.swap(info);  // the one before ends outside the lock
 }
 
-void Catalog::Add(std::string key, std::shared_ptr<const ServiceInfo> info) {
+void Catalog::Add(std::string_view key, std::shared_ptr<const ServiceInfo> info) {
   Count(nullptr, info->view.get());
   ++services_;
   base::MutexLock lock(names_mu_);
   AddNameChange({info->ns, info->display, true});
   Shard& shard = ShardOf(key);
-  SlotPtr slot(new Slot{std::move(key), shard, std::move(info)});
-  names_.emplace(slot->key, slot.get());
+  SlotPtr slot = Slot::Make(key, shard, std::move(info));
+  names_.emplace(slot->key(), slot.get());
   base::MutexLock shard_lock(shard.mu);
   shard.services.insert(std::move(slot));
 }
@@ -189,7 +207,7 @@ void Catalog::Forget(std::string_view ns, std::string_view service) {
     if (it == shard.services.end()) return;
     slot = std::move(shard.services.extract(it).value());
   }
-  names_.erase(slot->key);
+  names_.erase(slot->key());
   Count(slot->info->view.get(), nullptr);
   --services_;
   AddNameChange({slot->info->ns, slot->info->display, false});

@@ -102,7 +102,10 @@ class Catalog {
  private:
   static constexpr size_t kShards = 64;
   struct Shard;
-  using SlotPtr = std::unique_ptr<Slot>;
+  struct SlotDelete {
+    void operator()(Slot* slot) const;
+  };
+  using SlotPtr = std::unique_ptr<Slot, SlotDelete>;
   struct SlotHash {
     using is_transparent = void;
     size_t operator()(std::string_view key) const;
@@ -120,7 +123,7 @@ class Catalog {
     absl::flat_hash_set<SlotPtr, SlotHash, SlotEq> services MUSTER_GUARDED_BY(mu);
   };
   Shard& ShardOf(std::string_view key) const;
-  void Add(std::string key, std::shared_ptr<const ServiceInfo> info);
+  void Add(std::string_view key, std::shared_ptr<const ServiceInfo> info);
   void Count(const ServiceView* before, const ServiceView* after);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 

@@ -131,9 +131,14 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   const storage::Revision revision = catalog_.revision();
   const std::string& key = wanted->service_key;
   const auto info = catalog_.GetByKey(key);
-  std::shared_ptr<const core::ServiceView> view = info == nullptr ? nullptr : info->view;
+  std::shared_ptr<const core::ServiceView> pinned;
+  const std::shared_ptr<const core::ServiceView>* owner = info == nullptr ? &pinned : &info->view;
   const auto& token = wanted->token;
-  if (token && (view == nullptr || view->seq() != token->seq)) view = pinned_.Get(key, token->seq);
+  if (token && (*owner == nullptr || (*owner)->seq() != token->seq)) {
+    pinned = pinned_.Get(key, token->seq);
+    owner = &pinned;
+  }
+  const core::ServiceView* const view = owner->get();
   if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
 
   ReplyBytes reply;
@@ -153,11 +158,11 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,
                                                 .after = std::move(page.last)}));
-      pinned_.Pin(key, view);
+      pinned_.Pin(key, *owner);
     }
     SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
   }
-  const core::Selection selection = core::Select(view.get(), *wanted->selector);
+  const core::Selection selection = core::Select(view, *wanted->selector);
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
   SetRevision(revision, tail.mutable_revision());
