@@ -12,16 +12,29 @@ namespace {
 
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedOutputStream;
-using google::protobuf::io::StringOutputStream;
 
 constexpr uint8_t kEndpointsTag = (1 << 3) | 2;  // field 1, length-delimited
+constexpr size_t kMaxHead = 1 + 5;               // with its length
 
-std::string EncodeTail(const EndpointState& endpoint) {
-  v1::Endpoint tail;
-  tail.set_health(endpoint.health);
-  tail.set_state(endpoint.state);
-  tail.set_revision(endpoint.seq);
-  return tail.SerializeAsString();
+// Three tags of one byte, two enums and a 64-bit number.
+constexpr size_t kMaxTail = 3 + 2 * 10 + 10;
+// Of enums below 128 and a seq below 2^28.
+constexpr size_t kUsualTail = 3 + 2 + 4;
+constexpr size_t kMaxLoose = 64;  // bytes of a leaf that may stay unused
+
+// What a view knows of an endpoint beside its definition, as fields of a v1::Endpoint. Returns the
+// end.
+uint8_t* EncodeTail(const EndpointState& endpoint, uint8_t* out) {
+  if (endpoint.health != 0) {
+    out = WireFormatLite::WriteEnumToArray(v1::Endpoint::kHealthFieldNumber, endpoint.health, out);
+  }
+  if (endpoint.state != 0) {
+    out = WireFormatLite::WriteEnumToArray(v1::Endpoint::kStateFieldNumber, endpoint.state, out);
+  }
+  if (endpoint.seq != 0) {
+    out = WireFormatLite::WriteUInt64ToArray(v1::Endpoint::kRevisionFieldNumber, endpoint.seq, out);
+  }
+  return out;
 }
 
 int CompareKeys(std::string_view node_a, std::string_view id_a, std::string_view node_b,
@@ -54,19 +67,17 @@ bool DefaultMatches(const EndpointEntry& e) {
 // Appends one endpoint. The keys are the first fields of an encoded endpoint, but are written here
 // so that their place is known whatever the definition holds.
 void AppendEndpoint(const EndpointState& state, Leaf& leaf) {
-  const std::string tail = EncodeTail(state);
-  const size_t body_size = state.definition.size() + tail.size();
+  uint8_t tail[kMaxTail];
+  uint8_t* const tail_end = EncodeTail(state, tail);
+  const size_t body_size = state.definition.size() + static_cast<size_t>(tail_end - tail);
   EndpointEntry e;
   e.offset = static_cast<uint32_t>(leaf.bytes.size());
-  {
-    StringOutputStream stream(&leaf.bytes);
-    CodedOutputStream out(&stream);
-    out.WriteTag(kEndpointsTag);
-    out.WriteVarint32(static_cast<uint32_t>(body_size));
-  }
+  uint8_t head[kMaxHead] = {kEndpointsTag};
+  leaf.bytes.append(
+      head, CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(body_size), head + 1));
   e.body = static_cast<uint32_t>(leaf.bytes.size());
   leaf.bytes.append(state.definition);
-  leaf.bytes.append(tail);
+  leaf.bytes.append(tail, tail_end);
   e.size = static_cast<uint32_t>(leaf.bytes.size()) - e.offset;
   e.health = state.health;
   e.state = state.state;
@@ -181,13 +192,27 @@ struct ViewBuilder::State {
     LocateKey(out.bytes, out.entries.back());
   }
 
+  // Room for what may come: nearly always just what does.
+  template <typename It>
+  static void Reserve(const Leaf* old, It it, It end, Leaf& out) {
+    size_t bytes = old == nullptr ? 0 : old->bytes.size();
+    size_t entries = old == nullptr ? 0 : old->entries.size();
+    for (; it != end; ++it) {
+      if (it->second.remove) continue;
+      bytes += kMaxHead + it->second.definition.size() + kUsualTail;
+      ++entries;
+    }
+    out.bytes.reserve(bytes);
+    out.entries.reserve(entries);
+  }
+
   // Merges the changes in [it, end) with an old leaf (may be null), in key order.
   template <typename It>
   Leaf Merge(const Leaf* old, It it, It end) {
     Leaf out;
     size_t i = 0;
     const size_t n = old == nullptr ? 0 : old->entries.size();
-    if (old != nullptr) out.bytes.reserve(old->bytes.size() + 512);
+    Reserve(old, it, end, out);
     while (i < n || it != end) {
       int order = 1;  // < 0: the old entry comes first; 0: the change replaces it
       if (i < n) {
@@ -207,12 +232,15 @@ struct ViewBuilder::State {
     return out;
   }
 
-  static void Append(const Leaf& merged, std::vector<LeafRef>& leaves) {
+  static void Append(Leaf merged, std::vector<LeafRef>& leaves) {
     const size_t n = merged.entries.size();
     if (n == 0) return;
     const size_t parts = (n + kMaxLeafEndpoints - 1) / kMaxLeafEndpoints;
     if (parts == 1) {
-      leaves.push_back(MakeRef(std::make_shared<const Leaf>(merged)));
+      // Endpoints that were replaced or removed left room: what is kept long is kept tight.
+      const bool tight = merged.bytes.capacity() <= merged.bytes.size() + kMaxLoose;
+      leaves.push_back(MakeRef(tight ? std::make_shared<const Leaf>(std::move(merged))
+                                     : std::make_shared<const Leaf>(std::as_const(merged))));
       return;
     }
     for (size_t p = 0; p < parts; ++p) {
