@@ -23,12 +23,12 @@ struct Arguments {
   bool quick = false;
 };
 
-// Deletions are told for a minute, not an hour, so that they are as many as they get before what
-// grows counts.
+// Deletions are told for a minute, not an hour, and few blocks are kept in memory, so that both are
+// as many as they get before what grows counts.
 absl::StatusOr<std::shared_ptr<ServerProcess>> StartServer() {
   auto dir = std::make_unique<test::TempDir>();
   const std::string config = dir->path("musterd.yaml");
-  std::ofstream(config) << "watch: {tombstone_age: 1m}\n";
+  std::ofstream(config) << "watch: {tombstone_age: 1m}\nrocksdb: {block_cache_bytes: 8388608}\n";
   return StartMusterd({"--config", config}, std::move(dir));
 }
 
