@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/rng.h"
@@ -140,6 +141,14 @@ class RpcStack {
     const grpc::Status status = Discover(request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response;
+  }
+
+  // Until what was proposed before has been settled.
+  void Barrier() {
+    absl::Notification settled;
+    engine.Propose({{storage::Unit{}}}, storage::WriteClass::kInternal,
+                   [&](const auto&) { settled.Notify(); });
+    settled.WaitForNotification();
   }
 
   base::SystemRng rng;
