@@ -19,6 +19,13 @@ uint64_t MixText(uint64_t hash, const std::string& text) {
   return Mix(hash, 0);
 }
 
+// MurmurHash3's finalizer.
+uint64_t Finish(uint64_t h) {
+  h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdu;
+  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53u;
+  return h ^ (h >> 33);
+}
+
 }  // namespace
 
 uint64_t EndpointHash(const v1::Endpoint& endpoint) {
@@ -26,7 +33,7 @@ uint64_t EndpointHash(const v1::Endpoint& endpoint) {
   for (int shift = 0; shift < 64; shift += 8) {
     hash = Mix(hash, static_cast<unsigned char>(endpoint.revision() >> shift));
   }
-  return hash;
+  return Finish(hash);
 }
 
 EndpointSet::Applied EndpointSet::Apply(const v1::WatchResponse& event) {

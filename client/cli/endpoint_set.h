@@ -19,7 +19,8 @@
 
 namespace muster::cli {
 
-// FNV-1a-64 over node, 0, id, 0, and the revision as 8 bytes, little-endian.
+// As docs/grpc-api.md words it: FNV-1a-64 over node, 0, id, 0, and the revision as 8 bytes,
+// little-endian; then mixed.
 uint64_t EndpointHash(const v1::Endpoint& endpoint);
 
 class EndpointSet {

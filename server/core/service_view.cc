@@ -128,6 +128,13 @@ void CopyEntry(const Leaf& from, const EndpointEntry& e, Leaf& to) {
   to.entries.push_back(copy);
 }
 
+// MurmurHash3's finalizer: every bit of the input changes every bit of the output.
+uint64_t Mix(uint64_t h) {
+  h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
+  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+  return h ^ (h >> 33);
+}
+
 }  // namespace
 
 uint64_t EndpointHash(std::string_view node, std::string_view id, uint64_t seq) {
@@ -138,7 +145,7 @@ uint64_t EndpointHash(std::string_view node, std::string_view id, uint64_t seq) 
   for (char c : id) add(static_cast<uint8_t>(c));
   add(0);
   for (int i = 0; i < 8; ++i) add(static_cast<uint8_t>(seq >> (8 * i)));
-  return hash;
+  return Mix(hash);
 }
 
 std::optional<ServiceView::Position> ServiceView::Find(std::string_view node,

@@ -152,7 +152,8 @@ class ViewBuilder {
   std::unique_ptr<State> state_;
 };
 
-// FNV-1a-64 over node, a zero byte, id, a zero byte, seq (8 bytes, little-endian).
+// FNV-1a-64 over node, a zero byte, id, a zero byte, seq (8 bytes, little-endian), then mixed, so
+// that sums of such hashes tell sets apart (docs/grpc-api.md, "Checksum").
 uint64_t EndpointHash(std::string_view node, std::string_view id, uint64_t seq);
 
 }  // namespace muster::core

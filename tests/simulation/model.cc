@@ -99,7 +99,9 @@ uint64_t ChecksumOf(const std::map<EndpointName, v1::Endpoint>& endpoints) {
       hash ^= static_cast<unsigned char>(c);
       hash *= 0x100000001b3;
     }
-    sum += hash;
+    hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
+    hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
+    sum += hash ^ (hash >> 33);
   }
   return sum;
 }

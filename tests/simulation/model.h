@@ -51,7 +51,7 @@ struct Selected {
   v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
 };
 
-// FNV-1a-64 as docs/grpc-api.md words it, summed over a set.
+// As docs/grpc-api.md words it: mixed FNV-1a-64, summed over a set.
 uint64_t ChecksumOf(const std::map<EndpointName, v1::Endpoint>& endpoints);
 
 class Model {
