@@ -76,9 +76,7 @@ void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
 }
 
 std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view key) const {
-  if (family == Family::kInstances) {
-    return leases_.ModSeqOf(key);
-  }
+  if (family == Family::kInstances) return leases_.ModSeqOf(key);
   if (family == Family::kServices) return catalog_.ModSeqOf(key);
   return std::nullopt;
 }

@@ -532,7 +532,9 @@ void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
   if (!status.ok()) return write.done(std::move(status));
   // Written anew in the life it had, just as its lease fell due: that was a sign of life.
   const uint64_t kept = write.change.incarnation;
-  if (write.kind == Write::Kind::kRegister && kept != 0) leases_.Renew(write.key, kept);
+  if (write.kind == Write::Kind::kRegister && write.change.changed && kept != 0) {
+    leases_.Renew(write.key, kept);
+  }
   Write::Outcome outcome;
   outcome.seq = seq;
   outcome.incarnation = write.change.incarnation == 0 ? seq : write.change.incarnation;

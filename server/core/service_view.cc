@@ -18,8 +18,8 @@ constexpr size_t kMaxHead = 1 + 5;               // with its length
 
 // Three tags of one byte, two enums and a 64-bit number.
 constexpr size_t kMaxTail = 3 + 2 * 10 + 10;
-// Of enums below 128 and a seq below 2^28.
-constexpr size_t kUsualTail = 3 + 2 + 4;
+// Of enums below 128 and a seq below 2^56: seqs count from a time in microseconds.
+constexpr size_t kUsualTail = 3 + 2 + 8;
 constexpr size_t kMaxLoose = 64;  // bytes of a leaf that may stay unused
 
 // What a view knows of an endpoint beside its definition, as fields of a v1::Endpoint. Returns the

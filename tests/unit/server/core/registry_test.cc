@@ -35,6 +35,10 @@ v1::InstanceKey Key(const std::string& id) {
   return key;
 }
 
+std::string InstanceKeyOf(const std::string& id) {
+  return storage::EncodeInstanceKey("default", "api", "", id);
+}
+
 class RegistryTest : public testing::Test {
  protected:
   uint64_t Commits() { return core_.engine.Stats().commits; }
@@ -414,9 +418,11 @@ TEST_F(RegistryTest, ARegistrationThatComesWhileItsLeaseFallsDueStays) {
   const auto second = core_.Register(Request("a"));
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(second->incarnation(), first->incarnation()) << "the same life";
-  core_.registry.ExpireDue();
-  core_.Run();
-  EXPECT_EQ(core_.View("api")->size(), 1u);
+  EXPECT_EQ(core_.leases.Remaining(*core_.leases.Find(InstanceKeyOf("a"))), absl::Seconds(3));
+  core_.Advance(absl::Milliseconds(2900));
+  EXPECT_EQ(core_.View("api")->size(), 1u) << "a sign of life: its whole TTL begins anew";
+  core_.Advance(absl::Milliseconds(300));
+  EXPECT_EQ(core_.View("api")->size(), 0u);
 }
 
 TEST_F(RegistryTest, AHerdLeavesInChunks) {
