@@ -1,0 +1,120 @@
+// The Registry's leases: renewals, and the removal of what fell due.
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/errors.h"
+#include "server/core/registry.h"
+#include "server/core/registry_write.h"
+
+namespace muster::core {
+namespace {
+
+using absl::StatusCode;
+using base::MakeError;
+using base::Reason;
+
+// However many leases fall due at once: user writes go in between.
+constexpr size_t kMaxRemovalsUnderWay = 512;
+constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
+constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
+constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
+
+}  // namespace
+
+absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatRequest& request) {
+  const int count = request.lease_handles_size() + request.leases_size();
+  if (count > kMaxHeartbeats) {
+    return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kLimitBatch,
+                                     absl::StrCat("lease_handles and leases have ", count,
+                                                  " items; at most ", kMaxHeartbeats)),
+                           "lease_handles");
+  }
+  v1::HeartbeatResponse out;
+  out.set_sequence(request.sequence());
+  out.mutable_outcomes()->Reserve(count);
+  out.mutable_remaining_ms()->Reserve(count);
+  const auto add = [&out](const Renewal& renewal) {
+    using R = v1::HeartbeatResponse;
+    static constexpr R::Outcome kOutcomes[] = {R::RENEWED, R::UNKNOWN, R::STALE, R::LOADING};
+    out.add_outcomes(kOutcomes[static_cast<int>(renewal.outcome)]);
+    // Leases of more than 49 days do not fit.
+    out.add_remaining_ms(static_cast<uint32_t>(std::min<int64_t>(
+        absl::ToInt64Milliseconds(renewal.remaining), std::numeric_limits<uint32_t>::max())));
+  };
+  std::vector<Renewal> renewals(static_cast<size_t>(request.lease_handles_size()));
+  leases_.RenewHandles(request.lease_handles(), absl::MakeSpan(renewals));
+  for (const Renewal& renewal : renewals) add(renewal);
+  for (int i = 0; i < request.leases_size(); ++i) {
+    auto key = NormalKey(request.leases(i).key(), "leases.key");
+    if (!key.ok()) return key.status();
+    add(leases_.Renew(storage::EncodeInstanceKey(*key), request.leases(i).incarnation()));
+  }
+  return out;
+}
+
+std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
+  const auto names = storage::DecodeInstanceKey(lease->key());
+  if (!names) return nullptr;
+  auto write = std::make_shared<Write>();
+  write->kind = Write::Kind::kExpire;
+  write->key = std::string(lease->key());
+  write->names = {std::string(names->ns), std::string(names->service), std::string(names->node),
+                  std::string(names->id)};
+  write->write_class = storage::WriteClass::kInternal;
+  write->lease = lease;
+  ++removals_under_way_;
+  write->done = [this, lease](const auto& outcome) {
+    --removals_under_way_;
+    Removed(*lease, outcome.status());
+  };
+  return write;
+}
+
+void Registry::Removed(const Lease& lease, const absl::Status& status) {
+  if (status.ok()) {
+    try_removal_at_us_ = 0;
+    return;
+  }
+  const std::optional<Reason> reason = base::ReasonOf(status);
+  if (reason == Reason::kQueueFull || reason == Reason::kClosed) {
+    leases_.GiveBack(lease, kRemovalRetry);
+    return;
+  }
+  try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
+  HoldOverdue(lease);
+}
+
+void Registry::HoldOverdue(const Lease& lease) {
+  held_.Hold(lease.key(), HoldReason::kStorageReadOnly);
+  // However many wait, the next try costs little.
+  leases_.GiveBack(lease,
+                   std::clamp(kRetryForEachHeld * held_.size(), kRemovalRetry, kMaxRemovalRetry));
+}
+
+size_t Registry::ExpireDue() {
+  const size_t under_way = removals_under_way_.load();
+  if (under_way >= kMaxRemovalsUnderWay) return 0;
+  const auto due = leases_.TakeExpired(kMaxRemovalsUnderWay - under_way);
+  std::vector<std::shared_ptr<Write>> writes;
+  for (const auto& lease : due) {
+    const int64_t try_at_us = try_removal_at_us_.load();
+    if (try_at_us != 0) {
+      const base::SteadyTime now = clock_.Steady();
+      if (now.us < try_at_us) {
+        HoldOverdue(*lease);
+        continue;
+      }
+      // This one tries for all.
+      try_removal_at_us_ = (now + kRemovalRetry).us;
+    }
+    if (auto write = MakeRemoval(lease)) writes.push_back(std::move(write));
+  }
+  Begin(std::move(writes));
+  return due.size();
+}
+
+}  // namespace muster::core
