@@ -131,14 +131,9 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   const storage::Revision revision = catalog_.revision();
   const std::string& key = wanted->service_key;
   const auto info = catalog_.GetByKey(key);
-  std::shared_ptr<const core::ServiceView> pinned;
-  const std::shared_ptr<const core::ServiceView>* owner = info == nullptr ? &pinned : &info->view;
+  std::shared_ptr<const core::ServiceView> view = info == nullptr ? nullptr : info->view;
   const auto& token = wanted->token;
-  if (token && (*owner == nullptr || (*owner)->seq() != token->seq)) {
-    pinned = pinned_.Get(key, token->seq);
-    owner = &pinned;
-  }
-  const core::ServiceView* const view = owner->get();
+  if (token && (view == nullptr || view->seq() != token->seq)) view = pinned_.Get(key, token->seq);
   if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
 
   ReplyBytes reply;
@@ -158,11 +153,11 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,
                                                 .after = std::move(page.last)}));
-      pinned_.Pin(key, *owner);
+      pinned_.Pin(key, view);
     }
     SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
   }
-  const core::Selection selection = core::Select(view, *wanted->selector);
+  const core::Selection selection = core::Select(view.get(), *wanted->selector);
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
   SetRevision(revision, tail.mutable_revision());

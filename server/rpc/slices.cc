@@ -6,7 +6,7 @@ namespace muster::rpc {
 namespace {
 
 // Below this a copy is cheaper than a reference count.
-constexpr size_t kWorthSharing = 4096;
+constexpr size_t kWorthSharing = 1024;
 
 }  // namespace
 
