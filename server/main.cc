@@ -13,11 +13,9 @@
 #include "server/app/server.h"
 
 // Read by jemalloc where musterd is linked to it: what was freed goes back to the system within
-// seconds, also from a server that has become idle. Huge pages where the system gives them: with a
-// million leases most of a renewal is the wait for addresses to be translated.
+// seconds, also from a server that has become idle.
 extern "C" const char* malloc_conf;
-const char* malloc_conf =
-    "narenas:4,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,thp:always";
+const char* malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
 
 namespace {
 

@@ -39,9 +39,12 @@ LIBRARIES = {
              ("client", "client/cli", "server/rpc", "server/app", "server/security/tls", "tests")),
     "rocksdb": (re.compile(r"^rocksdb/"), ("storage/rocksdb", "tests")),
     "spdlog": (re.compile(r"^(spdlog|fmt)/"), ("server/app", "client/cli", "tests")),
+    # Its header only: base links nothing, and does without where the program does.
+    "jemalloc": (re.compile(r"^jemalloc/"), ("base/huge_pages.cc",)),
 }
 # base is linked into users' programs: the standard library, Abseil and the system's headers only.
-BASE_ALLOWS = re.compile(r"^(absl/|[a-z_]+$|(sys|arpa|netinet)/[a-z]+\.h$|pthread\.h$|unistd\.h$)")
+BASE_ALLOWS = re.compile(r"^(absl/|[a-z_]+$|(sys|arpa|netinet)/[a-z]+\.h$|pthread\.h$|unistd\.h$|"
+                         r"jemalloc/)")
 
 # Call -> what it is, and the files or folders that may use it. "tests" with a sub-folder is exact.
 CALLS = {
@@ -194,6 +197,7 @@ PLANTED = [
     ("layer", "storage/a.cc", '#include "../base/rng.h"', '#include "base/rng.h"'),
     ("base", "base/a.cc", '#include "google/protobuf/message.h"', "#include <vector>"),
     ("base", "base/a.h", '#include "muster/v1/types.pb.h"', '#include "absl/time/time.h"'),
+    ("jemalloc", "base/a.cc", "#include <jemalloc/jemalloc.h>", "#include <sys/mman.h>"),
     ("grpc", "server/core/a.cc", "#include <grpcpp/grpcpp.h>", '#include "muster/v1/types.pb.h"'),
     ("grpc", "storage/a.cc", '#include "muster/v1/registry.grpc.pb.h"',
      '#include "muster/v1/registry.pb.h"'),

@@ -1,0 +1,56 @@
+#include "base/huge_pages.h"
+
+#if __has_include(<jemalloc/jemalloc.h>)
+#include <jemalloc/jemalloc.h>
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <optional>
+
+// Null in a program that is not linked to jemalloc.
+extern "C" decltype(mallctl) mallctl __attribute__((weak));
+
+namespace muster::base {
+namespace {
+
+extent_hooks_t* g_usual = nullptr;
+
+void* Alloc(extent_hooks_t*, void* at, size_t size, size_t alignment, bool* zero, bool* commit,
+            unsigned arena) {
+  void* extent = g_usual->alloc(g_usual, at, size, alignment, zero, commit, arena);
+  // A request that the system may refuse: small pages then.
+  if (extent != nullptr) madvise(extent, size, MADV_HUGEPAGE);
+  return extent;
+}
+
+std::optional<unsigned> NewArena() {
+  if (mallctl == nullptr) return std::nullopt;
+  size_t size = sizeof(g_usual);
+  if (mallctl("arena.0.extent_hooks", &g_usual, &size, nullptr, 0) != 0) return std::nullopt;
+  static extent_hooks_t hooks = *g_usual;
+  hooks.alloc = Alloc;
+  extent_hooks_t* with = &hooks;
+  unsigned arena = 0;
+  size = sizeof(arena);
+  if (mallctl("arenas.create", &arena, &size, &with, sizeof(with)) != 0) return std::nullopt;
+  return arena;
+}
+
+}  // namespace
+
+void AllocateInHugePages() {
+  static const std::optional<unsigned> arena = NewArena();
+  if (!arena) return;
+  unsigned of_thread = *arena;
+  mallctl("thread.arena", nullptr, nullptr, &of_thread, sizeof(of_thread));
+}
+
+}  // namespace muster::base
+
+#else
+
+namespace muster::base {
+void AllocateInHugePages() {}
+}  // namespace muster::base
+
+#endif
