@@ -21,6 +21,12 @@ std::vector<size_t> FindAll(const std::string& bytes, const std::string& text) {
   return places;
 }
 
+std::string RegisterOfVersion(const std::string& version, size_t services) {
+  v1::RegisterRequest request = MakeRegister(0, services);
+  request.mutable_instance()->set_version(version);
+  return request.SerializeAsString();
+}
+
 void Overwrite(const std::vector<size_t>& places, const std::string& text, std::string& bytes) {
   for (const size_t at : places) bytes.replace(at, text.size(), text);
 }
@@ -86,6 +92,17 @@ std::string NumberedBytes::For(size_t number) const {
   Overwrite(ids_at_, InstanceId(number), out);
   if (!addresses_at_.empty()) Overwrite(addresses_at_, Address(number), out);
   return out;
+}
+
+Updates::Updates(size_t first, size_t count, size_t services)
+    : first_(first),
+      count_(count),
+      odd_(RegisterOfVersion("2.7.1-rc.4", services), services),
+      even_(RegisterOfVersion("2.7.1-rc.5", services), services) {}
+
+std::string Updates::Next() {
+  const uint64_t number = next_.fetch_add(1, std::memory_order_relaxed);
+  return (number / count_ % 2 == 0 ? odd_ : even_).For(first_ + number % count_);
 }
 
 }  // namespace muster::bench

@@ -9,6 +9,7 @@
 // Thread safety: all. Values.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -42,6 +43,26 @@ class NumberedBytes {
   const std::vector<size_t> services_at_;
   const std::vector<size_t> ids_at_;
   const std::vector<size_t> addresses_at_;
+};
+
+// Requests that register the same instances again and again, each time with another version: a
+// change that whoever watches can see. Encoded; all as long.
+//
+//   Updates updates(0, 10'000, 100);
+//   updates.Next();  // instance 0, then 1, ...
+//
+// Thread safety: all. REQUIRES: the instances are registered as MakeRegister says.
+class Updates {
+ public:
+  Updates(size_t first, size_t count, size_t services);
+  std::string Next();
+
+ private:
+  const size_t first_;
+  const size_t count_;
+  const NumberedBytes odd_;
+  const NumberedBytes even_;
+  std::atomic<uint64_t> next_{0};
 };
 
 }  // namespace muster::bench

@@ -39,5 +39,20 @@ TEST(NumberedBytesTest, EachOccurrenceIsReplaced) {
   EXPECT_EQ(bytes.For(25), ServiceName(5) + "/" + InstanceId(25) + ServiceName(5));
 }
 
+TEST(UpdatesTest, EachIsAChangeOfTheSameInstances) {
+  Updates updates(5, 2, 3);
+  std::vector<v1::RegisterRequest> seen;
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_TRUE(seen.emplace_back().ParseFromString(updates.Next()));
+    const size_t number = 5 + static_cast<size_t>(i % 2);
+    EXPECT_EQ(seen.back().instance().id(), InstanceId(number));
+    EXPECT_EQ(seen.back().instance().service(), ServiceName(number % 3));
+    EXPECT_NE(seen.back().instance().version(), MakeInstance(0, 1).version());
+    EXPECT_EQ(seen.back().ByteSizeLong(), MakeRegister(0, 3).ByteSizeLong());
+    if (i < 2) continue;
+    EXPECT_NE(seen.back().instance().version(), seen[i - 2].instance().version());
+  }
+}
+
 }  // namespace
 }  // namespace muster::bench

@@ -198,6 +198,29 @@ absl::Status AwaitQuiet(const ServerProcess& server, absl::Duration interval) {
   return absl::DeadlineExceededError("the server does not come to rest");
 }
 
+void AwaitRest(const ServerProcess& server) {
+  constexpr absl::Duration kLook = absl::Milliseconds(5);
+  const absl::Time deadline = test::Now() + absl::Seconds(1);
+  while (test::Now() < deadline) {
+    const Meter meter(server);
+    test::Pause(kLook);
+    if (meter.CpuTime() < kLook / 20) return;
+  }
+}
+
+uint64_t MemoryOf(pid_t pid) {
+  // Not statm: the kernel counts that by pages that each processor adds up later.
+  std::ifstream maps(absl::StrCat("/proc/", pid, "/smaps_rollup"));
+  std::string line;
+  std::getline(maps, line);  // the range of addresses
+  std::string key;
+  std::string unit;
+  for (uint64_t kib = 0; maps >> key >> kib >> unit;) {
+    if (key == "Pss:") return kib * 1024;
+  }
+  return 0;
+}
+
 absl::StatusOr<std::vector<uint64_t>> Fill(Client& client, size_t first, size_t count,
                                            size_t services) {
   std::vector<uint64_t> handles(count);

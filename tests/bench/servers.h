@@ -56,6 +56,10 @@ uint64_t WrittenBytesOf(pid_t pid);
 
 // Of all files in a directory; what comes or goes meanwhile may be counted or not.
 uint64_t BytesIn(const std::string& dir);
+// Until the process has used next to no CPU time for some milliseconds; at most 1 s.
+void AwaitRest(const ServerProcess& server);
+// Memory that a process has for itself, its share of what it has with others included.
+uint64_t MemoryOf(pid_t pid);
 
 // What a server used since the meter was made.
 class Meter {

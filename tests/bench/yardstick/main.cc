@@ -11,13 +11,15 @@
 #include "muster/v1/registry.pb.h"
 #include "proto/yardstick.grpc.pb.h"
 #include "tests/bench/yardstick/bare_store.h"
+#include "tests/bench/yardstick/broadcast.h"
 
 namespace muster::bench {
 namespace {
 
 using Handlers =
     v1::Yardstick::WithRawCallbackMethod_Empty<v1::Yardstick::WithRawCallbackMethod_Register<
-        v1::Yardstick::WithRawCallbackMethod_Echo<v1::Yardstick::Service>>>;
+        v1::Yardstick::WithRawCallbackMethod_Echo<v1::Yardstick::WithRawCallbackMethod_Follow<
+            v1::Yardstick::WithRawCallbackMethod_Publish<v1::Yardstick::Service>>>>>;
 
 // gRPC ends the program when a reply has no slice.
 grpc::ByteBuffer EmptyReply() {
@@ -80,8 +82,23 @@ class YardstickService : public Handlers {
     return new EchoReactor;
   }
 
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Follow(
+      grpc::CallbackServerContext*) override {
+    return broadcast_.Follow();
+  }
+
+  grpc::ServerUnaryReactor* Publish(grpc::CallbackServerContext* context,
+                                    const grpc::ByteBuffer* request,
+                                    grpc::ByteBuffer* response) override {
+    *response = EmptyReply();
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(broadcast_.Publish(*request));
+    return reactor;
+  }
+
  private:
   BareStore& store_;
+  Broadcast broadcast_;
 };
 
 int Serve(const std::string& dir) {

@@ -10,5 +10,7 @@ namespace muster::bench {
 inline constexpr char kYardstickEmpty[] = "/muster.bench.v1.Yardstick/Empty";
 inline constexpr char kYardstickRegister[] = "/muster.bench.v1.Yardstick/Register";
 inline constexpr char kYardstickEcho[] = "/muster.bench.v1.Yardstick/Echo";
+inline constexpr char kYardstickFollow[] = "/muster.bench.v1.Yardstick/Follow";
+inline constexpr char kYardstickPublish[] = "/muster.bench.v1.Yardstick/Publish";
 
 }  // namespace muster::bench
