@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/app/flags.h"
@@ -43,6 +44,8 @@ int main(int argc, char** argv) {
     std::cerr << flags.err;
     return flags.exit_code;
   }
+  // Distributions build Abseil so that each lock of gRPC's is looked up in one graph of them all.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const sigset_t signals = BlockStopSignals();
   muster::app::InstallLog(flags.config.log_format, flags.config.log_level,
                           muster::base::RealClock());

@@ -284,13 +284,17 @@ void AddRegisterCommand(CLI::App& app, Context& context) {
                    "id=30s: critical until reported; may be repeated")
       ->allow_extra_args(false);
   auto* ttl = command->add_option("--ttl", flags->ttl, "Lease, 1s to 24h; unset = 30s");
-  auto* permanent = command->add_flag("--permanent", flags->permanent, "No lease")->excludes(ttl);
+  command->add_flag("--permanent", flags->permanent, "No lease; excludes --ttl and --keepalive");
   command->add_option("--life", flags->life, "32 hexadecimal digits that name this process's life");
-  command->add_flag("--keepalive", flags->keepalive, "Keep the lease until SIGINT or SIGTERM")
-      ->excludes(permanent);
+  command->add_flag("--keepalive", flags->keepalive, "Keep the lease until SIGINT or SIGTERM");
   command->add_option("-f,--file", flags->file,
                       "An instance as JSON or YAML; keys as in instance of describe -o json");
-  command->callback([&context, flags] {
+  command->callback([&context, flags, ttl] {
+    // CLI11's own excludes() tells them in another order in each process.
+    if (flags->permanent && ttl->count() > 0) throw CLI::ExcludesError("--permanent", "--ttl");
+    if (flags->permanent && flags->keepalive) {
+      throw CLI::ExcludesError("--permanent", "--keepalive");
+    }
     context.run = [&context, flags] { return RunRegister(context, *flags); };
   });
 }

@@ -1,7 +1,6 @@
 #include "server/app/server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
@@ -18,7 +17,6 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/rng.h"
-#include "grpc/health/v1/health.pb.h"
 #include "server/app/acceptor.h"
 #include "server/app/descriptors.h"
 #include "server/app/listen.h"
@@ -29,10 +27,11 @@
 #include "server/core/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/call_count.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
+#include "server/rpc/health_service.h"
 #include "server/rpc/registry_service.h"
-#include "server/rpc/unreadable.h"
 #include "server/security/authorizer.h"
 #include "server/security/certificates.h"
 #include "storage/memory_engine.h"
@@ -135,7 +134,7 @@ struct Server::Rooms {
         applier(catalog, leases, hub),
         engine(MakeEngine(config, descriptors, rng)),
         registry(*engine, catalog, leases, held, base::RealClock(), MakeRegistryOptions(config)),
-        registry_service(registry, authorizer, state, calls,
+        registry_service(registry, authorizer, state,
                          {.loopback_listener = base::IsLoopback(config.grpc_listen.host)}),
         discovery_service({.catalog = catalog,
                            .hub = hub,
@@ -146,8 +145,7 @@ struct Server::Rooms {
                            .state = state,
                            .clock = base::RealClock(),
                            .rng = rng,
-                           .executor = pump,
-                           .calls = calls},
+                           .executor = pump},
                           MakeWatchOptions(config), config.limits.waiting_calls),
         admin_service({.catalog = catalog,
                        .leases = leases,
@@ -155,7 +153,8 @@ struct Server::Rooms {
                        .engine = *engine,
                        .authorizer = authorizer,
                        .state = state,
-                       .clock = base::RealClock()},
+                       .clock = base::RealClock(),
+                       .calls = calls},
                       {.version = std::string(Version()),
                        .build = BuildText(),
                        .max_instances = config.limits.instances,
@@ -188,6 +187,11 @@ struct Server::Rooms {
   core::Registry registry;
   rpc::ServerState state;
   rpc::CallCount calls;
+  rpc::Calls grpc_calls{calls};
+  // Those that have a name here; "" is the server.
+  rpc::HealthService health_service{{"", std::string(v1::Registry::service_full_name()),
+                                     std::string(v1::Discovery::service_full_name()),
+                                     std::string(v1::Admin::service_full_name())}};
   rpc::RegistryService registry_service;
   base::SerialExecutor pump{"pump"};
   rpc::DiscoveryService discovery_service;
@@ -220,9 +224,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
 absl::Status Server::Rooms::BuildGrpc(const ResolvedConfig& config) {
   auto credentials = MakeCredentials(config);
   if (!credentials.ok()) return credentials.status();
-  // Linked in, so that reflection can describe the health service too.
-  google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
-  grpc::EnableDefaultHealthCheckService(true);
+  grpc::EnableDefaultHealthCheckService(false);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   grpc_door = builder.experimental().AddExternalConnectionAcceptor(
@@ -233,21 +235,21 @@ absl::Status Server::Rooms::BuildGrpc(const ResolvedConfig& config) {
                              static_cast<int>(absl::ToInt64Milliseconds(kKeepaliveTimeout)));
   rpc::RefuseCompressed(builder);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes));
-  builder.experimental().SetInterceptorCreators(rpc::UnreadableRequestInterceptors(calls));
+  registry_service.ServeOn(grpc_calls);
+  discovery_service.ServeOn(grpc_calls);
+  admin_service.ServeOn(grpc_calls);
+  health_service.ServeOn(grpc_calls);
+  grpc_calls.AddTo(builder);
   builder.RegisterService(&registry_service);
   builder.RegisterService(&discovery_service);
   builder.RegisterService(&admin_service);
+  builder.RegisterService(&health_service);
   grpc = builder.BuildAndStart();
   if (grpc == nullptr) {
     return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kInvalidField,
                            absl::StrCat("grpc_listen: can't serve on ", address));
   }
-  // Those that have a name here; SetServingStatus without a name is for all of them and "".
-  for (const char* service : {v1::Registry::service_full_name(), v1::Discovery::service_full_name(),
-                              v1::Admin::service_full_name()}) {
-    grpc->GetHealthCheckService()->SetServingStatus(service, false);
-  }
-  grpc->GetHealthCheckService()->SetServingStatus(false);
+  grpc_calls.Start();
   return absl::OkStatus();
 }
 
@@ -329,7 +331,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
   rooms.leases.SetLoaded();
   rooms.StartTicker(config);
   rooms.state.SetPhase(rpc::Phase::kServing);
-  rooms.grpc->GetHealthCheckService()->SetServingStatus(true);
+  rooms.health_service.SetServing(true);
   return server;
 }
 
@@ -338,7 +340,8 @@ void Server::Stop() {
   rooms.state.SetPhase(rpc::Phase::kDraining);
   if (rooms.ticker != nullptr) rooms.ticker->Stop();
   if (rooms.grpc != nullptr) {
-    rooms.grpc->GetHealthCheckService()->SetServingStatus(false);
+    rooms.health_service.SetServing(false);
+    rooms.health_service.EndWatches();
     rooms.discovery_service.EndWatches();
     rooms.registry_service.EndStreams();
     rooms.admin_service.EndCalls();
@@ -347,7 +350,7 @@ void Server::Stop() {
     rooms.acceptor->Stop();
     rooms.grpc->Shutdown(
         absl::ToChronoTime(absl::FromUnixMicros(base::RealClock().System().us) + kCloseGrace));
-    rooms.grpc->Wait();
+    rooms.grpc_calls.Stop();
   }
   rooms.admin_service.Stop();
   rooms.pump.Stop();

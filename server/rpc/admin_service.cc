@@ -74,17 +74,6 @@ absl::Status Busy(std::string_view what) {
       absl::Seconds(5));
 }
 
-// A Verify call. The verifying thread finishes it; deletes itself in OnDone.
-class VerifyCall : public grpc::ServerUnaryReactor {
- public:
-  bool cancelled() const { return cancelled_.load(); }
-  void OnCancel() override { cancelled_ = true; }
-  void OnDone() override { delete this; }
-
- private:
-  std::atomic<bool> cancelled_{false};
-};
-
 v1::VerifyResponse ToProto(const core::Verification& found) {
   v1::VerifyResponse out;
   out.set_ok(found.problems.empty());
@@ -116,17 +105,17 @@ void AdminService::Stop() {
   verifier_.Stop();
 }
 
-absl::Status AdminService::Admit(const grpc::CallbackServerContext& context, Right right) const {
+absl::Status AdminService::Admit(const grpc::ServerContextBase& context, Right right) const {
   if (absl::Status s = CheckAccess(context, rooms_.authorizer, right); !s.ok()) return s;
   return ending_ ? ServerState::Draining() : rooms_.state.CheckServing();
 }
 
-grpc::ServerUnaryReactor* AdminService::Status(grpc::CallbackServerContext* context,
-                                               const v1::StatusRequest*,
-                                               v1::StatusResponse* response) {
-  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
-  if (status.ok()) *response = MakeStatus();
-  return Finished(context, status);
+void AdminService::OnStatus(const UnaryCall& call) const {
+  v1::StatusRequest request;
+  absl::Status status = CheckAccess(call.context(), rooms_.authorizer, Right::kRead);
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  call.Answer(absl::StatusOr<v1::StatusResponse>(MakeStatus()));
 }
 
 v1::StatusResponse AdminService::MakeStatus() const {
@@ -168,22 +157,22 @@ v1::StatusResponse AdminService::MakeStatus() const {
   return out;
 }
 
-grpc::ServerUnaryReactor* AdminService::ListLeases(grpc::CallbackServerContext* context,
-                                                   const v1::ListLeasesRequest* request,
-                                                   v1::ListLeasesResponse* response) {
-  if (absl::Status s = Admit(*context, Right::kRead); !s.ok()) return Finished(context, s);
-  auto list = rpc::ListLeases(*request, rooms_.leases, static_cast<uint64_t>(started_at_.us));
-  if (list.ok()) *response = *std::move(list);
-  return Finished(context, list.status());
+void AdminService::OnListLeases(const UnaryCall& call) const {
+  v1::ListLeasesRequest request;
+  absl::Status status = Admit(call.context(), Right::kRead);
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  call.Answer(rpc::ListLeases(request, rooms_.leases, static_cast<uint64_t>(started_at_.us)));
 }
 
-grpc::ServerWriteReactor<v1::BackupResponse>* AdminService::Backup(
-    grpc::CallbackServerContext* context, const v1::BackupRequest*) {
-  auto stream = BackupStream::Make(context);
-  absl::Status status = Admit(*context, Right::kWrite);
-  if (status.ok()) status = BeginBackup(stream);
-  if (!status.ok()) stream->Finish(ToGrpc(status));
-  return stream.get();
+void AdminService::OnBackup(StreamCall& call) {
+  v1::BackupRequest request;
+  absl::Status status = Admit(call.context(), Right::kWrite);
+  if (status.ok()) status = ReadRequest(call.request(), request);
+  if (!status.ok()) return call.Finish(ToGrpc(status));
+  const auto stream = BackupStream::Make(call, rooms_.calls);
+  status = BeginBackup(stream);
+  if (!status.ok()) stream->FinishWith(status);
 }
 
 absl::Status AdminService::BeginBackup(const std::shared_ptr<BackupStream>& stream) {
@@ -201,61 +190,69 @@ void AdminService::RunBackup(const std::shared_ptr<BackupStream>& stream) {
     base::MutexLock lock(mu_);
     backup_ = nullptr;
   }
-  stream->Finish(ToGrpc(status));
+  stream->FinishWith(status);
 }
 
-grpc::ServerUnaryReactor* AdminService::Verify(grpc::CallbackServerContext* context,
-                                               const v1::VerifyRequest*,
-                                               v1::VerifyResponse* response) {
-  if (absl::Status s = Admit(*context, Right::kRead); !s.ok()) return Finished(context, s);
-  if (verifying_.exchange(true)) return Finished(context, Busy("verify"));
-  auto* call = new VerifyCall;
-  const bool posted = verifier_.Post([this, call, response] {
-    const auto cancelled = [&] { return ending_ || call->cancelled(); };
-    const auto found = core::Verify(rooms_.engine, rooms_.catalog, rooms_.leases, cancelled);
-    if (found.ok()) *response = ToProto(*found);
+void AdminService::OnVerify(const UnaryCall& call) {
+  v1::VerifyRequest request;
+  absl::Status status = Admit(call.context(), Right::kRead);
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  if (verifying_.exchange(true)) return call.End(Busy("verify"));
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  call.OnCancel([cancelled] { *cancelled = true; });
+  const bool posted = verifier_.Post([this, call, cancelled] {
+    const auto found = core::Verify(rooms_.engine, rooms_.catalog, rooms_.leases,
+                                    [&] { return ending_ || *cancelled; });
     verifying_ = false;
-    call->Finish(ToGrpc(ending_ && !found.ok() ? ServerState::Draining() : found.status()));
+    if (ending_ && !found.ok()) return call.End(ServerState::Draining());
+    if (!found.ok()) return call.End(found.status());
+    call.Answer(absl::StatusOr<v1::VerifyResponse>(ToProto(*found)));
   });
-  if (!posted) call->Finish(ToGrpc(ServerState::Draining()));  // and nobody verifies any more
-  return call;
+  if (!posted) call.End(ServerState::Draining());  // and nobody verifies any more
 }
 
-grpc::ServerUnaryReactor* AdminService::SetLogLevel(grpc::CallbackServerContext* context,
-                                                    const v1::SetLogLevelRequest* request,
-                                                    v1::SetLogLevelResponse* response) {
-  if (absl::Status s = CheckAccess(*context, rooms_.authorizer, Right::kWrite); !s.ok()) {
-    return Finished(context, s);
-  }
-  const auto level = base::ParseLogLevel(request->level());
+void AdminService::OnSetLogLevel(const UnaryCall& call) const {
+  v1::SetLogLevelRequest request;
+  absl::Status status = CheckAccess(call.context(), rooms_.authorizer, Right::kWrite);
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  const auto level = base::ParseLogLevel(request.level());
   if (!level.ok()) {
-    return Finished(
-        context,
-        base::WithField(
-            base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
-                            absl::StrCat("level is \"", base::EscapeForTerminal(request->level()),
-                                         "\"; allowed: debug, info, warn, error")),
-            "level"));
+    return call.End(base::WithField(
+        base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField,
+                        absl::StrCat("level is \"", base::EscapeForTerminal(request.level()),
+                                     "\"; allowed: debug, info, warn, error")),
+        "level"));
   }
-  response->set_previous(std::string(base::LogLevelName(base::GetLogLevel())));
+  v1::SetLogLevelResponse response;
+  response.set_previous(std::string(base::LogLevelName(base::GetLogLevel())));
   base::SetLogLevel(*level);
   base::Log(base::LogLevel::kInfo, "log level changed",
-            {{"from", response->previous()}, {"to", std::string(base::LogLevelName(*level))}});
-  return Finished(context, absl::OkStatus());
+            {{"from", response.previous()}, {"to", std::string(base::LogLevelName(*level))}});
+  call.Answer(absl::StatusOr<v1::SetLogLevelResponse>(std::move(response)));
 }
 
-grpc::ServerUnaryReactor* AdminService::TopServices(grpc::CallbackServerContext* context,
-                                                    const v1::TopServicesRequest*,
-                                                    v1::TopServicesResponse*) {
-  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
-  return Finished(context, status.ok() ? NotInThisRelease("TopServices") : status);
+void AdminService::Later(const UnaryCall& call, std::string_view name) const {
+  const absl::Status status = CheckAccess(call.context(), rooms_.authorizer, Right::kRead);
+  call.End(status.ok() ? NotInThisRelease(name) : status);
 }
 
-grpc::ServerUnaryReactor* AdminService::ListWatchers(grpc::CallbackServerContext* context,
-                                                     const v1::ListWatchersRequest*,
-                                                     v1::ListWatchersResponse*) {
-  const absl::Status status = CheckAccess(*context, rooms_.authorizer, Right::kRead);
-  return Finished(context, status.ok() ? NotInThisRelease("ListWatchers") : status);
+void AdminService::ServeOn(Calls& calls) {
+  calls.Unary([this](auto... to) { RequestStatus(to...); },
+              [this](const UnaryCall& call) { OnStatus(call); });
+  calls.Unary([this](auto... to) { RequestListLeases(to...); },
+              [this](const UnaryCall& call) { OnListLeases(call); });
+  calls.Stream(Calls::AskWriter([this](auto... to) { RequestBackup(to...); }),
+               [this](StreamCall& call) { OnBackup(call); });
+  calls.Unary([this](auto... to) { RequestVerify(to...); },
+              [this](const UnaryCall& call) { OnVerify(call); });
+  calls.Unary([this](auto... to) { RequestSetLogLevel(to...); },
+              [this](const UnaryCall& call) { OnSetLogLevel(call); });
+  calls.Unary([this](auto... to) { RequestTopServices(to...); },
+              [this](const UnaryCall& call) { Later(call, "TopServices"); });
+  calls.Unary([this](auto... to) { RequestListWatchers(to...); },
+              [this](const UnaryCall& call) { Later(call, "ListWatchers"); });
 }
 
 }  // namespace muster::rpc

@@ -1,6 +1,6 @@
 // muster.v1.Admin over gRPC: for operators.
 //
-// Thread safety: gRPC's threads call the handlers; Backup and Verify run on threads of this
+// Thread safety: the threads of Calls call the handlers; Backup and Verify run on threads of this
 // service, one call of each at a time. Ownership: all references outlive the service. Stop order:
 // EndCalls, shut the gRPC server down, Stop, close the engine.
 #pragma once
@@ -18,6 +18,8 @@
 #include "server/core/catalog.h"
 #include "server/core/held_set.h"
 #include "server/core/lease_table.h"
+#include "server/rpc/call_count.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
 #include "storage/engine.h"
@@ -39,7 +41,13 @@ struct ConnectionCounts {
   base::SteadyTime last_refused;
 };
 
-class AdminService : public v1::Admin::CallbackService {
+// All as bytes.
+using AdminMethods = v1::Admin::WithRawMethod_Status<v1::Admin::WithRawMethod_ListLeases<
+    v1::Admin::WithRawMethod_Backup<v1::Admin::WithRawMethod_Verify<
+        v1::Admin::WithRawMethod_SetLogLevel<v1::Admin::WithRawMethod_TopServices<
+            v1::Admin::WithRawMethod_ListWatchers<v1::Admin::Service>>>>>>>;
+
+class AdminService : public AdminMethods {
  public:
   struct Rooms {
     core::Catalog& catalog;
@@ -49,6 +57,8 @@ class AdminService : public v1::Admin::CallbackService {
     const security::Authorizer& authorizer;
     const ServerState& state;
     const base::Clock& clock;
+    // Counts the calls under way.
+    CallCount& calls;
   };
   struct Options {
     std::string version;  // of the program
@@ -56,7 +66,7 @@ class AdminService : public v1::Admin::CallbackService {
     uint64_t max_instances = 0;
     uint64_t max_subscriptions = 0;
     uint64_t max_waiting_calls = 0;
-    // Called by gRPC's threads.
+    // Called by the threads of Calls.
     std::function<WatchCounts()> watches;
     // Unset: not told.
     std::function<ConnectionCounts()> connections;
@@ -64,35 +74,24 @@ class AdminService : public v1::Admin::CallbackService {
   AdminService(const Rooms& rooms, Options options);
   ~AdminService() override { Stop(); }
 
+  // Adds all methods.
+  void ServeOn(Calls& calls);
   // Ends Backup and Verify calls, and all later ones, with UNAVAILABLE (DRAINING).
   void EndCalls();
   // Joins the threads. Idempotent.
   void Stop();
 
-  grpc::ServerUnaryReactor* Status(grpc::CallbackServerContext* context,
-                                   const v1::StatusRequest* request,
-                                   v1::StatusResponse* response) override;
-  grpc::ServerUnaryReactor* ListLeases(grpc::CallbackServerContext* context,
-                                       const v1::ListLeasesRequest* request,
-                                       v1::ListLeasesResponse* response) override;
-  grpc::ServerWriteReactor<v1::BackupResponse>* Backup(grpc::CallbackServerContext* context,
-                                                       const v1::BackupRequest* request) override;
-  grpc::ServerUnaryReactor* Verify(grpc::CallbackServerContext* context,
-                                   const v1::VerifyRequest* request,
-                                   v1::VerifyResponse* response) override;
-  grpc::ServerUnaryReactor* SetLogLevel(grpc::CallbackServerContext* context,
-                                        const v1::SetLogLevelRequest* request,
-                                        v1::SetLogLevelResponse* response) override;
-  grpc::ServerUnaryReactor* TopServices(grpc::CallbackServerContext* context,
-                                        const v1::TopServicesRequest* request,
-                                        v1::TopServicesResponse* response) override;
-  grpc::ServerUnaryReactor* ListWatchers(grpc::CallbackServerContext* context,
-                                         const v1::ListWatchersRequest* request,
-                                         v1::ListWatchersResponse* response) override;
-
  private:
+  void OnStatus(const UnaryCall& call) const;
+  void OnListLeases(const UnaryCall& call) const;
+  void OnBackup(StreamCall& call);
+  void OnVerify(const UnaryCall& call);
+  void OnSetLogLevel(const UnaryCall& call) const;
+  // Not in this release: UNIMPLEMENTED.
+  void Later(const UnaryCall& call, std::string_view name) const;
+
   // May this call run now?
-  absl::Status Admit(const grpc::CallbackServerContext& context, security::Right right) const;
+  absl::Status Admit(const grpc::ServerContextBase& context, security::Right right) const;
   absl::Status BeginBackup(const std::shared_ptr<BackupStream>& stream);
   void RunBackup(const std::shared_ptr<BackupStream>& stream);
   v1::StatusResponse MakeStatus() const;

@@ -1,9 +1,8 @@
 #include "server/rpc/backup_stream.h"
 
-#include <grpcpp/server_context.h>
-
 #include <algorithm>
 
+#include "server/rpc/slices.h"
 #include "storage/backup_file.h"
 
 namespace muster::rpc {
@@ -13,9 +12,10 @@ constexpr absl::Duration kCutOffAfter = absl::Seconds(1);
 
 }  // namespace
 
-std::shared_ptr<BackupStream> BackupStream::Make(grpc::CallbackServerContext* context) {
-  std::shared_ptr<BackupStream> stream(new BackupStream(context));
+std::shared_ptr<BackupStream> BackupStream::Make(StreamCall& call, CallCount& count) {
+  std::shared_ptr<BackupStream> stream(new BackupStream(call, count));
   stream->self_ = stream;
+  call.Bind(stream.get());
   return stream;
 }
 
@@ -40,7 +40,7 @@ absl::Status BackupStream::Send(std::string_view chunk) {
       if (end_) return *end_;
       writing_ = true;
     }
-    StartWrite(&response_);
+    StartWrite(EncodeBytes(response_));
     if (absl::Status status = AwaitWrite(); !status.ok()) return status;
     response_.clear_revision();
   }
@@ -52,7 +52,7 @@ absl::Status BackupStream::AwaitWrite() {
   base::MutexLock lock(mu_);
   while (writing_ && !end_) changed_.Wait(mu_);
   if (writing_) changed_.WaitFor(mu_, kCutOffAfter);
-  if (writing_) context_->TryCancel();
+  if (writing_) call_.Cancel();
   while (writing_) changed_.Wait(mu_);
   return end_ ? *end_ : absl::OkStatus();
 }

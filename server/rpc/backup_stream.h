@@ -1,12 +1,10 @@
 // BackupStream: one Backup call. The copy is made on a thread of its owner, a message at a time:
 // the next is made once the one before it is on its way.
 //
-// Thread safety: gRPC's threads and the copying one; End from any. Ownership: shared by gRPC (until
-// OnDone) and whoever copies. Cost: one frame of the copy in memory; a snapshot of the store for as
-// long as the client takes.
+// Thread safety: the threads of Calls and the copying one; End from any. Ownership: shared by the
+// call (until OnDone) and whoever copies. Cost: one frame of the copy in memory; a snapshot of the
+// store for as long as the client takes.
 #pragma once
-
-#include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
 #include <memory>
@@ -17,17 +15,21 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "muster/v1/admin.pb.h"
+#include "server/rpc/call_count.h"
+#include "server/rpc/calls.h"
+#include "server/rpc/errors.h"
 #include "storage/engine.h"
 
 namespace muster::rpc {
 
 inline constexpr size_t kMaxBackupChunk = 1 << 20;
 
-class BackupStream : public grpc::ServerWriteReactor<v1::BackupResponse> {
+class BackupStream final : public StreamReactor {
  public:
-  static std::shared_ptr<BackupStream> Make(grpc::CallbackServerContext* context);
+  // Bound to the call, and counted until it is done.
+  static std::shared_ptr<BackupStream> Make(StreamCall& call, CallCount& count);
 
-  // Copies the store. Blocks; the caller then calls Finish with what it returns, once.
+  // Copies the store. Blocks; the caller then calls FinishWith what it returns, once.
   // `version`: of the program.
   absl::Status Copy(const storage::Engine& engine, const base::Clock& clock,
                     std::string_view version);
@@ -36,17 +38,20 @@ class BackupStream : public grpc::ServerWriteReactor<v1::BackupResponse> {
   // longer is cut off.
   void End(const absl::Status& status);
 
+  void FinishWith(const absl::Status& status) { Finish(ToGrpc(status)); }
+
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override { self_.reset(); }
 
  private:
-  explicit BackupStream(grpc::CallbackServerContext* context) : context_(context) {}
+  BackupStream(StreamCall& call, CallCount& count) : call_(call), counted_(count) {}
 
   absl::Status Send(std::string_view chunk);
   absl::Status AwaitWrite();
 
-  grpc::CallbackServerContext* const context_;
+  StreamCall& call_;
+  const CallCount::Call counted_;
   std::shared_ptr<BackupStream> self_;  // until OnDone
   v1::BackupResponse response_;         // of the copying thread while no write is under way
 

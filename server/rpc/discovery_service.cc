@@ -16,14 +16,6 @@
 namespace muster::rpc {
 namespace {
 
-// A stream that was not admitted.
-template <typename Base>
-class RefusedStream : public Base {
- public:
-  explicit RefusedStream(const absl::Status& status) { this->Finish(ToGrpc(status)); }
-  void OnDone() override { delete this; }
-};
-
 absl::Status EpochChanged(uint64_t asked, uint64_t present) {
   return base::WithField(
       base::MakeError(absl::StatusCode::kFailedPrecondition, base::Reason::kEpochChanged,
@@ -43,12 +35,11 @@ absl::Status TooManyWait(uint64_t max) {
 }  // namespace
 
 // A Discover that waits until a revision has been applied, or its caller gives up.
-class WaitingDiscover : public grpc::ServerUnaryReactor,
-                        public std::enable_shared_from_this<WaitingDiscover> {
+class WaitingDiscover : public std::enable_shared_from_this<WaitingDiscover> {
  public:
-  WaitingDiscover(DiscoveryService& service, const StreamAccess& access,
-                  v1::DiscoverRequest request, grpc::ByteBuffer* response)
-      : service_(service), access_(access), request_(std::move(request)), response_(response) {}
+  WaitingDiscover(DiscoveryService& service, const UnaryCall& call, const StreamAccess& access,
+                  v1::DiscoverRequest request)
+      : service_(service), call_(call), access_(access), request_(std::move(request)) {}
 
   void Begin() {
     const auto self = shared_from_this();
@@ -58,6 +49,7 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
       service_.waiting_.emplace(this, self);
       ended = service_.ended_;
     }
+    call_.OnCancel([self] { self->End(absl::CancelledError("the caller gave up")); });
     if (ended) return End(ServerState::Draining());
     wait_id_.store(service_.rooms_.catalog.WaitApplied(
         request_.min_revision().seq(), [self, &executor = service_.rooms_.executor] {
@@ -70,31 +62,29 @@ class WaitingDiscover : public grpc::ServerUnaryReactor,
   void End(const absl::Status& status) {
     if (answered_.exchange(true)) return;
     CancelWait();
-    Finish(ToGrpc(status));
-  }
-  void OnCancel() override { End(absl::CancelledError("the caller gave up")); }
-  void OnDone() override {
-    base::MutexLock lock(service_.waiting_mu_);
-    service_.waiting_.erase(this);
+    Leave();
+    call_.End(status);
   }
 
  private:
   void CancelWait() {
     service_.rooms_.catalog.CancelWait(request_.min_revision().seq(), wait_id_.load());
   }
+  void Leave() {
+    base::MutexLock lock(service_.waiting_mu_);
+    service_.waiting_.erase(this);
+  }
   void Answer() {
     if (answered_.exchange(true)) return;
-    if (absl::Status s = access_.Recheck(); !s.ok()) return Finish(ToGrpc(s));
-    auto answer = service_.discoverer_.Answer(request_);
-    if (answer.ok()) *response_ = *std::move(answer);
-    Finish(ToGrpc(answer.status()));
+    Leave();
+    if (absl::Status s = access_.Recheck(); !s.ok()) return call_.End(s);
+    call_.AnswerBytes(service_.discoverer_.Answer(request_));
   }
 
   DiscoveryService& service_;
-  const CallCount::Call call_{service_.rooms_.calls};
+  const UnaryCall call_;
   StreamAccess access_;
   const v1::DiscoverRequest request_;
-  grpc::ByteBuffer* const response_;
   std::atomic<bool> answered_{false};
   std::atomic<uint64_t> wait_id_{0};
 };
@@ -108,7 +98,7 @@ DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options,
                options),
       names_(rooms.catalog, rooms.hub, rooms.executor) {}
 
-absl::Status DiscoveryService::Admit(const grpc::CallbackServerContext& context) const {
+absl::Status DiscoveryService::Admit(const grpc::ServerContextBase& context) const {
   if (absl::Status s = CheckAccess(context, rooms_.authorizer, security::Right::kRead); !s.ok()) {
     return s;
   }
@@ -116,7 +106,7 @@ absl::Status DiscoveryService::Admit(const grpc::CallbackServerContext& context)
 }
 
 absl::StatusOr<StreamAccess> DiscoveryService::AdmitStream(
-    const grpc::CallbackServerContext& context) const {
+    const grpc::ServerContextBase& context) const {
   auto access = StreamAccess::Admit(context, rooms_.authorizer, security::Right::kRead);
   if (!access.ok()) return access.status();
   if (absl::Status s = rooms_.state.CheckServing(); !s.ok()) return s;
@@ -147,65 +137,72 @@ void DiscoveryService::EndWatches() {
   for (const auto& call : waiting) call->End(status);
 }
 
-grpc::ServerUnaryReactor* DiscoveryService::Discover(grpc::CallbackServerContext* context,
-                                                     const grpc::ByteBuffer* request,
-                                                     grpc::ByteBuffer* response) {
+void DiscoveryService::OnDiscover(const UnaryCall& call) {
   v1::DiscoverRequest parsed;
-  absl::Status status = Admit(*context);
-  if (status.ok()) status = ReadRequest(*request, parsed);
+  absl::Status status = Admit(call.context());
+  if (status.ok()) status = ReadRequest(call, parsed);
   const storage::Revision applied = rooms_.catalog.revision();
   const v1::Revision& wanted = parsed.min_revision();
   if (status.ok() && parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
     status = EpochChanged(wanted.epoch(), applied.epoch);
   }
-  if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
-  if (parsed.has_min_revision() && wanted.seq() > applied.seq) {
-    // What waits is small: checked, and without what this release does not know.
-    status = Discoverer::Check(parsed);
-    if (status.ok() && waiting_calls() >= max_waiting_calls_) {
-      status = TooManyWait(max_waiting_calls_);
-    }
-    const auto access = AdmitStream(*context);
-    status.Update(access.status());
-    if (!status.ok()) return UnaryCall(*context, rooms_.calls, response).End(status);
-    parsed.DiscardUnknownFields();
-    auto waiting = std::make_shared<WaitingDiscover>(*this, *access, std::move(parsed), response);
-    waiting->Begin();
-    return waiting.get();
+  if (!status.ok()) return call.End(status);
+  if (!parsed.has_min_revision() || wanted.seq() <= applied.seq) {
+    return call.AnswerBytes(discoverer_.Answer(parsed));
   }
-  return UnaryCall(*context, rooms_.calls, response).AnswerBytes(discoverer_.Answer(parsed));
+  // What waits is small: checked, and without what this release does not know.
+  status = Discoverer::Check(parsed);
+  if (status.ok() && waiting_calls() >= max_waiting_calls_)
+    status = TooManyWait(max_waiting_calls_);
+  const auto access = AdmitStream(call.context());
+  status.Update(access.status());
+  if (!status.ok()) return call.End(status);
+  parsed.DiscardUnknownFields();
+  std::make_shared<WaitingDiscover>(*this, call, *access, std::move(parsed))->Begin();
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* DiscoveryService::Watch(
-    grpc::CallbackServerContext* context) {
-  const auto access = AdmitStream(*context);
-  if (!access.ok()) return new RefusedStream<WatchPump::Reactor>(access.status());
-  return watches_.Open(*access, context->peer());
+void DiscoveryService::OnWatch(StreamCall& call) {
+  const auto access = AdmitStream(call.context());
+  if (!access.ok()) return call.Finish(ToGrpc(access.status()));
+  watches_.Open(call, *access);
 }
 
-grpc::ServerUnaryReactor* DiscoveryService::ListServices(grpc::CallbackServerContext* context,
-                                                         const v1::ListServicesRequest* request,
-                                                         v1::ListServicesResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  auto list = List(*request, rooms_.catalog);
-  if (list.ok()) *response = *std::move(list);
-  return Finished(context, list.status());
+void DiscoveryService::OnListServices(const UnaryCall& call) const {
+  v1::ListServicesRequest request;
+  absl::Status status = Admit(call.context());
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  call.Answer(List(request, rooms_.catalog));
 }
 
-grpc::ServerWriteReactor<v1::WatchServicesResponse>* DiscoveryService::WatchServices(
-    grpc::CallbackServerContext* context, const v1::WatchServicesRequest* request) {
-  const auto access = AdmitStream(*context);
-  if (!access.ok()) return new RefusedStream<NamesPump::Reactor>(access.status());
-  return names_.Open(*access, *request);
+void DiscoveryService::OnWatchServices(StreamCall& call) {
+  v1::WatchServicesRequest request;
+  const auto access = AdmitStream(call.context());
+  absl::Status status = access.status();
+  if (status.ok()) status = ReadRequest(call.request(), request);
+  if (!status.ok()) return call.Finish(ToGrpc(status));
+  names_.Open(call, *access, request);
 }
 
-grpc::ServerUnaryReactor* DiscoveryService::DescribeInstance(
-    grpc::CallbackServerContext* context, const v1::DescribeInstanceRequest* request,
-    v1::DescribeInstanceResponse* response) {
-  if (absl::Status s = Admit(*context); !s.ok()) return Finished(context, s);
-  auto described = Describe(*request, rooms_.engine, rooms_.catalog, rooms_.leases);
-  if (described.ok()) *response = *std::move(described);
-  return Finished(context, described.status());
+void DiscoveryService::OnDescribeInstance(const UnaryCall& call) const {
+  v1::DescribeInstanceRequest request;
+  absl::Status status = Admit(call.context());
+  if (status.ok()) status = ReadRequest(call, request);
+  if (!status.ok()) return call.End(status);
+  call.Answer(Describe(request, rooms_.engine, rooms_.catalog, rooms_.leases));
+}
+
+void DiscoveryService::ServeOn(Calls& calls) {
+  calls.Unary([this](auto... to) { RequestDiscover(to...); },
+              [this](const UnaryCall& call) { OnDiscover(call); });
+  calls.Stream(Calls::AskBidi([this](auto... to) { RequestWatch(to...); }),
+               [this](StreamCall& call) { OnWatch(call); });
+  calls.Unary([this](auto... to) { RequestListServices(to...); },
+              [this](const UnaryCall& call) { OnListServices(call); });
+  calls.Stream(Calls::AskWriter([this](auto... to) { RequestWatchServices(to...); }),
+               [this](StreamCall& call) { OnWatchServices(call); });
+  calls.Unary([this](auto... to) { RequestDescribeInstance(to...); },
+              [this](const UnaryCall& call) { OnDescribeInstance(call); });
 }
 
 }  // namespace muster::rpc

@@ -1,8 +1,8 @@
-// muster.v1.Discovery over gRPC: Discover and Watch as bytes, the others as messages.
+// muster.v1.Discovery over gRPC.
 //
-// Thread safety: gRPC's threads call the handlers. Ownership: all references outlive the service,
-// and the gRPC server has ended its calls before the service goes. Stop order: EndWatches, shut the
-// server down, stop the executor.
+// Thread safety: the threads of Calls call the handlers. Ownership: all references outlive the
+// service, and the gRPC server has ended its calls before the service goes. Stop order: EndWatches,
+// shut the server down, stop the executor.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 #include "server/core/lease_table.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/access.h"
-#include "server/rpc/call_count.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/discover.h"
 #include "server/rpc/names_pump.h"
 #include "server/rpc/server_state.h"
@@ -28,15 +28,14 @@
 
 namespace muster::rpc {
 
-// Which handlers take bytes and which take messages.
-using DiscoveryHandlers = v1::Discovery::WithRawCallbackMethod_Discover<
-    v1::Discovery::WithRawCallbackMethod_Watch<v1::Discovery::WithCallbackMethod_ListServices<
-        v1::Discovery::WithCallbackMethod_WatchServices<
-            v1::Discovery::WithCallbackMethod_DescribeInstance<v1::Discovery::Service>>>>>;
+// All as bytes.
+using DiscoveryMethods = v1::Discovery::WithRawMethod_Discover<v1::Discovery::WithRawMethod_Watch<
+    v1::Discovery::WithRawMethod_ListServices<v1::Discovery::WithRawMethod_WatchServices<
+        v1::Discovery::WithRawMethod_DescribeInstance<v1::Discovery::Service>>>>>;
 
 class WaitingDiscover;
 
-class DiscoveryService : public DiscoveryHandlers {
+class DiscoveryService : public DiscoveryMethods {
  public:
   struct Rooms {
     core::Catalog& catalog;
@@ -50,12 +49,12 @@ class DiscoveryService : public DiscoveryHandlers {
     base::Rng& rng;
     // Runs what calls gRPC on behalf of the strand.
     base::SerialExecutor& executor;
-    // Counts the calls under way.
-    CallCount& calls;
   };
   // `max_waiting_calls`: so many calls of Discover may wait for a revision, at about 16 KB each.
   DiscoveryService(const Rooms& rooms, WatchOptions options, uint64_t max_waiting_calls = 10'000);
 
+  // Adds all methods.
+  void ServeOn(Calls& calls);
   // Every second or so.
   void Tick();
   // Ends watches, and calls that wait for a revision, with UNAVAILABLE (DRAINING).
@@ -66,27 +65,19 @@ class DiscoveryService : public DiscoveryHandlers {
   // Calls of Discover that wait for a revision.
   uint64_t waiting_calls() const;
 
-  grpc::ServerUnaryReactor* Discover(grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response) override;
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Watch(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* ListServices(grpc::CallbackServerContext* context,
-                                         const v1::ListServicesRequest* request,
-                                         v1::ListServicesResponse* response) override;
-  grpc::ServerWriteReactor<v1::WatchServicesResponse>* WatchServices(
-      grpc::CallbackServerContext* context, const v1::WatchServicesRequest* request) override;
-  grpc::ServerUnaryReactor* DescribeInstance(grpc::CallbackServerContext* context,
-                                             const v1::DescribeInstanceRequest* request,
-                                             v1::DescribeInstanceResponse* response) override;
-
  private:
   friend class WaitingDiscover;
 
+  void OnDiscover(const UnaryCall& call);
+  void OnWatch(StreamCall& call);
+  void OnListServices(const UnaryCall& call) const;
+  void OnWatchServices(StreamCall& call);
+  void OnDescribeInstance(const UnaryCall& call) const;
+
   // May this call read now?
-  absl::Status Admit(const grpc::CallbackServerContext& context) const;
+  absl::Status Admit(const grpc::ServerContextBase& context) const;
   // The same of a call that lasts.
-  absl::StatusOr<StreamAccess> AdmitStream(const grpc::CallbackServerContext& context) const;
+  absl::StatusOr<StreamAccess> AdmitStream(const grpc::ServerContextBase& context) const;
 
   const Rooms rooms_;
   const uint64_t max_waiting_calls_;

@@ -1,6 +1,5 @@
 #include "server/rpc/keep_alive.h"
 
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,12 +11,10 @@
 namespace muster::rpc {
 
 // The next request is read once the reply is written. Nothing is started after Finish: each start
-// is made under the mutex. gRPC calls reactions on other threads than the one that starts, so none
-// comes while the mutex is held.
-class KeepAliveStream : public KeepAliveStreams::Reactor {
+// is made under the mutex. No reaction comes while a start is made, so none while it is held.
+class KeepAliveStream final : public StreamReactor {
  public:
-  KeepAliveStream(KeepAliveStreams& all, std::optional<StreamAccess> access)
-      : all_(all), access_(std::move(access)) {}
+  KeepAliveStream(KeepAliveStreams& all, const StreamAccess& access) : all_(all), access_(access) {}
 
   void Read() {
     base::MutexLock lock(mu_);
@@ -30,7 +27,7 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
   }
   void Recheck() {
     base::MutexLock lock(mu_);
-    if (access_) EndLocked(access_->Recheck());
+    EndLocked(access_.Recheck());
   }
 
   void OnReadDone(bool ok) override {
@@ -38,11 +35,11 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
     if (finished_) return;
     if (!ok) return FinishNow(grpc::Status::OK);
     // A request of a token that was taken out renews nothing more.
-    const absl::Status allowed = access_ ? access_->Recheck() : absl::OkStatus();
+    const absl::Status allowed = access_.Recheck();
     const grpc::Status answered = allowed.ok() ? Answer() : ToGrpc(allowed);
     if (!answered.ok()) return FinishNow(answered);
     writing_ = true;
-    StartWrite(&response_);
+    StartWrite(response_);
   }
   void OnWriteDone(bool ok) override {
     base::MutexLock lock(mu_);
@@ -81,29 +78,26 @@ class KeepAliveStream : public KeepAliveStreams::Reactor {
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
   base::Mutex mu_;
-  std::optional<StreamAccess> access_ MUSTER_GUARDED_BY(mu_);  // nothing: was not admitted
+  StreamAccess access_ MUSTER_GUARDED_BY(mu_);
   bool writing_ MUSTER_GUARDED_BY(mu_) = false;
   bool finished_ MUSTER_GUARDED_BY(mu_) = false;
   absl::Status end_ MUSTER_GUARDED_BY(mu_);
 };
 
-KeepAliveStreams::Reactor* KeepAliveStreams::Open(const absl::StatusOr<StreamAccess>& access) {
-  const auto stream =
-      std::make_shared<KeepAliveStream>(*this, access.ok() ? std::optional(*access) : std::nullopt);
+void KeepAliveStreams::Open(StreamCall& call, const StreamAccess& access) {
+  const auto stream = std::make_shared<KeepAliveStream>(*this, access);
+  call.Bind(stream.get());
   bool ended = false;
   {
     base::MutexLock lock(mu_);
     streams_.emplace(stream.get(), stream);
     ended = ended_;
   }
-  if (!access.ok()) {
-    stream->End(access.status());
-  } else if (ended) {
+  if (ended) {
     stream->End(ServerState::Draining());
   } else {
     stream->Read();
   }
-  return stream.get();
 }
 
 void KeepAliveStreams::EndAll() {

@@ -4,9 +4,6 @@
 // gRPC server has ended its calls before this goes. Cost: a request is answered on gRPC's thread.
 #pragma once
 
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
-
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,6 +14,7 @@
 #include "base/mutex.h"
 #include "server/core/registry.h"
 #include "server/rpc/access.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/server_state.h"
 
 namespace muster::rpc {
@@ -25,13 +23,10 @@ class KeepAliveStream;
 
 class KeepAliveStreams {
  public:
-  using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-
   explicit KeepAliveStreams(core::Registry& registry) : registry_(registry) {}
 
-  // A stream that ends at once with the status of `access` unless that is OK, and later once its
-  // token no longer suffices.
-  Reactor* Open(const absl::StatusOr<StreamAccess>& access);
+  // A stream that ends once its token no longer suffices.
+  void Open(StreamCall& call, const StreamAccess& access);
   // Every second or so: looks whether the tokens of all streams still suffice.
   void Tick();
   // Ends all streams, and all later ones, with UNAVAILABLE (DRAINING). One that has a reply under

@@ -9,6 +9,7 @@
 #include "server/core/field_rules.h"
 #include "server/core/instance.h"
 #include "server/rpc/errors.h"
+#include "server/rpc/slices.h"
 #include "storage/schema.h"
 
 namespace muster::rpc {
@@ -28,7 +29,7 @@ void SetName(const std::string& ns, const std::string& service, v1::ServiceName*
 
 }  // namespace
 
-class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_this<NamesStream> {
+class NamesStream final : public StreamReactor, public std::enable_shared_from_this<NamesStream> {
  public:
   NamesStream(NamesPump& pump, const StreamAccess& access, absl::Status valid, std::string ns,
               std::string prefix)
@@ -53,6 +54,8 @@ class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_th
     Post([](NamesPump& pump, const auto& self) { pump.Removed(self); });
   }
 
+  void WriteEvent() { StartWrite(EncodeBytes(event)); }
+  void FinishWith(const absl::Status& status) { Finish(ToGrpc(status)); }
   // The next event, or false.
   bool Next(const core::Catalog& catalog);
 
@@ -60,7 +63,7 @@ class NamesStream : public NamesPump::Reactor, public std::enable_shared_from_th
   bool writing = false;
   bool finished = false;
   std::optional<absl::Status> end;
-  v1::WatchServicesResponse event;  // of the write under way
+  v1::WatchServicesResponse event;  // the latest
 
  private:
   bool Wanted(const core::NameChange& change) const {
@@ -139,8 +142,8 @@ NamesPump::NamesPump(const core::Catalog& catalog, core::WatchHub& hub,
 
 NamesPump::~NamesPump() { hub_.RemoveListener(this); }
 
-NamesPump::Reactor* NamesPump::Open(const StreamAccess& access,
-                                    const v1::WatchServicesRequest& request) {
+void NamesPump::Open(StreamCall& call, const StreamAccess& access,
+                     const v1::WatchServicesRequest& request) {
   std::string ns = "*";
   absl::Status valid;
   if (request.namespace_() != "*") {
@@ -151,8 +154,8 @@ NamesPump::Reactor* NamesPump::Open(const StreamAccess& access,
   if (valid.ok()) valid = core::CheckText({"", "prefix"}, request.prefix(), 0, 128);
   auto stream = std::make_shared<NamesStream>(*this, access, std::move(valid), std::move(ns),
                                               base::AsciiLower(request.prefix()));
+  call.Bind(stream.get());
   stream->Begin();
-  return stream.get();
 }
 
 void NamesPump::EndAll(absl::Status status) {
@@ -202,7 +205,7 @@ void NamesPump::Written(NamesStream& stream, bool ok) {
 void NamesPump::Kick(NamesStream& stream) {
   if (stream.writing || stream.end || stream.finished || !stream.Next(catalog_)) return;
   stream.writing = true;
-  stream.StartWrite(&stream.event);
+  stream.WriteEvent();
 }
 
 void NamesPump::End(NamesStream& stream, const absl::Status& status) {
@@ -210,7 +213,7 @@ void NamesPump::End(NamesStream& stream, const absl::Status& status) {
   stream.end = status;
   if (stream.writing) return;
   stream.finished = true;
-  stream.Finish(ToGrpc(status));
+  stream.FinishWith(status);
 }
 
 }  // namespace muster::rpc

@@ -4,8 +4,6 @@
 // Thread safety and ownership: as WatchPump, on the same executor.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -18,6 +16,7 @@
 #include "server/core/catalog.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/access.h"
+#include "server/rpc/calls.h"
 
 namespace muster::rpc {
 
@@ -25,13 +24,11 @@ class NamesStream;
 
 class NamesPump : public core::ViewListener {
  public:
-  using Reactor = grpc::ServerWriteReactor<v1::WatchServicesResponse>;
-
   NamesPump(const core::Catalog& catalog, core::WatchHub& hub, base::SerialExecutor& executor);
   ~NamesPump() override;
 
-  // Errors: INVALID_ARGUMENT naming the field; the reactor finishes with it.
-  Reactor* Open(const StreamAccess& access, const v1::WatchServicesRequest& request);
+  // Errors: INVALID_ARGUMENT naming the field; the call ends with it.
+  void Open(StreamCall& call, const StreamAccess& access, const v1::WatchServicesRequest& request);
   void EndAll(absl::Status status);
   // Every second or so: ends streams whose tokens no longer suffice.
   void Tick();

@@ -18,51 +18,42 @@ constexpr size_t kArenaBlock = 4096;
 
 }  // namespace
 
-absl::Status RegistryService::Admit(const grpc::CallbackServerContext& context) const {
-  if (absl::Status s = CheckAccess(context, authorizer_, security::Right::kWrite); !s.ok()) {
+absl::Status RegistryService::Admit(const UnaryCall& call) const {
+  if (absl::Status s = CheckAccess(call.context(), authorizer_, security::Right::kWrite); !s.ok()) {
     return s;
   }
   return state_.CheckServing();
 }
 
-core::Caller RegistryService::CallerOf(const grpc::CallbackServerContext& context,
-                                       bool address_given) const {
-  return {address_given ? "" : PeerIp(context.peer()), options_.loopback_listener, "grpc"};
+core::Caller RegistryService::CallerOf(const UnaryCall& call, bool address_given) const {
+  return {address_given ? "" : PeerIp(call.context().peer()), options_.loopback_listener, "grpc"};
 }
 
 template <typename Request>
-absl::Status RegistryService::Begin(const grpc::CallbackServerContext& context,
-                                    const grpc::ByteBuffer& bytes, Request& request) const {
-  if (absl::Status s = Admit(context); !s.ok()) return s;
-  return ReadRequest(bytes, request);
+absl::Status RegistryService::Begin(const UnaryCall& call, Request& request) const {
+  if (absl::Status s = Admit(call); !s.ok()) return s;
+  return ReadRequest(call, request);
 }
 
-grpc::ServerUnaryReactor* RegistryService::Register(grpc::CallbackServerContext* context,
-                                                    const grpc::ByteBuffer* request,
-                                                    grpc::ByteBuffer* response) {
-  const UnaryCall call(*context, calls_, response);
+void RegistryService::OnRegister(const UnaryCall& call) {
   alignas(8) char block[kArenaBlock];
   google::protobuf::Arena arena(block, sizeof(block));
   auto& parsed = *google::protobuf::Arena::CreateMessage<v1::RegisterRequest>(&arena);
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
   const bool address_given = !parsed.instance().address().empty();
-  registry_.Register(std::move(parsed), CallerOf(*context, address_given),
+  registry_.Register(std::move(parsed), CallerOf(call, address_given),
                      [call](const auto& r) { call.Answer(r); });
-  return call.reactor();
 }
 
-grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerContext* context,
-                                                         const grpc::ByteBuffer* request,
-                                                         grpc::ByteBuffer* response) {
-  const UnaryCall call(*context, calls_, response);
+void RegistryService::OnBatchRegister(const UnaryCall& call) {
   google::protobuf::Arena arena;
   auto& parsed = *google::protobuf::Arena::CreateMessage<v1::BatchRegisterRequest>(&arena);
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
   const auto wanted = static_cast<size_t>(parsed.requests_size());
   const bool addresses_given =
       std::all_of(parsed.requests().begin(), parsed.requests().end(),
                   [](const auto& one) { return !one.instance().address().empty(); });
-  registry_.BatchRegister(std::move(parsed), CallerOf(*context, addresses_given),
+  registry_.BatchRegister(std::move(parsed), CallerOf(call, addresses_given),
                           [call, wanted](auto results) {
                             // A refused batch has one error for the whole.
                             if (results.size() != wanted) {
@@ -77,51 +68,64 @@ grpc::ServerUnaryReactor* RegistryService::BatchRegister(grpc::CallbackServerCon
                             }
                             call.Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
                           });
-  return call.reactor();
 }
 
-grpc::ServerUnaryReactor* RegistryService::Deregister(grpc::CallbackServerContext* context,
-                                                      const grpc::ByteBuffer* request,
-                                                      grpc::ByteBuffer* response) {
-  const UnaryCall call(*context, calls_, response);
+void RegistryService::OnDeregister(const UnaryCall& call) {
   v1::DeregisterRequest parsed;
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
   registry_.Deregister(parsed, [call](const auto& result) { call.Answer(result); });
-  return call.reactor();
 }
 
-grpc::ServerUnaryReactor* RegistryService::Heartbeat(grpc::CallbackServerContext* context,
-                                                     const grpc::ByteBuffer* request,
-                                                     grpc::ByteBuffer* response) {
-  const UnaryCall call(*context, calls_, response);
+void RegistryService::OnHeartbeat(const UnaryCall& call) {
   // While loading the leases themselves answer: keep, ask later.
-  absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
+  absl::Status status = CheckAccess(call.context(), authorizer_, security::Right::kWrite);
   if (status.ok() && state_.phase() == Phase::kDraining) status = state_.CheckServing();
   v1::HeartbeatRequest parsed;
-  if (status.ok()) status = ReadRequest(*request, parsed);
+  if (status.ok()) status = ReadRequest(call, parsed);
   if (!status.ok()) return call.End(status);
   return call.Answer(registry_.Heartbeat(parsed));
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RegistryService::KeepAlive(
-    grpc::CallbackServerContext* context) {
-  return keep_alives_.Open(StreamAccess::Admit(*context, authorizer_, security::Right::kWrite));
+void RegistryService::OnKeepAlive(StreamCall& call) {
+  const auto access = StreamAccess::Admit(call.context(), authorizer_, security::Right::kWrite);
+  if (!access.ok()) return call.Finish(ToGrpc(access.status()));
+  keep_alives_.Open(call, *access);
 }
 
-grpc::ServerUnaryReactor* RegistryService::ReportHealth(grpc::CallbackServerContext* context,
-                                                        const grpc::ByteBuffer* request,
-                                                        grpc::ByteBuffer* response) {
-  const UnaryCall call(*context, calls_, response);
+void RegistryService::OnReportHealth(const UnaryCall& call) {
   v1::ReportHealthRequest parsed;
-  if (absl::Status s = Begin(*context, *request, parsed); !s.ok()) return call.End(s);
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
   registry_.ReportHealth(parsed, [call](const auto& result) { call.Answer(result); });
-  return call.reactor();
 }
 
-grpc::ServerUnaryReactor* RegistryService::Later(grpc::CallbackServerContext* context,
-                                                 std::string_view call) const {
-  const absl::Status status = CheckAccess(*context, authorizer_, security::Right::kWrite);
-  return Finished(context, status.ok() ? NotInThisRelease(call) : status);
+void RegistryService::Later(const UnaryCall& call, std::string_view name) const {
+  const absl::Status status = CheckAccess(call.context(), authorizer_, security::Right::kWrite);
+  call.End(status.ok() ? NotInThisRelease(name) : status);
+}
+
+void RegistryService::ServeOn(Calls& calls) {
+  calls.Unary([this](auto... to) { RequestRegister(to...); },
+              [this](const UnaryCall& call) { OnRegister(call); });
+  calls.Unary([this](auto... to) { RequestBatchRegister(to...); },
+              [this](const UnaryCall& call) { OnBatchRegister(call); });
+  calls.Unary([this](auto... to) { RequestDeregister(to...); },
+              [this](const UnaryCall& call) { OnDeregister(call); });
+  calls.Unary([this](auto... to) { RequestHeartbeat(to...); },
+              [this](const UnaryCall& call) { OnHeartbeat(call); });
+  calls.Unary([this](auto... to) { RequestReportHealth(to...); },
+              [this](const UnaryCall& call) { OnReportHealth(call); });
+  calls.Stream(Calls::AskBidi([this](auto... to) { RequestKeepAlive(to...); }),
+               [this](StreamCall& call) { OnKeepAlive(call); });
+  calls.Unary([this](auto... to) { RequestDrain(to...); },
+              [this](const UnaryCall& call) { Later(call, "Drain"); });
+  calls.Unary([this](auto... to) { RequestSetMaintenance(to...); },
+              [this](const UnaryCall& call) { Later(call, "SetMaintenance"); });
+  calls.Unary([this](auto... to) { RequestSetServiceSettings(to...); },
+              [this](const UnaryCall& call) { Later(call, "SetServiceSettings"); });
+  calls.Unary([this](auto... to) { RequestAddCheck(to...); },
+              [this](const UnaryCall& call) { Later(call, "AddCheck"); });
+  calls.Unary([this](auto... to) { RequestRemoveCheck(to...); },
+              [this](const UnaryCall& call) { Later(call, "RemoveCheck"); });
 }
 
 }  // namespace muster::rpc

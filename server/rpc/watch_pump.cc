@@ -19,9 +19,8 @@ constexpr absl::Duration kStalled = absl::Seconds(10);
 
 }  // namespace
 
-// One call. gRPC's threads run the reactions, which only enqueue; everything else belongs to the
-// pump's thread.
-class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_this<WatchStream> {
+// One call. Reactions only enqueue; everything else belongs to the pump's thread.
+class WatchStream final : public StreamReactor, public std::enable_shared_from_this<WatchStream> {
  public:
   WatchStream(WatchPump& pump, WatchShared& shared, const StreamAccess& access,
               const std::string& connection)
@@ -34,7 +33,7 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
     Post([ok](WatchPump& pump, const auto& self) { pump.Read(self, ok); });
   }
   void OnWriteDone(bool ok) override {
-    event.Clear();
+    event_.Clear();
     auto expected = Write::kUnderWay;
     if (ok && write_.compare_exchange_strong(expected, Write::kNone)) return;
     Post([ok](WatchPump& pump, const auto& self) { pump.Written(self, ok); });
@@ -58,11 +57,13 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
   }
   // `then_call`: Written has to be called when it is out. REQUIRES: !writing().
   void Send(grpc::ByteBuffer bytes, bool then_call) {
-    event = std::move(bytes);
+    event_ = std::move(bytes);
     write_ = then_call ? Write::kUnderWayThenCall : Write::kUnderWay;
-    StartWrite(&event);
+    StartWriteHere(event_);
   }
   void SetWritten() { write_ = Write::kNone; }
+  void ReadRequest() { StartRead(&request); }
+  void FinishWith(const absl::Status& status) { StreamReactor::Finish(ToGrpc(status)); }
 
   WatchSession session;
   StreamAccess access;
@@ -85,7 +86,7 @@ class WatchStream : public WatchPump::Reactor, public std::enable_shared_from_th
         [&pump = pump_, self = shared_from_this(), task = std::move(task)] { task(pump, self); });
   }
   WatchPump& pump_;
-  grpc::ByteBuffer event;  // of the write under way
+  grpc::ByteBuffer event_;  // of the write under way
   std::atomic<Write> write_{Write::kNone};
 };
 
@@ -111,10 +112,10 @@ WatchPump::~WatchPump() {
   streams_.clear();
 }
 
-WatchPump::Reactor* WatchPump::Open(const StreamAccess& access, const std::string& connection) {
-  auto stream = std::make_shared<WatchStream>(*this, shared_, access, connection);
+void WatchPump::Open(StreamCall& call, const StreamAccess& access) {
+  auto stream = std::make_shared<WatchStream>(*this, shared_, access, call.context().peer());
+  call.Bind(stream.get());
   stream->Begin();
-  return stream.get();
 }
 
 void WatchPump::EndAll(absl::Status status) {
@@ -147,10 +148,10 @@ void WatchPump::DrainDirty() {
     dirty.swap(dirty_);
   }
   for (const std::string& key : dirty) {
-    const auto it = shared_.services.find(key);
+    const auto it = shared_.services.find(std::string_view(key));
     if (it == shared_.services.end()) continue;
     std::vector<WatchStream*> streams;
-    for (Subscription* s : it->second->subscriptions) {
+    for (Subscription* s : (*it)->subscriptions) {
       s->session->MarkReady(*s);
       streams.push_back(s->session->owner());
     }
@@ -181,7 +182,7 @@ void WatchPump::ReadOn(WatchStream& stream) {
     return;
   }
   stream.reading = true;
-  stream.StartRead(&stream.request);
+  stream.ReadRequest();
 }
 
 void WatchPump::Read(const StreamPtr& stream, bool ok) {
@@ -258,7 +259,7 @@ void WatchPump::Finish(WatchStream& stream) {
   stream.finished = true;
   stream.session.Clear();
   subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
-  stream.grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::Finish(ToGrpc(*stream.end));
+  stream.FinishWith(*stream.end);
 }
 
 void WatchPump::SetProgressTime(WatchStream& stream) {

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
 
 #include <atomic>
 #include <memory>
@@ -27,6 +26,7 @@
 #include "server/core/held_set.h"
 #include "server/core/watch_hub.h"
 #include "server/rpc/access.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/watch_session.h"
 
 namespace muster::rpc {
@@ -40,15 +40,13 @@ struct WatchOptions {
 
 class WatchPump : public core::ViewListener {
  public:
-  using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-
   WatchPump(const core::Catalog& catalog, const core::HeldSet& held, core::WatchHub& hub,
             base::SerialExecutor& executor, const base::Clock& clock, base::Rng& rng,
             WatchOptions options);
   ~WatchPump() override;
 
-  // A new call over the connection of this name; the reactor lives until its OnDone.
-  Reactor* Open(const StreamAccess& access, const std::string& connection);
+  // A new call.
+  void Open(StreamCall& call, const StreamAccess& access);
   // Ends all streams, and those that come later, with this status.
   void EndAll(absl::Status status);
   // Every second or so: progress, clients that stopped reading, and tokens that no longer suffice.

@@ -44,11 +44,13 @@ std::shared_ptr<const core::ServiceView> ViewOf(const core::Catalog& catalog,
 core::Selection SelectionOf(Subscription& s, const core::ServiceView* view) {
   if (view == nullptr || s.selector->is_default()) return core::Select(view, *s.selector);
   WatchedService& service = *s.service;
-  if (service.selected_seq != view->seq() || service.selected.size() > kMaxSelected) {
-    service.selected.clear();
-    service.selected_seq = view->seq();
+  if (service.selected == nullptr) service.selected = std::make_unique<WatchedService::Selected>();
+  WatchedService::Selected& selected = *service.selected;
+  if (selected.seq != view->seq() || selected.selections.size() > kMaxSelected) {
+    selected.selections.clear();
+    selected.seq = view->seq();
   }
-  const auto [it, inserted] = service.selected.try_emplace(s.selector);
+  const auto [it, inserted] = selected.selections.try_emplace(s.selector);
   if (inserted) it->second = core::Select(view, *s.selector);
   return it->second;
 }
@@ -153,16 +155,19 @@ std::shared_ptr<const core::Selector> WatchSession::Intern(
 }
 
 void WatchSession::Follow(Subscription& s, std::string service_key) {
-  std::unique_ptr<WatchedService>& slot = shared_.services[service_key];
-  if (slot == nullptr) {
-    slot = std::make_unique<WatchedService>();
-    slot->key = std::move(service_key);
+  const auto present = shared_.services.find(std::string_view(service_key));
+  if (present != shared_.services.end()) {
+    s.service = present->get();
+  } else {
+    auto service = std::make_unique<WatchedService>();
+    service->key = std::move(service_key);
     // Before its view is read: no change can fall between.
-    shared_.hub.Follow(shared_.listener, slot->key);
+    shared_.hub.Follow(shared_.listener, service->key);
+    s.service = service.get();
+    shared_.services.insert(std::move(service));
   }
-  s.service = slot.get();
-  s.place = slot->subscriptions.size();
-  slot->subscriptions.push_back(&s);
+  s.place = s.service->subscriptions.size();
+  s.service->subscriptions.push_back(&s);
   selector_bytes_ += BytesOf(*s.selector);
   shared_.selector_bytes += BytesOf(*s.selector);
 }
@@ -175,14 +180,14 @@ void WatchSession::End(uint64_t sub_id) {
   selector_bytes_ -= BytesOf(*s.selector);
   shared_.selector_bytes -= BytesOf(*s.selector);
   // Whoever else asks for the same selects anew, once.
-  s.service->selected.erase(s.selector);
+  if (s.service->selected != nullptr) s.service->selected->selections.erase(s.selector);
   std::vector<Subscription*>& others = s.service->subscriptions;
   others[s.place] = others.back();
   others[s.place]->place = s.place;
   others.pop_back();
   if (others.empty()) {
     shared_.hub.Unfollow(shared_.listener, s.service->key);
-    shared_.services.erase(s.service->key);
+    shared_.services.erase(std::string_view(s.service->key));
   }
   subscriptions_.erase(it);
   --shared_.subscriptions;

@@ -13,9 +13,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "base/clock.h"
 #include "muster/v1/discovery.pb.h"
 #include "server/core/catalog.h"
@@ -87,9 +90,29 @@ struct WatchedService {
     grpc::Slice change;
   };
   std::vector<Cached> cache;
-  // Of selectors other than the default, at `selected_seq`.
-  uint64_t selected_seq = 0;
-  absl::flat_hash_map<std::shared_ptr<const core::Selector>, core::Selection> selected;
+  // Of selectors other than the default, at `seq`.
+  struct Selected {
+    uint64_t seq = 0;
+    absl::flat_hash_map<std::shared_ptr<const core::Selector>, core::Selection> selections;
+  };
+  std::unique_ptr<Selected> selected;  // null: none was asked for yet
+};
+
+// By its key, which is kept once.
+struct WatchedServiceHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view key) const { return absl::HashOf(key); }
+  size_t operator()(const std::unique_ptr<WatchedService>& service) const {
+    return (*this)(service->key);
+  }
+};
+struct WatchedServiceEq {
+  using is_transparent = void;
+  static std::string_view KeyOf(std::string_view key) { return key; }
+  static std::string_view KeyOf(const std::unique_ptr<WatchedService>& service) {
+    return service->key;
+  }
+  bool operator()(const auto& a, const auto& b) const { return KeyOf(a) == KeyOf(b); }
 };
 
 // What all sessions of a pump share.
@@ -100,7 +123,8 @@ struct WatchShared {
   core::ViewListener* listener;
   const base::Clock& clock;
   WatchLimits limits;
-  absl::flat_hash_map<std::string, std::unique_ptr<WatchedService>> services;
+  absl::flat_hash_set<std::unique_ptr<WatchedService>, WatchedServiceHash, WatchedServiceEq>
+      services;
   // By canonical form: equal selectors are one object.
   absl::flat_hash_map<std::string, std::weak_ptr<const core::Selector>> selectors;
   uint64_t subscriptions = 0;

@@ -79,7 +79,7 @@ class Stream : public core::ViewListener {
     for (const std::string& key : dirty_) {
       const auto it = shared_.services.find(key);
       if (it == shared_.services.end()) continue;
-      for (rpc::Subscription* s : it->second->subscriptions) s->session->MarkReady(*s);
+      for (rpc::Subscription* s : (*it)->subscriptions) s->session->MarkReady(*s);
     }
     dirty_.clear();
   }

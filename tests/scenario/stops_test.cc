@@ -148,12 +148,16 @@ class OpenStream {
 
 class Stopped : public testing::Test {
  protected:
-  grpc::Status Register(Remote& remote, const std::string& id) {
+  // `more`: bytes of metadata.
+  grpc::Status Register(Remote& remote, const std::string& id, int more = 0) {
     v1::RegisterRequest request;
     request.mutable_instance()->set_service(kService);
     request.mutable_instance()->set_id(id);
     request.mutable_instance()->set_address("10.0.0.1");
     request.mutable_ttl()->set_seconds(600);
+    for (int i = 0; i < more; i += 500) {
+      (*request.mutable_instance()->mutable_metadata())[absl::StrCat("k", i)].assign(500, 'x');
+    }
     grpc::ClientContext context;  // a server that is gone is an error here
     context.set_deadline(absl::ToChronoTime(Now() + absl::Seconds(20)));
     response_.Clear();
@@ -223,9 +227,7 @@ TEST_F(Stopped, OpenStreamsAreToldAndNothingIsLost) {
 
 // A foreign stream that waits for its client keeps the server for some seconds; a second signal
 // ends it at once.
-TEST_F(Stopped, ASecondSignalEndsItAtOnce) {
-  for (int i = 0; i < 20; ++i) ASSERT_TRUE(Register(*remote_, absl::StrCat("w-", i)).ok());
-  const auto watch = OpenStream::Watch(*remote_);
+TEST_F(Stopped, WatchesOfItsHealthAreToldAndEnd) {
   grpc::GenericStub stub(remote_->channel);
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
@@ -240,9 +242,40 @@ TEST_F(Stopped, ASecondSignalEndsItAtOnce) {
   const grpc::Slice empty("");
   health->Write(grpc::ByteBuffer(&empty, 1), nullptr);
   ASSERT_TRUE(next());
-  grpc::ByteBuffer answer;
-  health->Read(&answer, nullptr);
-  ASSERT_TRUE(next()) << "serving";
+  // HealthCheckResponse: field 1 is the status.
+  const auto read = [&] {
+    grpc::ByteBuffer answer;
+    grpc::Slice bytes;
+    health->Read(&answer, nullptr);
+    EXPECT_TRUE(next() && answer.DumpToSingleSlice(&bytes).ok());
+    return std::string(bytes.begin(), bytes.end());
+  };
+  EXPECT_EQ(read(), "\x08\x01") << "SERVING";
+  const absl::Time asked = Now();
+  server_->process().Signal(SIGTERM);
+  EXPECT_EQ(read(), "\x08\x02") << "NOT_SERVING";
+  grpc::Status status;
+  health->Finish(&status, nullptr);
+  EXPECT_TRUE(next());
+  EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(server_->process().Wait(), 0);
+  EXPECT_LE(Now() - asked, absl::Seconds(2)) << "the watch kept it";
+  queue.Shutdown();
+  while (next()) {
+  }
+}
+
+TEST_F(Stopped, ASecondSignalEndsItAtOnce) {
+  // More than a stream takes that nobody reads.
+  for (int i = 0; i < 1500; ++i) ASSERT_TRUE(Register(*remote_, absl::StrCat("w-", i), 5000).ok());
+  const auto watch = OpenStream::Watch(*remote_);
+  grpc::ClientContext context;
+  const auto unread = remote_->discovery->Watch(&context);
+  v1::WatchRequest request;
+  request.mutable_subscribe()->set_sub_id(1);
+  request.mutable_subscribe()->set_service(kService);
+  ASSERT_TRUE(unread->Write(request));
+  ASSERT_TRUE(Eventually([&] { return remote_->Status().subscriptions() == 2; }));
 
   server_->process().Signal(SIGTERM);
   EXPECT_EQ(watch->status().error_code(), StatusCode::UNAVAILABLE) << "it is stopping";
@@ -252,9 +285,7 @@ TEST_F(Stopped, ASecondSignalEndsItAtOnce) {
   EXPECT_EQ(server_->process().Wait(), 128 + SIGTERM);
   EXPECT_LE(Now() - again, absl::Seconds(2));
   context.TryCancel();
-  queue.Shutdown();
-  while (next()) {
-  }
+  EXPECT_FALSE(unread->Finish().ok());
   ExpectAcknowledgedIsThere();
 }
 

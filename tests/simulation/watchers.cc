@@ -175,7 +175,7 @@ std::string Watchers::Deliver() {
   for (const std::string& key : dirty) {
     const auto it = shared_->services.find(key);
     if (it == shared_->services.end()) continue;
-    std::vector<rpc::Subscription*> subscriptions = it->second->subscriptions;
+    std::vector<rpc::Subscription*> subscriptions = (*it)->subscriptions;
     std::sort(subscriptions.begin(), subscriptions.end(),
               [](const auto* a, const auto* b) { return a->sub_id < b->sub_id; });
     for (rpc::Subscription* s : subscriptions) s->session->MarkReady(*s);

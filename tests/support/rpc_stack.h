@@ -23,10 +23,10 @@
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/applier.h"
 #include "server/core/held_set.h"
+#include "server/rpc/calls.h"
 #include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/registry_service.h"
-#include "server/rpc/unreadable.h"
 #include "storage/memory_engine.h"
 
 namespace muster::rpc {
@@ -63,8 +63,7 @@ class RpcStack {
                            .state = state,
                            .clock = base::RealClock(),
                            .rng = rng,
-                           .executor = pump,
-                           .calls = calls},
+                           .executor = pump},
                           options, max_waiting_calls) {
     EXPECT_TRUE(engine.Open({&applier}).ok());
     leases.SetLoaded();
@@ -72,10 +71,13 @@ class RpcStack {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     RefuseCompressed(builder);
-    builder.experimental().SetInterceptorCreators(UnreadableRequestInterceptors(calls));
+    registry_service.ServeOn(grpc_calls);
+    discovery_service.ServeOn(grpc_calls);
+    grpc_calls.AddTo(builder);
     builder.RegisterService(&registry_service);
     builder.RegisterService(&discovery_service);
     server = builder.BuildAndStart();
+    grpc_calls.Start();
     channel = NewChannel();
     registry_stub = v1::Registry::NewStub(channel);
     discovery_stub = v1::Discovery::NewStub(channel);
@@ -88,7 +90,7 @@ class RpcStack {
     discovery_service.EndWatches();
     registry_service.EndStreams();
     server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
-    server->Wait();
+    grpc_calls.Stop();
     pump.Stop();
     engine.Close();
     server.reset();
@@ -162,7 +164,8 @@ class RpcStack {
   security::Authorizer authorizer{nullptr, false};
   ServerState state;
   CallCount calls;
-  RegistryService registry_service{registry, authorizer, state, calls, {}};
+  Calls grpc_calls{calls};
+  RegistryService registry_service{registry, authorizer, state, {}};
   base::SerialExecutor pump{"pump"};
   DiscoveryService discovery_service;
   int port = 0;

@@ -56,6 +56,8 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"report", "web", "web-1", "main", "good"},
       {"report", "web", "web-1", "main"},
       {"--cert", "/dev/null", "--key", "/dev/null", "--token", "a\nb", "status"},
+      {"register", "web", "--permanent", "--ttl", "3s"},
+      {"register", "web", "--permanent", "--keepalive"},
       {"discover", "web", "--min-health", "good"},
       {"discover", "web", "--min-revision", "12"},
       {"discover", "web", "--meta", "k"},

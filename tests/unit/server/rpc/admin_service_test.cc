@@ -71,10 +71,14 @@ class AdminServiceTest : public testing::Test {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    registry_service_.ServeOn(grpc_calls_);
+    service_.ServeOn(grpc_calls_);
+    grpc_calls_.AddTo(builder);
     builder.RegisterService(&registry_service_);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
+    grpc_calls_.Start();
     const auto channel =
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials());
     stub_ = v1::Admin::NewStub(channel);
@@ -84,7 +88,7 @@ class AdminServiceTest : public testing::Test {
   void TearDown() override {
     service_.EndCalls();
     server_->Shutdown();
-    server_->Wait();
+    grpc_calls_.Stop();
     service_.Stop();
     engine_.Close();
     base::SetLogLevel(level_);
@@ -172,7 +176,8 @@ class AdminServiceTest : public testing::Test {
   security::Authorizer authorizer_;
   ServerState state_;
   CallCount calls_;
-  RegistryService registry_service_{registry_, authorizer_, state_, calls_, {}};
+  Calls grpc_calls_{calls_};
+  RegistryService registry_service_{registry_, authorizer_, state_, {}};
   ConnectionCounts connections_{.open = 7, .max = 50};
   AdminService service_{{.catalog = catalog_,
                          .leases = leases_,
@@ -180,7 +185,8 @@ class AdminServiceTest : public testing::Test {
                          .engine = engine_,
                          .authorizer = authorizer_,
                          .state = state_,
-                         .clock = clock_},
+                         .clock = clock_,
+                         .calls = calls_},
                         {.version = "1.2.3",
                          .build = "some compiler",
                          .max_instances = 10,

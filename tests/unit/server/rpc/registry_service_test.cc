@@ -42,15 +42,18 @@ class RegistryServiceTest : public testing::Test {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    service_.ServeOn(grpc_calls_);
+    grpc_calls_.AddTo(builder);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
+    grpc_calls_.Start();
     stub_ = v1::Registry::NewStub(
         grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
   }
   void TearDown() override {
     server_->Shutdown();
-    server_->Wait();
+    grpc_calls_.Stop();
     engine_.Close();
   }
   void Serve() {
@@ -88,7 +91,8 @@ class RegistryServiceTest : public testing::Test {
   security::Authorizer authorizer_{nullptr, false};
   ServerState state_;
   CallCount calls_;
-  RegistryService service_{registry_, authorizer_, state_, calls_, {}};
+  Calls grpc_calls_{calls_};
+  RegistryService service_{registry_, authorizer_, state_, {}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Registry::Stub> stub_;
 };

@@ -43,9 +43,10 @@ class WatchSessionTest : public testing::Test {
     EXPECT_TRUE(core_.Register(request).ok());
   }
   void MarkAll(const std::string& service) {
-    const auto it = shared_.services.find(storage::EncodeServiceKey("default", service));
+    const auto it =
+        shared_.services.find(std::string_view(storage::EncodeServiceKey("default", service)));
     ASSERT_NE(it, shared_.services.end());
-    for (Subscription* s : it->second->subscriptions) s->session->MarkReady(*s);
+    for (Subscription* s : (*it)->subscriptions) s->session->MarkReady(*s);
   }
 
   base::FakeClock clock_;
@@ -210,7 +211,7 @@ TEST_F(WatchSessionTest, EqualChangesAreMadeOnce) {
   Register("api", "a");
   MarkAll("api");
   EXPECT_TRUE(first.Next() && second.Next());
-  const auto& cache = shared_.services.begin()->second->cache;
+  const auto& cache = (*shared_.services.begin())->cache;
   EXPECT_EQ(cache.size(), 1u);
 }
 
@@ -247,7 +248,7 @@ TEST_F(WatchSessionTest, FromSeqIsWhatTheClientWasToldLast) {
   const v1::Change other = Parse(*late.Next()).change();
   EXPECT_EQ(other.from_seq(), late_told);
   EXPECT_EQ(other.to_seq(), change.to_seq());
-  EXPECT_EQ(shared_.services.begin()->second->cache.size(), 1u) << "the rest is made once";
+  EXPECT_EQ((*shared_.services.begin())->cache.size(), 1u) << "the rest is made once";
 }
 
 TEST_F(WatchSessionTest, AStalledSnapshotLetsGoOfAnOldViewAndBeginsAnew) {
