@@ -60,11 +60,13 @@ void ServeQueue(grpc::CompletionQueue& queue) {
 template <typename Start>
 void StartHere(grpc::CompletionQueue& queue, Start start) {
   if (t_serves_a_queue) return start();
-  grpc_completion_queue_thread_local_cache_init(queue.cq());
+  // What is cached keeps it alive; else the queue may be gone once its last call is.
+  grpc_completion_queue* const cq = queue.cq();
+  grpc_completion_queue_thread_local_cache_init(cq);
   start();
   void* completed = nullptr;
   int success = 0;
-  if (grpc_completion_queue_thread_local_cache_flush(queue.cq(), &completed, &success) == 0) return;
+  if (grpc_completion_queue_thread_local_cache_flush(cq, &completed, &success) == 0) return;
   bool ok = success != 0;
   void* tag = nullptr;
   auto* of_grpc = static_cast<grpc::internal::CompletionQueueTag*>(completed);
@@ -98,6 +100,7 @@ class UnaryState {
     if (!calls_.stopping_) new UnaryState(calls_, method_);
     calls_.count_.Begin();
     method_.handle(UnaryCall(*this));
+    Release();
   }
   void Ended(bool) {
     if (context_.IsCancelled()) {
@@ -111,7 +114,10 @@ class UnaryState {
     }
     Release();
   }
-  void Finished(bool) { Release(); }
+  void Finished(bool) {
+    calls_.count_.End();
+    Release();
+  }
 
   void OnCancel(std::function<void()> reaction) {
     {
@@ -126,9 +132,7 @@ class UnaryState {
   // Nothing of the call is touched after Finish: another thread may be done with it.
   template <typename Finish>
   void End(Finish finish) {
-    CallCount& count = calls_.count_;
     StartHere(*calls_.main_, [&] { finish(writer_, finished_.Give()); });
-    count.End();
   }
 
   const grpc::ServerContext& context() const { return context_; }
@@ -160,7 +164,7 @@ class UnaryState {
   Tag arrived_{*this, &UnaryState::Arrived};
   Tag ended_{*this, &UnaryState::Ended};
   Tag finished_{*this, &UnaryState::Finished};
-  std::atomic<int> under_way_{2};  // its end and Finish
+  std::atomic<int> under_way_{3};  // the handler, the end of the call, and Finish
   base::Mutex mu_;
   bool cancelled_ MUSTER_GUARDED_BY(mu_) = false;
   std::function<void()> on_cancel_ MUSTER_GUARDED_BY(mu_);
@@ -342,6 +346,8 @@ void Calls::Stop() {
   stripes_.clear();
   main_.reset();
 }
+
+size_t Calls::streams_placed() const { return placed_.load(std::memory_order_relaxed); }
 
 void Calls::Gone() {
   if (live_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;

@@ -11,8 +11,9 @@
 //   server->Shutdown(deadline);
 //   calls.Stop();
 //
-// Handlers run on the threads of the main queue and must not block. The first streams are on the
-// main queue, all later ones on the queues for streams.
+// Handlers run on the threads of the main queue, or where a call is answered, and must not block.
+// The first streams are on the main queue, all later ones on the queues for streams. Answer, End
+// and StartWriteHere are called without locks: reactions of other calls may run in them.
 //
 // Thread safety: UnaryCall and StreamCall as they say; Calls belongs to the thread that starts it.
 // Ownership: `count` and the services outlive this; this outlives the gRPC server's last call.
@@ -165,7 +166,7 @@ class Calls {
                          grpc::ServerCompletionQueue*, void*)>;
   using HandleStream = std::function<void(StreamCall&)>;
 
-  // `count` counts unary calls that are not answered.
+  // `count` counts unary calls until their answers are out.
   explicit Calls(CallCount& count);
   ~Calls();
   Calls(const Calls&) = delete;
@@ -183,6 +184,8 @@ class Calls {
   // Waits until all calls have ended, which the shutdown of the server makes them do, and joins.
   // REQUIRES: the server has been shut down. Idempotent.
   void Stop();
+  // On the queues for streams, since the start.
+  size_t streams_placed() const;
 
  private:
   friend class StreamCall;

@@ -113,6 +113,11 @@ void HealthService::SetServing(bool serving) {
   for (const auto& [raw, stream] : streams_) stream->Tell(serving);
 }
 
+size_t HealthService::streams() const {
+  base::MutexLock lock(mu_);
+  return streams_.size();
+}
+
 void HealthService::EndWatches() {
   base::MutexLock lock(mu_);
   ended_ = true;

@@ -34,6 +34,7 @@ class HealthService : public HealthMethods {
   // Ends all watches, and those that come later, with UNAVAILABLE (DRAINING), once they are told
   // the present status.
   void EndWatches();
+  size_t streams() const;
 
  private:
   friend class HealthStream;
@@ -42,7 +43,7 @@ class HealthService : public HealthMethods {
   void OnWatch(StreamCall& call);
 
   const absl::flat_hash_set<std::string> names_;
-  base::Mutex mu_;
+  mutable base::Mutex mu_;
   bool serving_ MUSTER_GUARDED_BY(mu_) = false;
   bool ended_ MUSTER_GUARDED_BY(mu_) = false;
   absl::flat_hash_map<HealthStream*, std::shared_ptr<HealthStream>> streams_ MUSTER_GUARDED_BY(mu_);

@@ -26,6 +26,7 @@ TEST(Calls, StreamsBeyondTheMainQueueWorkAlike) {
   }
   for (const auto& watch : watches) ASSERT_TRUE(watch->Read().snapshot().complete());
   EXPECT_EQ(stack.discovery_service.watch_streams(), uint64_t{kStreams});
+  EXPECT_GE(stack.grpc_calls.streams_placed(), size_t{kStreams - 256});
   for (int change = 1; change <= 5; ++change) {
     stack.Register("api", absl::StrCat("i-", change));
     for (const auto& watch : watches) ASSERT_EQ(watch->Read().change().upserted_size(), 1);
@@ -123,7 +124,16 @@ TEST(Calls, AStopInTheMiddleEndsAll) {
         const auto registry = v1::Registry::NewStub(channel);
         const auto discovery = v1::Discovery::NewStub(channel);
         for (int i = 0; !over; ++i) {
-          if ((t + i) % 2 == 0) {
+          if (t == 3) {  // waits for what doesn't come
+            v1::DiscoverRequest request;
+            request.set_service("api");
+            request.mutable_min_revision()->set_epoch(stack.catalog.revision().epoch);
+            request.mutable_min_revision()->set_seq(1'000'000'000);
+            v1::DiscoverResponse response;
+            grpc::ClientContext context;
+            SetDeadline(context, absl::Milliseconds(i % 4));
+            (void)discovery->Discover(&context, request, &response);
+          } else if ((t + i) % 2 == 0) {
             v1::RegisterResponse response;
             grpc::ClientContext context;
             SetDeadline(context, absl::Seconds(20));

@@ -119,8 +119,10 @@ TEST_F(HealthServiceTest, WatchersThatLeaveAreForgotten) {
     watch->context.TryCancel();
     EXPECT_EQ(watch->reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
+  const base::SteadyTime until = base::RealClock().Steady() + absl::Seconds(20);
+  while (service_.streams() > 0 && base::RealClock().Steady() < until) std::this_thread::yield();
+  EXPECT_EQ(service_.streams(), 0u);
   service_.SetServing(true);
-  Stop();
 }
 
 }  // namespace
