@@ -26,7 +26,6 @@
 #include "server/core/held_set.h"
 #include "server/core/registry.h"
 #include "server/rpc/admin_service.h"
-#include "server/rpc/call_count.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/compression.h"
 #include "server/rpc/discovery_service.h"
@@ -153,8 +152,7 @@ struct Server::Rooms {
                        .engine = *engine,
                        .authorizer = authorizer,
                        .state = state,
-                       .clock = base::RealClock(),
-                       .calls = calls},
+                       .clock = base::RealClock()},
                       {.version = std::string(Version()),
                        .build = BuildText(),
                        .max_instances = config.limits.instances,
@@ -186,8 +184,7 @@ struct Server::Rooms {
   std::unique_ptr<storage::Engine> engine;
   core::Registry registry;
   rpc::ServerState state;
-  rpc::CallCount calls;
-  rpc::Calls grpc_calls{calls};
+  rpc::Calls grpc_calls;
   // Those that have a name here; "" is the server.
   rpc::HealthService health_service{{"", std::string(v1::Registry::service_full_name()),
                                      std::string(v1::Discovery::service_full_name()),
@@ -292,17 +289,12 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
 }
 
 void Server::Rooms::AwaitCalls() {
-  const auto under_way = [this] {
-    return calls.calls() + registry_service.keep_alive_streams() +
-               discovery_service.watch_streams() >
-           0;
-  };
   const base::SteadyTime began = base::RealClock().Steady();
   const auto waited = [began] { return base::RealClock().Steady() - began; };
   base::Mutex mu;
   base::CondVar never;
   base::MutexLock lock(mu);
-  while (waited() < kStopLinger || (under_way() && waited() < kStopGrace)) {
+  while (waited() < kStopLinger || (grpc_calls.open() > 0 && waited() < kStopGrace)) {
     never.WaitFor(mu, absl::Milliseconds(10));
   }
 }

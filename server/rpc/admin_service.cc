@@ -110,6 +110,12 @@ absl::Status AdminService::Admit(const grpc::ServerContextBase& context, Right r
   return ending_ ? ServerState::Draining() : rooms_.state.CheckServing();
 }
 
+template <typename Request>
+absl::Status AdminService::Begin(const UnaryCall& call, Right right, Request& request) const {
+  if (absl::Status s = Admit(call.context(), right); !s.ok()) return s;
+  return ReadRequest(call, request);
+}
+
 void AdminService::OnStatus(const UnaryCall& call) const {
   v1::StatusRequest request;
   absl::Status status = CheckAccess(call.context(), rooms_.authorizer, Right::kRead);
@@ -159,9 +165,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
 
 void AdminService::OnListLeases(const UnaryCall& call) const {
   v1::ListLeasesRequest request;
-  absl::Status status = Admit(call.context(), Right::kRead);
-  if (status.ok()) status = ReadRequest(call, request);
-  if (!status.ok()) return call.End(status);
+  if (absl::Status s = Begin(call, Right::kRead, request); !s.ok()) return call.End(s);
   call.Answer(rpc::ListLeases(request, rooms_.leases, static_cast<uint64_t>(started_at_.us)));
 }
 
@@ -169,10 +173,10 @@ void AdminService::OnBackup(StreamCall& call) {
   v1::BackupRequest request;
   absl::Status status = Admit(call.context(), Right::kWrite);
   if (status.ok()) status = ReadRequest(call.request(), request);
-  if (!status.ok()) return call.Finish(ToGrpc(status));
-  const auto stream = BackupStream::Make(call, rooms_.calls);
+  if (!status.ok()) return call.Finish(status);
+  const auto stream = BackupStream::Make(call);
   status = BeginBackup(stream);
-  if (!status.ok()) stream->FinishWith(status);
+  if (!status.ok()) stream->Finish(status);
 }
 
 absl::Status AdminService::BeginBackup(const std::shared_ptr<BackupStream>& stream) {
@@ -190,14 +194,12 @@ void AdminService::RunBackup(const std::shared_ptr<BackupStream>& stream) {
     base::MutexLock lock(mu_);
     backup_ = nullptr;
   }
-  stream->FinishWith(status);
+  stream->Finish(status);
 }
 
 void AdminService::OnVerify(const UnaryCall& call) {
   v1::VerifyRequest request;
-  absl::Status status = Admit(call.context(), Right::kRead);
-  if (status.ok()) status = ReadRequest(call, request);
-  if (!status.ok()) return call.End(status);
+  if (absl::Status s = Begin(call, Right::kRead, request); !s.ok()) return call.End(s);
   if (verifying_.exchange(true)) return call.End(Busy("verify"));
   const auto cancelled = std::make_shared<std::atomic<bool>>(false);
   call.OnCancel([cancelled] { *cancelled = true; });
@@ -243,8 +245,8 @@ void AdminService::ServeOn(Calls& calls) {
               [this](const UnaryCall& call) { OnStatus(call); });
   calls.Unary([this](auto... to) { RequestListLeases(to...); },
               [this](const UnaryCall& call) { OnListLeases(call); });
-  calls.Stream(Calls::AskWriter([this](auto... to) { RequestBackup(to...); }),
-               [this](StreamCall& call) { OnBackup(call); });
+  calls.ServerStream([this](auto... to) { RequestBackup(to...); },
+                     [this](StreamCall& call) { OnBackup(call); });
   calls.Unary([this](auto... to) { RequestVerify(to...); },
               [this](const UnaryCall& call) { OnVerify(call); });
   calls.Unary([this](auto... to) { RequestSetLogLevel(to...); },

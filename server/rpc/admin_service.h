@@ -18,7 +18,6 @@
 #include "server/core/catalog.h"
 #include "server/core/held_set.h"
 #include "server/core/lease_table.h"
-#include "server/rpc/call_count.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
@@ -57,8 +56,6 @@ class AdminService : public AdminMethods {
     const security::Authorizer& authorizer;
     const ServerState& state;
     const base::Clock& clock;
-    // Counts the calls under way.
-    CallCount& calls;
   };
   struct Options {
     std::string version;  // of the program
@@ -92,6 +89,9 @@ class AdminService : public AdminMethods {
 
   // May this call run now?
   absl::Status Admit(const grpc::ServerContextBase& context, security::Right right) const;
+  // The same, and reads its request.
+  template <typename Request>
+  absl::Status Begin(const UnaryCall& call, security::Right right, Request& request) const;
   absl::Status BeginBackup(const std::shared_ptr<BackupStream>& stream);
   void RunBackup(const std::shared_ptr<BackupStream>& stream);
   v1::StatusResponse MakeStatus() const;

@@ -12,8 +12,8 @@ constexpr absl::Duration kCutOffAfter = absl::Seconds(1);
 
 }  // namespace
 
-std::shared_ptr<BackupStream> BackupStream::Make(StreamCall& call, CallCount& count) {
-  std::shared_ptr<BackupStream> stream(new BackupStream(call, count));
+std::shared_ptr<BackupStream> BackupStream::Make(StreamCall& call) {
+  std::shared_ptr<BackupStream> stream(new BackupStream);
   stream->self_ = stream;
   call.Bind(stream.get());
   return stream;
@@ -52,7 +52,7 @@ absl::Status BackupStream::AwaitWrite() {
   base::MutexLock lock(mu_);
   while (writing_ && !end_) changed_.Wait(mu_);
   if (writing_) changed_.WaitFor(mu_, kCutOffAfter);
-  if (writing_) call_.Cancel();
+  if (writing_) Cancel();
   while (writing_) changed_.Wait(mu_);
   return end_ ? *end_ : absl::OkStatus();
 }

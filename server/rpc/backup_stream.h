@@ -15,9 +15,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "muster/v1/admin.pb.h"
-#include "server/rpc/call_count.h"
 #include "server/rpc/calls.h"
-#include "server/rpc/errors.h"
 #include "storage/engine.h"
 
 namespace muster::rpc {
@@ -26,10 +24,10 @@ inline constexpr size_t kMaxBackupChunk = 1 << 20;
 
 class BackupStream final : public StreamReactor {
  public:
-  // Bound to the call, and counted until it is done.
-  static std::shared_ptr<BackupStream> Make(StreamCall& call, CallCount& count);
+  // Bound to the call.
+  static std::shared_ptr<BackupStream> Make(StreamCall& call);
 
-  // Copies the store. Blocks; the caller then calls FinishWith what it returns, once.
+  // Copies the store. Blocks; the caller then calls Finish with what it returns, once.
   // `version`: of the program.
   absl::Status Copy(const storage::Engine& engine, const base::Clock& clock,
                     std::string_view version);
@@ -38,20 +36,16 @@ class BackupStream final : public StreamReactor {
   // longer is cut off.
   void End(const absl::Status& status);
 
-  void FinishWith(const absl::Status& status) { Finish(ToGrpc(status)); }
-
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override { self_.reset(); }
 
  private:
-  BackupStream(StreamCall& call, CallCount& count) : call_(call), counted_(count) {}
+  BackupStream() = default;
 
   absl::Status Send(std::string_view chunk);
   absl::Status AwaitWrite();
 
-  StreamCall& call_;
-  const CallCount::Call counted_;
   std::shared_ptr<BackupStream> self_;  // until OnDone
   v1::BackupResponse response_;         // of the copying thread while no write is under way
 

@@ -89,7 +89,7 @@ CallTag& CallTag::Take(void* tag) {
 class UnaryState {
  public:
   UnaryState(Calls& calls, const Calls::UnaryMethod& method) : calls_(calls), method_(method) {
-    calls_.Began();
+    calls_.Asked();
     context_.AsyncNotifyWhenDone(ended_.Give());
     method_.ask(&context_, &request_, &writer_, calls_.main_.get(), calls_.main_.get(),
                 arrived_.Give());
@@ -98,7 +98,7 @@ class UnaryState {
   void Arrived(bool ok) {
     if (!ok) return Delete();
     if (!calls_.stopping_) new UnaryState(calls_, method_);
-    calls_.count_.Begin();
+    calls_.Arrived();
     method_.handle(UnaryCall(*this));
     Release();
   }
@@ -115,7 +115,7 @@ class UnaryState {
     Release();
   }
   void Finished(bool) {
-    calls_.count_.End();
+    calls_.Ended();
     Release();
   }
 
@@ -184,27 +184,26 @@ void UnaryCall::End(const grpc::ByteBuffer& response) const {
 
 struct StreamCall::Method {
   std::function<void(Calls&, const Method&)> ask;
-  Calls::AskBidi ask_bidi;
-  Calls::AskWriter ask_writer;
   Calls::HandleStream handle;
 };
 
 template <typename Stream>
 class StreamCall::Of final : public StreamCall {
  public:
-  Of(Calls& calls, const Method& method) : StreamCall(calls, method) { Ask(); }
+  // Asks for the next call.
+  template <typename Ask>
+  Of(Calls& calls, const Method& method, const Ask& ask) : StreamCall(calls, method) {
+    auto* asked = calls_.main_.get();
+    if constexpr (kReads) {
+      ask(&context_, &stream_, &queue_, asked, arrived_.Give());
+    } else {
+      ask(&context_, &request_, &stream_, &queue_, asked, arrived_.Give());
+    }
+  }
 
  private:
   static constexpr bool kReads = std::is_same_v<Stream, Calls::Bidi>;
 
-  void Ask() override {
-    auto* asked = calls_.main_.get();
-    if constexpr (kReads) {
-      method_.ask_bidi(&context_, &stream_, &queue_, asked, arrived_.Give());
-    } else {
-      method_.ask_writer(&context_, &request_, &stream_, &queue_, asked, arrived_.Give());
-    }
-  }
   void Read(grpc::ByteBuffer* into, void* tag) override {
     if constexpr (kReads) stream_.Read(into, tag);
   }
@@ -216,7 +215,7 @@ class StreamCall::Of final : public StreamCall {
 
 StreamCall::StreamCall(Calls& calls, const Method& method)
     : calls_(calls), method_(method), queue_(calls.PlaceStream()) {
-  calls_.Began();
+  calls_.Asked();
   context_.AsyncNotifyWhenDone(ended_.Give());
 }
 
@@ -230,7 +229,8 @@ void StreamCall::Arrived(bool ok) {
     delete this;
     return calls.Gone();
   }
-  if (!calls_.stopping_) method_.ask(calls_, method_);
+  if (!calls.stopping_) method_.ask(calls, method_);
+  calls.Arrived();
   method_.handle(*this);
   Release();
 }
@@ -260,7 +260,7 @@ void StreamCall::StartWrite(const grpc::ByteBuffer& bytes) {
 void StreamCall::StartWriteHere(const grpc::ByteBuffer& bytes) {
   StartHere(queue_, [&] { StartWrite(bytes); });
 }
-void StreamCall::Finish(const grpc::Status& status) { End(status, finished_.Give()); }
+void StreamCall::Finish(const absl::Status& status) { End(ToGrpc(status), finished_.Give()); }
 
 void StreamCall::ReadDone(bool ok) {
   reactor_->OnReadDone(ok);
@@ -277,15 +277,17 @@ void StreamCall::Release() {
   if (reactor_ != nullptr) reactor_->OnDone();
   Calls& calls = calls_;
   delete this;
+  calls.Ended();
   calls.Gone();
 }
 
 void StreamReactor::StartRead(grpc::ByteBuffer* into) { call_->StartRead(into); }
 void StreamReactor::StartWrite(const grpc::ByteBuffer& bytes) { call_->StartWrite(bytes); }
 void StreamReactor::StartWriteHere(const grpc::ByteBuffer& bytes) { call_->StartWriteHere(bytes); }
-void StreamReactor::Finish(const grpc::Status& status) { call_->Finish(status); }
+void StreamReactor::Finish(const absl::Status& status) { call_->Finish(status); }
+void StreamReactor::Cancel() { call_->Cancel(); }
 
-Calls::Calls(CallCount& count) : count_(count) {}
+Calls::Calls() = default;
 
 Calls::~Calls() { Stop(); }
 
@@ -293,20 +295,20 @@ void Calls::Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle) {
   unary_.push_back(std::make_unique<UnaryMethod>(UnaryMethod{std::move(ask), std::move(handle)}));
 }
 
-void Calls::Stream(AskBidi ask, HandleStream handle) {
-  streams_.push_back(std::make_unique<StreamCall::Method>(StreamCall::Method{
-      .ask = [](Calls& calls, const auto& method) { new StreamCall::Of<Bidi>(calls, method); },
-      .ask_bidi = std::move(ask),
-      .ask_writer = nullptr,
-      .handle = std::move(handle)}));
+void Calls::BidiStream(AskBidi ask, HandleStream handle) {
+  streams_.push_back(std::make_unique<StreamCall::Method>(
+      StreamCall::Method{[ask = std::move(ask)](Calls& calls, const auto& method) {
+                           new StreamCall::Of<Bidi>(calls, method, ask);
+                         },
+                         std::move(handle)}));
 }
 
-void Calls::Stream(AskWriter ask, HandleStream handle) {
-  streams_.push_back(std::make_unique<StreamCall::Method>(StreamCall::Method{
-      .ask = [](Calls& calls, const auto& method) { new StreamCall::Of<Writer>(calls, method); },
-      .ask_bidi = nullptr,
-      .ask_writer = std::move(ask),
-      .handle = std::move(handle)}));
+void Calls::ServerStream(AskWriter ask, HandleStream handle) {
+  streams_.push_back(std::make_unique<StreamCall::Method>(
+      StreamCall::Method{[ask = std::move(ask)](Calls& calls, const auto& method) {
+                           new StreamCall::Of<Writer>(calls, method, ask);
+                         },
+                         std::move(handle)}));
 }
 
 void Calls::AddTo(grpc::ServerBuilder& builder) {

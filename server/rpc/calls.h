@@ -1,8 +1,8 @@
 // Calls: gRPC's asynchronous server API on threads and completion queues of our own
 // (docs/adr/0010-streams-have-completion-queues-of-their-own.md).
 //
-//   Calls calls(count);
-//   registry_service.ServeOn(calls);               // calls.Unary(...), calls.Stream(...)
+//   Calls calls;
+//   registry_service.ServeOn(calls);               // calls.Unary(...), calls.BidiStream(...)
 //   calls.AddTo(builder);
 //   builder.RegisterService(&registry_service);
 //   server = builder.BuildAndStart();
@@ -16,7 +16,7 @@
 // and StartWriteHere are called without locks: reactions of other calls may run in them.
 //
 // Thread safety: UnaryCall and StreamCall as they say; Calls belongs to the thread that starts it.
-// Ownership: `count` and the services outlive this; this outlives the gRPC server's last call.
+// Ownership: the services outlive this; this outlives the gRPC server's last call.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -26,13 +26,14 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "base/mutex.h"
 #include "base/thread.h"
-#include "server/rpc/call_count.h"
 
 namespace grpc {
 class ServerBuilder;
@@ -71,12 +72,12 @@ class StreamReactor {
   // The last reaction: the call is gone after it.
   virtual void OnDone() = 0;
 
- protected:
   // As StreamCall's. REQUIRES: bound.
   void StartRead(grpc::ByteBuffer* into);
   void StartWrite(const grpc::ByteBuffer& bytes);
   void StartWriteHere(const grpc::ByteBuffer& bytes);
-  void Finish(const grpc::Status& status);
+  void Finish(const absl::Status& status);
+  void Cancel();
 
  private:
   friend class StreamCall;
@@ -90,17 +91,19 @@ class StreamCall {
   const grpc::ServerContext& context() const { return context_; }
   // Of a call with one request.
   const grpc::ByteBuffer& request() const { return request_; }
+  // For a client that takes nothing. Finish has to be called all the same.
   void Cancel() { context_.TryCancel(); }
 
   // To be called once by the handler, before anything is started, unless it only calls Finish.
   void Bind(StreamReactor* reactor);
   void StartRead(grpc::ByteBuffer* into);
+  // The bytes may go once this returns.
   void StartWrite(const grpc::ByteBuffer& bytes);
   // The same, for a thread that writes to very many streams: when the transport takes the bytes at
   // once, as it nearly always does, OnWriteDone runs here before this returns, and no other thread
   // is woken for it.
   void StartWriteHere(const grpc::ByteBuffer& bytes);
-  void Finish(const grpc::Status& status);
+  void Finish(const absl::Status& status);
 
  protected:
   struct Method;
@@ -110,7 +113,6 @@ class StreamCall {
   virtual void Read(grpc::ByteBuffer* into, void* tag) = 0;
   virtual void Write(const grpc::ByteBuffer& bytes, void* tag) = 0;
   virtual void End(const grpc::Status& status, void* tag) = 0;
-  virtual void Ask() = 0;
 
   struct Tag final : CallTag {
     using Event = void (StreamCall::*)(bool);
@@ -166,17 +168,16 @@ class Calls {
                          grpc::ServerCompletionQueue*, void*)>;
   using HandleStream = std::function<void(StreamCall&)>;
 
-  // `count` counts unary calls until their answers are out.
-  explicit Calls(CallCount& count);
+  Calls();
   ~Calls();
   Calls(const Calls&) = delete;
 
   // Before AddTo. `handle` is called for each call of the method, which it ends or hands on.
   void Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle);
   // A stream of requests and one of responses.
-  void Stream(AskBidi ask, HandleStream handle);
+  void BidiStream(AskBidi ask, HandleStream handle);
   // One request, and a stream of responses.
-  void Stream(AskWriter ask, HandleStream handle);
+  void ServerStream(AskWriter ask, HandleStream handle);
 
   void AddTo(grpc::ServerBuilder& builder);
   // REQUIRES: the server has been started.
@@ -184,6 +185,9 @@ class Calls {
   // Waits until all calls have ended, which the shutdown of the server makes them do, and joins.
   // REQUIRES: the server has been shut down. Idempotent.
   void Stop();
+
+  // Calls that have arrived and not ended: their answers are not out.
+  uint64_t open() const { return open_.load(std::memory_order_acquire); }
   // On the queues for streams, since the start.
   size_t streams_placed() const;
 
@@ -197,10 +201,11 @@ class Calls {
 
   // Where the next stream goes.
   grpc::CompletionQueue& PlaceStream();
-  void Began() { live_.fetch_add(1, std::memory_order_relaxed); }
+  void Asked() { live_.fetch_add(1, std::memory_order_relaxed); }
+  void Arrived() { open_.fetch_add(1, std::memory_order_relaxed); }
+  void Ended() { open_.fetch_sub(1, std::memory_order_release); }
   void Gone();
 
-  CallCount& count_;
   std::vector<std::unique_ptr<UnaryMethod>> unary_;
   std::vector<std::unique_ptr<StreamCall::Method>> streams_;
   std::unique_ptr<grpc::ServerCompletionQueue> main_;
@@ -209,6 +214,7 @@ class Calls {
   std::atomic<size_t> placed_{0};   // on the others, ever
   // Calls that were asked for or are open.
   std::atomic<size_t> live_{0};
+  std::atomic<uint64_t> open_{0};
   std::atomic<bool> stopping_{false};
   base::Mutex mu_;
   base::CondVar none_live_;

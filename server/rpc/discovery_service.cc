@@ -105,6 +105,12 @@ absl::Status DiscoveryService::Admit(const grpc::ServerContextBase& context) con
   return rooms_.state.CheckServing();
 }
 
+template <typename Request>
+absl::Status DiscoveryService::Begin(const UnaryCall& call, Request& request) const {
+  if (absl::Status s = Admit(call.context()); !s.ok()) return s;
+  return ReadRequest(call, request);
+}
+
 absl::StatusOr<StreamAccess> DiscoveryService::AdmitStream(
     const grpc::ServerContextBase& context) const {
   auto access = StreamAccess::Admit(context, rooms_.authorizer, security::Right::kRead);
@@ -139,8 +145,7 @@ void DiscoveryService::EndWatches() {
 
 void DiscoveryService::OnDiscover(const UnaryCall& call) {
   v1::DiscoverRequest parsed;
-  absl::Status status = Admit(call.context());
-  if (status.ok()) status = ReadRequest(call, parsed);
+  absl::Status status = Begin(call, parsed);
   const storage::Revision applied = rooms_.catalog.revision();
   const v1::Revision& wanted = parsed.min_revision();
   if (status.ok() && parsed.has_min_revision() && wanted.epoch() != applied.epoch) {
@@ -163,15 +168,13 @@ void DiscoveryService::OnDiscover(const UnaryCall& call) {
 
 void DiscoveryService::OnWatch(StreamCall& call) {
   const auto access = AdmitStream(call.context());
-  if (!access.ok()) return call.Finish(ToGrpc(access.status()));
+  if (!access.ok()) return call.Finish(access.status());
   watches_.Open(call, *access);
 }
 
 void DiscoveryService::OnListServices(const UnaryCall& call) const {
   v1::ListServicesRequest request;
-  absl::Status status = Admit(call.context());
-  if (status.ok()) status = ReadRequest(call, request);
-  if (!status.ok()) return call.End(status);
+  if (absl::Status s = Begin(call, request); !s.ok()) return call.End(s);
   call.Answer(List(request, rooms_.catalog));
 }
 
@@ -180,27 +183,25 @@ void DiscoveryService::OnWatchServices(StreamCall& call) {
   const auto access = AdmitStream(call.context());
   absl::Status status = access.status();
   if (status.ok()) status = ReadRequest(call.request(), request);
-  if (!status.ok()) return call.Finish(ToGrpc(status));
+  if (!status.ok()) return call.Finish(status);
   names_.Open(call, *access, request);
 }
 
 void DiscoveryService::OnDescribeInstance(const UnaryCall& call) const {
   v1::DescribeInstanceRequest request;
-  absl::Status status = Admit(call.context());
-  if (status.ok()) status = ReadRequest(call, request);
-  if (!status.ok()) return call.End(status);
+  if (absl::Status s = Begin(call, request); !s.ok()) return call.End(s);
   call.Answer(Describe(request, rooms_.engine, rooms_.catalog, rooms_.leases));
 }
 
 void DiscoveryService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestDiscover(to...); },
               [this](const UnaryCall& call) { OnDiscover(call); });
-  calls.Stream(Calls::AskBidi([this](auto... to) { RequestWatch(to...); }),
-               [this](StreamCall& call) { OnWatch(call); });
+  calls.BidiStream([this](auto... to) { RequestWatch(to...); },
+                   [this](StreamCall& call) { OnWatch(call); });
   calls.Unary([this](auto... to) { RequestListServices(to...); },
               [this](const UnaryCall& call) { OnListServices(call); });
-  calls.Stream(Calls::AskWriter([this](auto... to) { RequestWatchServices(to...); }),
-               [this](StreamCall& call) { OnWatchServices(call); });
+  calls.ServerStream([this](auto... to) { RequestWatchServices(to...); },
+                     [this](StreamCall& call) { OnWatchServices(call); });
   calls.Unary([this](auto... to) { RequestDescribeInstance(to...); },
               [this](const UnaryCall& call) { OnDescribeInstance(call); });
 }

@@ -76,6 +76,9 @@ class DiscoveryService : public DiscoveryMethods {
 
   // May this call read now?
   absl::Status Admit(const grpc::ServerContextBase& context) const;
+  // The same, and reads its request.
+  template <typename Request>
+  absl::Status Begin(const UnaryCall& call, Request& request) const;
   // The same of a call that lasts.
   absl::StatusOr<StreamAccess> AdmitStream(const grpc::ServerContextBase& context) const;
 

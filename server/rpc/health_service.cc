@@ -65,7 +65,7 @@ class HealthStream final : public StreamReactor {
     }
     if (!end_) return;
     finished_ = true;
-    Finish(ToGrpc(*end_));
+    Finish(*end_);
   }
 
   HealthService& all_;
@@ -98,7 +98,7 @@ void HealthService::OnCheck(const UnaryCall& call) {
 void HealthService::OnWatch(StreamCall& call) {
   HealthCheckRequest request;
   const absl::Status status = ReadRequest(call.request(), request);
-  if (!status.ok()) return call.Finish(ToGrpc(status));
+  if (!status.ok()) return call.Finish(status);
   const auto stream = std::make_shared<HealthStream>(*this, names_.contains(request.service()));
   call.Bind(stream.get());
   base::MutexLock lock(mu_);
@@ -127,8 +127,8 @@ void HealthService::EndWatches() {
 void HealthService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestCheck(to...); },
               [this](const UnaryCall& call) { OnCheck(call); });
-  calls.Stream(Calls::AskWriter([this](auto... to) { RequestWatch(to...); }),
-               [this](StreamCall& call) { OnWatch(call); });
+  calls.ServerStream([this](auto... to) { RequestWatch(to...); },
+                     [this](StreamCall& call) { OnWatch(call); });
 }
 
 }  // namespace muster::rpc

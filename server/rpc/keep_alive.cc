@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "muster/v1/registry.pb.h"
-#include "server/rpc/errors.h"
 #include "server/rpc/slices.h"
 #include "server/rpc/unreadable.h"
 
@@ -33,19 +32,19 @@ class KeepAliveStream final : public StreamReactor {
   void OnReadDone(bool ok) override {
     base::MutexLock lock(mu_);
     if (finished_) return;
-    if (!ok) return FinishNow(grpc::Status::OK);
+    if (!ok) return FinishNow(absl::OkStatus());
     // A request of a token that was taken out renews nothing more.
     const absl::Status allowed = access_.Recheck();
-    const grpc::Status answered = allowed.ok() ? Answer() : ToGrpc(allowed);
-    if (!answered.ok()) return FinishNow(answered);
+    const absl::StatusOr<grpc::ByteBuffer> answered = allowed.ok() ? Answer() : allowed;
+    if (!answered.ok()) return FinishNow(answered.status());
     writing_ = true;
-    StartWrite(response_);
+    StartWrite(*answered);
   }
   void OnWriteDone(bool ok) override {
     base::MutexLock lock(mu_);
     writing_ = false;
-    if (!ok) return FinishNow(grpc::Status::OK);
-    if (!end_.ok()) return FinishNow(ToGrpc(end_));
+    if (!ok) return FinishNow(absl::OkStatus());
+    if (!end_.ok()) return FinishNow(end_);
     StartRead(&request_);
   }
   void OnDone() override {
@@ -54,29 +53,26 @@ class KeepAliveStream final : public StreamReactor {
   }
 
  private:
-  // Fills response_.
-  grpc::Status Answer() {
+  absl::StatusOr<grpc::ByteBuffer> Answer() {
     v1::HeartbeatRequest request;
-    if (!ParseBytes(request_, request)) return ToGrpc(Unreadable());
+    if (!ParseBytes(request_, request)) return Unreadable();
     const auto response = all_.registry_.Heartbeat(request);
-    if (!response.ok()) return ToGrpc(response.status());
-    response_ = EncodeBytes(*response);
-    return grpc::Status::OK;
+    if (!response.ok()) return response.status();
+    return EncodeBytes(*response);
   }
   // OK: goes on.
   void EndLocked(const absl::Status& status) MUSTER_REQUIRES(mu_) {
     if (finished_ || status.ok()) return;
-    if (!writing_) return FinishNow(ToGrpc(status));
+    if (!writing_) return FinishNow(status);
     end_ = status;
   }
-  void FinishNow(const grpc::Status& status) MUSTER_REQUIRES(mu_) {
+  void FinishNow(const absl::Status& status) MUSTER_REQUIRES(mu_) {
     finished_ = true;
     Finish(status);
   }
 
   KeepAliveStreams& all_;
   grpc::ByteBuffer request_;
-  grpc::ByteBuffer response_;
   base::Mutex mu_;
   StreamAccess access_ MUSTER_GUARDED_BY(mu_);
   bool writing_ MUSTER_GUARDED_BY(mu_) = false;
@@ -117,11 +113,6 @@ std::vector<std::shared_ptr<KeepAliveStream>> KeepAliveStreams::Streams() const 
   base::MutexLock lock(mu_);
   for (const auto& [raw, stream] : streams_) out.push_back(stream);
   return out;
-}
-
-uint64_t KeepAliveStreams::streams() const {
-  base::MutexLock lock(mu_);
-  return streams_.size();
 }
 
 }  // namespace muster::rpc

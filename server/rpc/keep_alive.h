@@ -4,7 +4,6 @@
 // gRPC server has ended its calls before this goes. Cost: a request is answered on gRPC's thread.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -32,7 +31,6 @@ class KeepAliveStreams {
   // Ends all streams, and all later ones, with UNAVAILABLE (DRAINING). One that has a reply under
   // way ends after it.
   void EndAll();
-  uint64_t streams() const;
 
  private:
   friend class KeepAliveStream;

@@ -8,7 +8,6 @@
 #include "base/text.h"
 #include "server/core/field_rules.h"
 #include "server/core/instance.h"
-#include "server/rpc/errors.h"
 #include "server/rpc/slices.h"
 #include "storage/schema.h"
 
@@ -54,16 +53,12 @@ class NamesStream final : public StreamReactor, public std::enable_shared_from_t
     Post([](NamesPump& pump, const auto& self) { pump.Removed(self); });
   }
 
-  void WriteEvent() { StartWrite(EncodeBytes(event)); }
-  void FinishWith(const absl::Status& status) { Finish(ToGrpc(status)); }
-  // The next event, or false.
-  bool Next(const core::Catalog& catalog);
+  std::optional<v1::WatchServicesResponse> Next(const core::Catalog& catalog);
 
   StreamAccess access;
   bool writing = false;
   bool finished = false;
   std::optional<absl::Status> end;
-  v1::WatchServicesResponse event;  // the latest
 
  private:
   bool Wanted(const core::NameChange& change) const {
@@ -71,7 +66,7 @@ class NamesStream final : public StreamReactor, public std::enable_shared_from_t
            absl::StartsWith(base::AsciiLower(change.display), prefix);
   }
   void TakeNames(const core::Catalog& catalog);
-  bool NextPart();
+  v1::WatchServicesResponse NextPart();
 
   template <typename Task>
   void Post(Task task) {
@@ -98,21 +93,21 @@ void NamesStream::TakeNames(const core::Catalog& catalog) {
   });
 }
 
-bool NamesStream::NextPart() {
-  event.Clear();
+v1::WatchServicesResponse NamesStream::NextPart() {
+  v1::WatchServicesResponse event;
   auto* part = event.mutable_snapshot();
   while (!names_->empty() && part->names_size() < kNamesInPart) {
     SetName(names_->front().first, names_->front().second, part->add_names());
     names_->pop_front();
   }
-  if (!names_->empty()) return true;
+  if (!names_->empty()) return event;
   names_.reset();
   part->set_complete(true);
   SetRevision(revision_, event.mutable_revision());
-  return true;
+  return event;
 }
 
-bool NamesStream::Next(const core::Catalog& catalog) {
+std::optional<v1::WatchServicesResponse> NamesStream::Next(const core::Catalog& catalog) {
   if (!cursor_) TakeNames(catalog);
   if (names_) return NextPart();
   // First the revision: names up to it are in the log.
@@ -124,14 +119,15 @@ bool NamesStream::Next(const core::Catalog& catalog) {
     return NextPart();
   }
   cursor_ = next;
-  event.Clear();
+  v1::WatchServicesResponse event;
   for (const core::NameChange& change : changes) {
     if (!Wanted(change)) continue;
     auto* to = event.mutable_change();
     SetName(change.ns, change.display, change.added ? to->add_added() : to->add_removed());
   }
+  if (!event.has_change()) return std::nullopt;
   SetRevision(revision_, event.mutable_revision());
-  return event.has_change();
+  return event;
 }
 
 NamesPump::NamesPump(const core::Catalog& catalog, core::WatchHub& hub,
@@ -203,9 +199,11 @@ void NamesPump::Written(NamesStream& stream, bool ok) {
 }
 
 void NamesPump::Kick(NamesStream& stream) {
-  if (stream.writing || stream.end || stream.finished || !stream.Next(catalog_)) return;
+  if (stream.writing || stream.end || stream.finished) return;
+  const auto event = stream.Next(catalog_);
+  if (!event) return;
   stream.writing = true;
-  stream.WriteEvent();
+  stream.StartWrite(EncodeBytes(*event));
 }
 
 void NamesPump::End(NamesStream& stream, const absl::Status& status) {
@@ -213,7 +211,7 @@ void NamesPump::End(NamesStream& stream, const absl::Status& status) {
   stream.end = status;
   if (stream.writing) return;
   stream.finished = true;
-  stream.FinishWith(status);
+  stream.Finish(status);
 }
 
 }  // namespace muster::rpc

@@ -88,7 +88,7 @@ void RegistryService::OnHeartbeat(const UnaryCall& call) {
 
 void RegistryService::OnKeepAlive(StreamCall& call) {
   const auto access = StreamAccess::Admit(call.context(), authorizer_, security::Right::kWrite);
-  if (!access.ok()) return call.Finish(ToGrpc(access.status()));
+  if (!access.ok()) return call.Finish(access.status());
   keep_alives_.Open(call, *access);
 }
 
@@ -114,8 +114,8 @@ void RegistryService::ServeOn(Calls& calls) {
               [this](const UnaryCall& call) { OnHeartbeat(call); });
   calls.Unary([this](auto... to) { RequestReportHealth(to...); },
               [this](const UnaryCall& call) { OnReportHealth(call); });
-  calls.Stream(Calls::AskBidi([this](auto... to) { RequestKeepAlive(to...); }),
-               [this](StreamCall& call) { OnKeepAlive(call); });
+  calls.BidiStream([this](auto... to) { RequestKeepAlive(to...); },
+                   [this](StreamCall& call) { OnKeepAlive(call); });
   calls.Unary([this](auto... to) { RequestDrain(to...); },
               [this](const UnaryCall& call) { Later(call, "Drain"); });
   calls.Unary([this](auto... to) { RequestSetMaintenance(to...); },

@@ -6,7 +6,6 @@
 // completions have run) before the service goes.
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
 #include "muster/v1/registry.grpc.pb.h"
@@ -50,7 +49,6 @@ class RegistryService : public RegistryMethods {
   void EndStreams() { keep_alives_.EndAll(); }
   // Every second or so: ends streams whose tokens no longer suffice.
   void Tick() { keep_alives_.Tick(); }
-  uint64_t keep_alive_streams() const { return keep_alives_.streams(); }
 
  private:
   void OnRegister(const UnaryCall& call);

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <grpcpp/server_context.h>
-#include <grpcpp/support/async_unary_call.h>
 #include <grpcpp/support/byte_buffer.h>
 
 #include <functional>
@@ -18,7 +17,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
-#include "base/mutex.h"
 #include "base/text.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/slices.h"

@@ -5,7 +5,6 @@
 #include "base/errors.h"
 #include "base/text.h"
 #include "muster/v1/discovery.grpc.pb.h"  // for SerializationTraits
-#include "server/rpc/errors.h"
 
 namespace muster::rpc {
 namespace {
@@ -33,7 +32,6 @@ class WatchStream final : public StreamReactor, public std::enable_shared_from_t
     Post([ok](WatchPump& pump, const auto& self) { pump.Read(self, ok); });
   }
   void OnWriteDone(bool ok) override {
-    event_.Clear();
     auto expected = Write::kUnderWay;
     if (ok && write_.compare_exchange_strong(expected, Write::kNone)) return;
     Post([ok](WatchPump& pump, const auto& self) { pump.Written(self, ok); });
@@ -56,14 +54,11 @@ class WatchStream final : public StreamReactor, public std::enable_shared_from_t
     return state != Write::kNone;
   }
   // `then_call`: Written has to be called when it is out. REQUIRES: !writing().
-  void Send(grpc::ByteBuffer bytes, bool then_call) {
-    event_ = std::move(bytes);
+  void Send(const grpc::ByteBuffer& bytes, bool then_call) {
     write_ = then_call ? Write::kUnderWayThenCall : Write::kUnderWay;
-    StartWriteHere(event_);
+    StartWriteHere(bytes);
   }
   void SetWritten() { write_ = Write::kNone; }
-  void ReadRequest() { StartRead(&request); }
-  void FinishWith(const absl::Status& status) { StreamReactor::Finish(ToGrpc(status)); }
 
   WatchSession session;
   StreamAccess access;
@@ -86,7 +81,6 @@ class WatchStream final : public StreamReactor, public std::enable_shared_from_t
         [&pump = pump_, self = shared_from_this(), task = std::move(task)] { task(pump, self); });
   }
   WatchPump& pump_;
-  grpc::ByteBuffer event_;  // of the write under way
   std::atomic<Write> write_{Write::kNone};
 };
 
@@ -182,7 +176,7 @@ void WatchPump::ReadOn(WatchStream& stream) {
     return;
   }
   stream.reading = true;
-  stream.ReadRequest();
+  stream.StartRead(&stream.request);
 }
 
 void WatchPump::Read(const StreamPtr& stream, bool ok) {
@@ -231,16 +225,16 @@ void WatchPump::Kick(WatchStream& stream) {
     if (stream.half_closed && stream.session.empty()) End(stream, absl::OkStatus());
     return;
   }
-  Write(stream, *std::move(event));
+  Write(stream, *event);
 }
 
-void WatchPump::Write(WatchStream& stream, grpc::ByteBuffer event) {
+void WatchPump::Write(WatchStream& stream, const grpc::ByteBuffer& event) {
   stream.written_at = shared_.clock.Steady();
   SetProgressTime(stream);
   // Reading waits for room among the answers, which may come with this one's end.
   const bool then_call = !stream.session.idle() || stream.session.budget().holds() ||
                          stream.half_closed || !stream.reading;
-  stream.Send(std::move(event), then_call);
+  stream.Send(event, then_call);
 }
 
 void WatchPump::TakeTurns() {
@@ -259,7 +253,7 @@ void WatchPump::Finish(WatchStream& stream) {
   stream.finished = true;
   stream.session.Clear();
   subscription_count_.store(shared_.subscriptions, std::memory_order_relaxed);
-  stream.FinishWith(*stream.end);
+  stream.Finish(*stream.end);
 }
 
 void WatchPump::SetProgressTime(WatchStream& stream) {

@@ -74,7 +74,7 @@ class WatchPump : public core::ViewListener {
   void SendProgress(WatchStream& stream, storage::Revision revision);
   // Sends what there is to send.
   void Kick(WatchStream& stream);
-  void Write(WatchStream& stream, grpc::ByteBuffer event);
+  void Write(WatchStream& stream, const grpc::ByteBuffer& event);
   void ReadOn(WatchStream& stream);
   void End(WatchStream& stream, const absl::Status& status);
   void Finish(WatchStream& stream);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/scenario/abuse.h"
 #include "tests/support/process.h"
 #include "tests/support/remote.h"
@@ -228,41 +229,22 @@ TEST_F(Stopped, OpenStreamsAreToldAndNothingIsLost) {
 // A foreign stream that waits for its client keeps the server for some seconds; a second signal
 // ends it at once.
 TEST_F(Stopped, WatchesOfItsHealthAreToldAndEnd) {
-  grpc::GenericStub stub(remote_->channel);
+  using grpc::health::v1::HealthCheckResponse;
+  const auto stub = grpc::health::v1::Health::NewStub(remote_->channel);
   grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  const auto next = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue.Next(&tag, &ok) && ok;
-  };
-  const auto health = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
-  health->StartCall(nullptr);
-  ASSERT_TRUE(next());
-  const grpc::Slice empty("");
-  health->Write(grpc::ByteBuffer(&empty, 1), nullptr);
-  ASSERT_TRUE(next());
-  // HealthCheckResponse: field 1 is the status.
-  const auto read = [&] {
-    grpc::ByteBuffer answer;
-    grpc::Slice bytes;
-    health->Read(&answer, nullptr);
-    EXPECT_TRUE(next() && answer.DumpToSingleSlice(&bytes).ok());
-    return std::string(bytes.begin(), bytes.end());
-  };
-  EXPECT_EQ(read(), "\x08\x01") << "SERVING";
+  Remote::Prepare(context);
+  const auto health = stub->Watch(&context, {});
+  HealthCheckResponse response;
+  ASSERT_TRUE(health->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
   const absl::Time asked = Now();
   server_->process().Signal(SIGTERM);
-  EXPECT_EQ(read(), "\x08\x02") << "NOT_SERVING";
-  grpc::Status status;
-  health->Finish(&status, nullptr);
-  EXPECT_TRUE(next());
-  EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE);
+  ASSERT_TRUE(health->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_FALSE(health->Read(&response));
+  EXPECT_EQ(health->Finish().error_code(), StatusCode::UNAVAILABLE);
   EXPECT_EQ(server_->process().Wait(), 0);
   EXPECT_LE(Now() - asked, absl::Seconds(2)) << "the watch kept it";
-  queue.Shutdown();
-  while (next()) {
-  }
 }
 
 TEST_F(Stopped, ASecondSignalEndsItAtOnce) {

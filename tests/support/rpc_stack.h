@@ -163,8 +163,7 @@ class RpcStack {
   core::Registry registry;
   security::Authorizer authorizer{nullptr, false};
   ServerState state;
-  CallCount calls;
-  Calls grpc_calls{calls};
+  Calls grpc_calls;
   RegistryService registry_service{registry, authorizer, state, {}};
   base::SerialExecutor pump{"pump"};
   DiscoveryService discovery_service;

@@ -175,8 +175,7 @@ class AdminServiceTest : public testing::Test {
   core::Registry registry_{engine_, catalog_, leases_, held_, clock_, {}};
   security::Authorizer authorizer_;
   ServerState state_;
-  CallCount calls_;
-  Calls grpc_calls_{calls_};
+  Calls grpc_calls_;
   RegistryService registry_service_{registry_, authorizer_, state_, {}};
   ConnectionCounts connections_{.open = 7, .max = 50};
   AdminService service_{{.catalog = catalog_,
@@ -185,8 +184,7 @@ class AdminServiceTest : public testing::Test {
                          .engine = engine_,
                          .authorizer = authorizer_,
                          .state = state_,
-                         .clock = clock_,
-                         .calls = calls_},
+                         .clock = clock_},
                         {.version = "1.2.3",
                          .build = "some compiler",
                          .max_instances = 10,

@@ -67,8 +67,7 @@ class HealthServiceTest : public testing::Test {
     return out;
   }
 
-  CallCount count_;
-  Calls calls_{count_};
+  Calls calls_;
   HealthService service_{{"", "muster.v1.Registry"}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Health::Stub> stub_;

@@ -90,8 +90,7 @@ class RegistryServiceTest : public testing::Test {
   core::Registry registry_{engine_, catalog_, leases_, held_, base::RealClock(), {}};
   security::Authorizer authorizer_{nullptr, false};
   ServerState state_;
-  CallCount calls_;
-  Calls grpc_calls_{calls_};
+  Calls grpc_calls_;
   RegistryService service_{registry_, authorizer_, state_, {}};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Registry::Stub> stub_;
