@@ -2,10 +2,14 @@
 
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "tests/bench/yardstick/yardstick.h"
 
 namespace muster::bench {
 namespace {
+
+constexpr absl::Duration kPublishWait = absl::Seconds(20);
 
 Readings ReadingsOf(const LoadResult& result, const Meter& meter, double weight) {
   const double operations = static_cast<double>(result.operations) * weight;
@@ -74,6 +78,14 @@ absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
   const auto result = client.Call(load, absl::Seconds(30));
   if (!result.ok()) return result.status();
   return bytes;
+}
+
+absl::Status PublishToAll(Client& client, const std::string& bytes) {
+  const absl::Time end = test::Now() + kPublishWait;
+  for (;;) {
+    const absl::Status status = CallOnce(client, kYardstickPublish, bytes).status();
+    if (!absl::IsAborted(status) || test::Now() >= end) return status;
+  }
 }
 
 absl::StatusOr<v1::StatusResponse> StatusOf(Client& client) {

@@ -39,6 +39,8 @@ Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLo
 // The reply to one call, to look at before the rounds.
 absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
                                      const std::string& request);
+// Makes a bare server send the bytes to all who follow it, once they have sent what was before.
+absl::Status PublishToAll(Client& client, const std::string& bytes);
 
 // What musterd says of itself; its instances are compared with what a workload registered.
 absl::StatusOr<v1::StatusResponse> StatusOf(Client& client);

@@ -90,7 +90,7 @@ absl::StatusOr<std::shared_ptr<Fanout>> OpenBare(const std::string& bytes, size_
   auto fanout = OpenFanout(*server, kYardstickFollow, SubscribeTo(ServiceName(0)), streams);
   if (!fanout.ok()) return fanout;
   (*fanout)->trigger = [client = (*server)->client.get(), bytes] {
-    return CallOnce(*client, kYardstickPublish, bytes).status();
+    return PublishToAll(*client, bytes);
   };
   return fanout;
 }

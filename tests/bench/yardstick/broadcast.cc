@@ -24,11 +24,12 @@ class Broadcast::Stream : public Reactor {
   void OnDone() override { delete this; }
 
   // Both with the lock held, which keeps a write from following the end.
-  bool Send(const grpc::ByteBuffer& bytes) MUSTER_REQUIRES(all_.mu_) {
-    if (writing_.exchange(true, std::memory_order_acquire)) return false;
+  bool sends() const MUSTER_REQUIRES(all_.mu_) { return writing_.load(std::memory_order_acquire); }
+  // REQUIRES: it sends nothing.
+  void Send(const grpc::ByteBuffer& bytes) MUSTER_REQUIRES(all_.mu_) {
+    writing_.store(true, std::memory_order_relaxed);
     message_ = bytes;
     StartWrite(&message_);
-    return true;
   }
   void End() MUSTER_REQUIRES(all_.mu_) {
     if (finished_) return;
@@ -49,10 +50,13 @@ Broadcast::Reactor* Broadcast::Follow() { return new Stream(*this); }
 
 grpc::Status Broadcast::Publish(const grpc::ByteBuffer& bytes) {
   base::MutexLock lock(mu_);
-  bool all = true;
-  for (Stream* stream : streams_) all = stream->Send(bytes) && all;
-  if (all) return grpc::Status::OK;
-  return {grpc::StatusCode::ABORTED, "a stream has not sent the bytes before"};
+  for (const Stream* stream : streams_) {
+    if (stream->sends()) {
+      return {grpc::StatusCode::ABORTED, "a stream has not sent the bytes before"};
+    }
+  }
+  for (Stream* stream : streams_) stream->Send(bytes);
+  return grpc::Status::OK;
 }
 
 }  // namespace muster::bench

@@ -4,7 +4,8 @@
 // ones are read and dropped. Publish sends to all, from the calling thread.
 //
 // Thread safety: all members. Ownership: a stream's reactor lives until its OnDone; the Broadcast
-// outlives all of them. Errors: Publish: ABORTED when a stream has not sent the bytes before.
+// outlives all of them. Errors: Publish: ABORTED, and nothing is
+// sent, when a stream has not sent the bytes before.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>

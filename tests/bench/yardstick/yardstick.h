@@ -2,7 +2,7 @@
 //
 //   muster_yardstick DIR     prints "ready HOST:PORT"; serves until SIGTERM
 //
-// Set up as musterd is (server/app/server.cc), but for the interceptor, which is muster's own cost.
+// Set up as musterd is (server/app/server.cc), but with gRPC's callback API.
 #pragma once
 
 namespace muster::bench {
