@@ -21,7 +21,13 @@ struct Arguments {
   bool list = false;
 };
 
-absl::Status Round(const Plan& plan, int round, Samples* samples) {
+void Print(int round, const std::string& contestant, const Readings& readings) {
+  std::cerr << "round " << round + 1 << ", " << contestant << ":";
+  for (const auto& [name, value] : readings) std::cerr << " " << name << "=" << value;
+  std::cerr << "\n";
+}
+
+absl::Status Round(const Plan& plan, int round, bool verbose, Samples* samples) {
   std::vector<const Contestant*> order;
   for (const Contestant& contestant : plan.contestants) order.push_back(&contestant);
   // Whoever is second finds another machine than who is first: they take turns.
@@ -31,7 +37,9 @@ absl::Status Round(const Plan& plan, int round, Samples* samples) {
     if (!readings.ok()) {
       return {readings.status().code(), contestant->name + ": " + readings.status().ToString()};
     }
-    if (samples != nullptr) (*samples)[contestant->name].push_back(*std::move(readings));
+    if (samples == nullptr) continue;
+    if (verbose) Print(round, contestant->name, *readings);
+    (*samples)[contestant->name].push_back(*std::move(readings));
   }
   return absl::OkStatus();
 }
@@ -43,10 +51,12 @@ absl::StatusOr<std::vector<Row>> RunWorkload(const std::string& name, const Opti
       plan->most_rounds > 0 ? std::min(options.rounds, plan->most_rounds) : options.rounds;
   Samples samples;
   if (plan->warm_up) {
-    if (absl::Status status = Round(*plan, 0, nullptr); !status.ok()) return status;
+    if (absl::Status status = Round(*plan, 0, false, nullptr); !status.ok()) return status;
   }
   for (int round = 0; round < rounds; ++round) {
-    if (absl::Status status = Round(*plan, round, &samples); !status.ok()) return status;
+    if (absl::Status status = Round(*plan, round, options.verbose, &samples); !status.ok()) {
+      return status;
+    }
   }
   std::vector<Row> rows;
   for (const Comparison& comparison : plan->comparisons) {
@@ -118,6 +128,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--quick", arguments.options.quick,
                "Small, and one round of 0.1 s unless said otherwise: proves that it works, judges "
                "nothing");
+  app.add_flag("-v,--verbose", arguments.options.verbose, "Also prints each round, on stderr");
   CLI11_PARSE(app, argc, argv);
   if (arguments.options.quick && rounds->count() == 0) arguments.options.rounds = 1;
   if (arguments.options.quick && length->count() == 0) seconds = 0.1;

@@ -69,17 +69,28 @@ double Median(std::vector<double> values) {
   return Quantile(values, 0.5);
 }
 
-double InterquartileRange(std::vector<double> values) {
-  if (values.empty()) return 0;
+Interval MedianInterval(std::vector<double> values) {
+  if (values.empty()) return {};
   std::sort(values.begin(), values.end());
-  return Quantile(values, 0.75) - Quantile(values, 0.25);
+  const size_t n = values.size();
+  // As many values lie below the median as heads fall in n throws: the interval leaves out the
+  // lowest and the highest ones that it may with 2.5 % on each side.
+  size_t left_out = 0;
+  double exactly = std::pow(0.5, static_cast<double>(n));
+  for (double at_most = exactly; at_most <= 0.025 && 2 * (left_out + 1) < n; at_most += exactly) {
+    ++left_out;
+    exactly *= static_cast<double>(n - left_out + 1) / static_cast<double>(left_out);
+  }
+  const size_t first = left_out == 0 ? 0 : left_out - 1;
+  return {values[first], values[n - 1 - first]};
 }
 
-Verdict Judge(double value, double spread, const Goal& goal) {
+Verdict Judge(const Interval& spread, const Goal& goal) {
+  const bool at_least = goal.kind == Goal::Kind::kAtLeast;
   // Written so that no number, NaN, never holds.
-  if (!(spread <= std::abs(value - goal.bound))) return Verdict::kInconclusive;
-  const bool meets = goal.kind == Goal::Kind::kAtLeast ? value >= goal.bound : value <= goal.bound;
-  return meets ? Verdict::kHolds : Verdict::kShort;
+  if (at_least ? spread.low >= goal.bound : spread.high <= goal.bound) return Verdict::kHolds;
+  if (at_least ? spread.high < goal.bound : spread.low > goal.bound) return Verdict::kShort;
+  return Verdict::kInconclusive;
 }
 
 absl::StatusOr<Row> Evaluate(const std::string& workload, const Comparison& comparison,
@@ -92,26 +103,25 @@ absl::StatusOr<Row> Evaluate(const std::string& workload, const Comparison& comp
   if (!values.ok()) return values.status();
   row.value =
       comparison.worst ? *std::max_element(values->begin(), values->end()) : Median(*values);
-  row.spread = comparison.worst ? 0 : InterquartileRange(*values);
-  double judged = row.value;
+  row.spread = comparison.worst ? Interval{row.value, row.value} : MedianInterval(*values);
   if (comparison.yardstick) {
     const auto yardsticks = ReadingsOf(*comparison.yardstick, samples);
     if (!yardsticks.ok()) return yardsticks.status();
     row.yardstick = comparison.yardstick->contestant;
     row.yardstick_value = Median(*yardsticks);
-    row.ratio = judged = row.value / row.yardstick_value;
     std::vector<double> ratios;
     for (size_t i = 0; i < values->size() && i < yardsticks->size(); ++i) {
       ratios.push_back((*values)[i] / (*yardsticks)[i]);
     }
-    row.spread = InterquartileRange(std::move(ratios));
+    row.ratio = Median(ratios);
+    row.spread = MedianInterval(std::move(ratios));
   }
-  if (row.goal) row.verdict = Judge(judged, row.spread, *row.goal);
+  if (row.goal) row.verdict = Judge(row.spread, *row.goal);
   return row;
 }
 
 void WriteTable(std::ostream& out, const std::vector<Row>& rows) {
-  constexpr const char* kLine = "%-12s %-46s %12s %-8s %-22s %12s %7s %8s %-10s %s\n";
+  constexpr const char* kLine = "%-12s %-46s %12s %-8s %-22s %12s %7s %16s %-10s %s\n";
   out << absl::StreamFormat(kLine, "workload", "metric", "value", "unit", "yardstick", "its value",
                             "ratio", "spread", "goal", "verdict");
   for (const Row& row : rows) {
@@ -119,7 +129,7 @@ void WriteTable(std::ostream& out, const std::vector<Row>& rows) {
     out << absl::StreamFormat(
         kLine, row.name, row.metric, Short(row.value), row.unit, compared ? row.yardstick : "-",
         compared ? Short(row.yardstick_value) : "-", compared ? Short(row.ratio) : "-",
-        Short(row.spread), row.goal ? GoalText(row.goal) : "-",
+        absl::StrCat(Short(row.spread.low), "..", Short(row.spread.high)), row.goal ? GoalText(row.goal) : "-",
         std::string(VerdictName(row.verdict)));
   }
   out << std::flush;

@@ -1,8 +1,9 @@
 // From readings to verdicts.
 //
-// The ratio is that of the medians. Its spread is the interquartile range of the ratios of single
-// rounds. A goal holds, or is fallen short of, only when the spread is not above the distance to
-// it: else the verdict is inconclusive.
+// The ratio is the median of the ratios of single rounds, since both sides of a round saw the same
+// machine. Its spread is the 95 % confidence interval of that median, so that more rounds tell more.
+// A goal holds, or is fallen short of, only when the whole interval says so: else the verdict is
+// inconclusive.
 //
 // Pure. Thread safety: none. Units: as the workload's.
 #pragma once
@@ -24,6 +25,11 @@ using Samples = std::map<std::string, std::vector<Readings>>;
 enum class Verdict : uint8_t { kHolds, kShort, kInconclusive, kNoGoal };
 std::string_view VerdictName(Verdict verdict);
 
+struct Interval {
+  double low = 0;
+  double high = 0;
+};
+
 struct Row {
   std::string name;  // of the workload
   std::string metric;
@@ -31,17 +37,20 @@ struct Row {
   std::string unit;
   std::string yardstick;  // "": none
   double yardstick_value = 0;
-  double ratio = 0;   // with a yardstick
-  double spread = 0;  // of the ratio, or of the value
+  double ratio = 0;  // with a yardstick
+  Interval spread;   // of the ratio, or of the value
   std::optional<Goal> goal;
   Verdict verdict = Verdict::kNoGoal;
 };
 
 // 0 of nothing.
 double Median(std::vector<double> values);
-double InterquartileRange(std::vector<double> values);
+// Where the median of whatever the values were drawn from lies, by order statistics: no assumption
+// about how they are distributed. Fewer than six values are too few for 95 %: from the lowest to the
+// highest then.
+Interval MedianInterval(std::vector<double> values);
 
-Verdict Judge(double value, double spread, const Goal& goal);
+Verdict Judge(const Interval& spread, const Goal& goal);
 
 // A reading that is missing is an error of the workload: NOT_FOUND.
 absl::StatusOr<Row> Evaluate(const std::string& workload, const Comparison& comparison,

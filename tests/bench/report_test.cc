@@ -28,36 +28,54 @@ Comparison Ratio(std::optional<Goal> goal) {
           .goal = goal};
 }
 
-TEST(ReportTest, MedianAndInterquartileRange) {
+TEST(ReportTest, Median) {
   EXPECT_DOUBLE_EQ(Median({}), 0);
   EXPECT_DOUBLE_EQ(Median({3, 1, 2}), 2);
   EXPECT_DOUBLE_EQ(Median({4, 1, 2, 3}), 2.5);
-  EXPECT_DOUBLE_EQ(InterquartileRange({7}), 0);
-  EXPECT_DOUBLE_EQ(InterquartileRange({5, 1, 2, 3, 4}), 2);
 }
 
-TEST(ReportTest, AGoalHoldsOnlyBeyondTheSpread) {
-  EXPECT_EQ(Judge(0.95, 0.05, AtLeast(0.85)), Verdict::kHolds);
-  EXPECT_EQ(Judge(0.95, 0.11, AtLeast(0.85)), Verdict::kInconclusive);
-  EXPECT_EQ(Judge(0.75, 0.05, AtLeast(0.85)), Verdict::kShort);
-  EXPECT_EQ(Judge(0.75, 0.11, AtLeast(0.85)), Verdict::kInconclusive);
-  EXPECT_EQ(Judge(1.2, 0.05, AtMost(1.3)), Verdict::kHolds);
-  EXPECT_EQ(Judge(1.4, 0.05, AtMost(1.3)), Verdict::kShort);
-  EXPECT_EQ(Judge(0, 0, AtMost(0)), Verdict::kHolds);
+// 1, 2, … n: the ends of the interval are the ranks of the values that it ends with. The ranks are
+// those of tables of the sign test.
+TEST(ReportTest, TheIntervalOfTheMedianIsThatOfOrderStatistics) {
+  const auto ranks = [](int n) {
+    std::vector<double> values;
+    for (int i = n; i >= 1; --i) values.push_back(i);
+    const Interval interval = MedianInterval(values);
+    return std::pair(interval.low, interval.high);
+  };
+  EXPECT_EQ(MedianInterval({}).high, 0);
+  EXPECT_EQ(ranks(1), std::pair(1.0, 1.0));
+  EXPECT_EQ(ranks(5), std::pair(1.0, 5.0));  // 94 %: the widest there is
+  EXPECT_EQ(ranks(6), std::pair(1.0, 6.0));
+  EXPECT_EQ(ranks(9), std::pair(2.0, 8.0));
+  EXPECT_EQ(ranks(10), std::pair(2.0, 9.0));
+  EXPECT_EQ(ranks(20), std::pair(6.0, 15.0));
+  EXPECT_EQ(ranks(40), std::pair(14.0, 27.0));
+}
+
+TEST(ReportTest, AGoalHoldsOnlyWhenTheWholeIntervalSaysSo) {
+  EXPECT_EQ(Judge({0.86, 0.99}, AtLeast(0.85)), Verdict::kHolds);
+  EXPECT_EQ(Judge({0.84, 0.99}, AtLeast(0.85)), Verdict::kInconclusive);
+  EXPECT_EQ(Judge({0.70, 0.84}, AtLeast(0.85)), Verdict::kShort);
+  EXPECT_EQ(Judge({1.1, 1.29}, AtMost(1.3)), Verdict::kHolds);
+  EXPECT_EQ(Judge({1.1, 1.31}, AtMost(1.3)), Verdict::kInconclusive);
+  EXPECT_EQ(Judge({1.31, 1.5}, AtMost(1.3)), Verdict::kShort);
+  EXPECT_EQ(Judge({0, 0}, AtMost(0)), Verdict::kHolds);
 }
 
 TEST(ReportTest, WhatIsNoNumberNeverHolds) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_EQ(Judge(nan, 0, AtLeast(1)), Verdict::kInconclusive);
-  EXPECT_EQ(Judge(1, nan, AtMost(2)), Verdict::kInconclusive);
+  EXPECT_EQ(Judge({nan, nan}, AtLeast(1)), Verdict::kInconclusive);
+  EXPECT_EQ(Judge({nan, nan}, AtMost(2)), Verdict::kInconclusive);
 }
 
-TEST(ReportTest, TheRatioIsOfTheMediansAndItsSpreadOfTheRounds) {
+TEST(ReportTest, TheRatioIsTheMedianOfTheRounds) {
   const auto row = Evaluate("discover", Ratio(AtLeast(0.85)),
                             Rounds({90, 95, 100, 90, 95}, {100, 100, 100, 100, 100}));
   ASSERT_TRUE(row.ok()) << row.status();
   EXPECT_DOUBLE_EQ(row->ratio, 0.95);
-  EXPECT_NEAR(row->spread, 0.05, 1e-9);
+  EXPECT_DOUBLE_EQ(row->spread.low, 0.9);
+  EXPECT_DOUBLE_EQ(row->spread.high, 1.0);
   EXPECT_EQ(row->verdict, Verdict::kHolds);
 }
 
@@ -67,7 +85,7 @@ TEST(ReportTest, DriftThatBothShareIsNoSpread) {
       Evaluate("discover", Ratio(AtLeast(0.85)), Rounds({90, 45, 180, 9}, {100, 50, 200, 10}));
   ASSERT_TRUE(row.ok()) << row.status();
   EXPECT_NEAR(row->ratio, 0.9, 1e-9);
-  EXPECT_NEAR(row->spread, 0, 1e-9);
+  EXPECT_NEAR(row->spread.high - row->spread.low, 0, 1e-9);
 }
 
 TEST(ReportTest, WithoutAYardstickTheValueIsJudged) {

@@ -33,10 +33,11 @@
 namespace muster::bench {
 
 struct Options {
-  int rounds = 10;
+  int rounds = 20;
   absl::Duration round = absl::Seconds(1);
   // Does everything once or twice, small: proves that the workload works, measures nothing.
   bool quick = false;
+  bool verbose = false;
 
   // How many of something: `full`, or about a fiftieth of it when quick.
   size_t Scaled(size_t full) const { return quick ? (full + 49) / 50 : full; }
