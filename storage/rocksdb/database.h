@@ -25,6 +25,7 @@ namespace rocksdb {
 class ColumnFamilyHandle;
 class DB;
 class Env;
+class WriteBatch;
 }  // namespace rocksdb
 
 namespace muster::storage {
@@ -69,9 +70,12 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
  private:
   class Watcher;
   explicit Database(bool sync);
+  // Empty, with the memory that the groups before needed.
+  rocksdb::WriteBatch& EmptyBatch();
   absl::StatusOr<bool> Empty() const;
 
   const bool sync_;
+  std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the strand
   // Constant after Open.
   std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;

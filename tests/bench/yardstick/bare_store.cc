@@ -27,9 +27,11 @@ rocksdb::Options MakeOptions() {
   options.paranoid_checks = true;
   options.db_write_buffer_size = kWriteBuffer;
   options.write_buffer_size = kWriteBuffer / 2;
+  options.level0_file_num_compaction_trigger = 8;
   options.max_total_wal_size = 2 * kWriteBuffer;
   options.max_open_files = 512;
   options.max_background_jobs = 2;
+  options.bytes_per_sync = 1 << 20;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
