@@ -50,6 +50,20 @@ class PageBuilder {
   PageBuilder(const ServiceView& view, const Query& query, QueryPage& page)
       : view_(view), query_(query), page_(page) {}
 
+  // All of a leaf at once, if all of it matches the default selector and fits with room to spare.
+  bool AddWhole(size_t leaf) {
+    const LeafRef& ref = view_.leaves()[leaf];
+    const size_t count = ref.leaf->entries.size();
+    const std::string_view fields = ref.leaf->bytes;
+    if (full_ || ref.default_matches != count) return false;
+    if (query_.limit > 0 && page_.count + count >= query_.limit) return false;
+    if (query_.max_bytes > 0 && page_.bytes + fields.size() >= query_.max_bytes) return false;
+    page_.runs.push_back({ref.leaf, fields});
+    page_.count += count;
+    page_.bytes += fields.size();
+    return true;
+  }
+
   // False: the page was full before this endpoint.
   bool Add(uint32_t group, Where where) {
     if (full_) {
@@ -83,18 +97,16 @@ class PageBuilder {
   bool full_ = false;
 };
 
-// Calls `visit(Where)` for each match from (leaf, entry) on until it returns false.
+// Calls `visit(Where)` for each match in the leaf, from `entry` on, until it returns false.
 template <typename Visit>
-void ForEachMatch(const ServiceView& view, const Selector& selector, std::pair<size_t, size_t> from,
+bool ForEachMatch(const ServiceView& view, const Selector& selector, size_t leaf, size_t entry,
                   Visit visit) {
-  auto [leaf, entry] = from;
-  for (; leaf < view.leaves().size(); ++leaf, entry = 0) {
-    const Leaf& present = *view.leaves()[leaf].leaf;
-    for (; entry < present.entries.size(); ++entry) {
-      const EndpointEntry& e = present.entries[entry];
-      if (selector.Matches(e, present.endpoint(e)) && !visit(Where{leaf, entry})) return;
-    }
+  const Leaf& present = *view.leaves()[leaf].leaf;
+  for (; entry < present.entries.size(); ++entry) {
+    const EndpointEntry& e = present.entries[entry];
+    if (selector.Matches(e, present.endpoint(e)) && !visit(Where{leaf, entry})) return false;
   }
+  return true;
 }
 
 std::pair<size_t, size_t> Start(const ServiceView& view, const QueryPosition* after) {
@@ -102,18 +114,32 @@ std::pair<size_t, size_t> Start(const ServiceView& view, const QueryPosition* af
   return view.UpperBound(after->node, after->id);
 }
 
+void QueryInOrder(const ServiceView& view, const Query& query, PageBuilder& builder) {
+  auto [leaf, entry] = Start(view, query.after);
+  for (; leaf < view.leaves().size(); ++leaf, entry = 0) {
+    if (entry == 0 && query.selector->is_default() && builder.AddWhole(leaf)) continue;
+    if (!ForEachMatch(view, *query.selector, leaf, entry,
+                      [&](Where where) { return builder.Add(0, where); })) {
+      return;
+    }
+  }
+}
+
 void QueryInGroups(const ServiceView& view, const Query& query, PageBuilder& builder) {
   std::array<std::vector<Where>, kGroups> groups;
   const uint32_t first = query.after == nullptr ? 0 : query.after->group;
   const auto start = Start(view, query.after);
-  ForEachMatch(view, *query.selector, {0, 0}, [&](Where where) {
+  const auto file = [&](Where where) {
     const Leaf& leaf = *view.leaves()[where.leaf].leaf;
     const uint32_t group = GroupOf(query.near, leaf.endpoint(leaf.entries[where.entry]));
     const bool done_before = group < first || (query.after != nullptr && group == first &&
                                                std::pair(where.leaf, where.entry) < start);
     if (!done_before) groups[group].push_back(where);
     return true;
-  });
+  };
+  for (size_t leaf = 0; leaf < view.leaves().size(); ++leaf) {
+    ForEachMatch(view, *query.selector, leaf, 0, file);
+  }
   for (uint32_t group = first; group < kGroups; ++group) {
     for (const Where where : groups[group]) {
       if (!builder.Add(group, where)) return;
@@ -127,8 +153,7 @@ QueryPage RunQuery(const ServiceView& view, const Query& query) {
   QueryPage page;
   PageBuilder builder(view, query, page);
   if (query.near.zone().empty() && query.near.region().empty()) {
-    ForEachMatch(view, *query.selector, Start(view, query.after),
-                 [&](Where where) { return builder.Add(0, where); });
+    QueryInOrder(view, query, builder);
   } else {
     QueryInGroups(view, query, builder);
   }

@@ -1,5 +1,7 @@
 #include "server/rpc/discover.h"
 
+#include <google/protobuf/arena.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -21,11 +23,18 @@ namespace {
 using base::MakeError;
 using base::Reason;
 
+// All of an answer but its endpoints: no message in it asks the heap.
+constexpr size_t kArenaBlock = 1024;
+
 // A request that was found valid.
 struct Wanted {
   std::string service_key;
-  std::shared_ptr<const core::Selector> selector;
+  std::shared_ptr<const core::Selector> own_selector;  // null: the default one
   std::optional<PageToken> token;
+
+  const core::Selector& selector() const {
+    return own_selector == nullptr ? *core::Selector::Default() : *own_selector;
+  }
 };
 
 absl::Status PageTokenExpired() {
@@ -47,7 +56,7 @@ uint64_t HashOf(const Wanted& wanted, const v1::DiscoverRequest& request) {
   // Each part with its size: names may hold any character.
   std::string how;
   for (const std::string& part :
-       {wanted.selector->canonical(), request.near().region(), request.near().zone()}) {
+       {wanted.selector().canonical(), request.near().region(), request.near().zone()}) {
     absl::StrAppend(&how, part.size(), ":", part);
   }
   return core::EndpointHash(wanted.service_key, how, request.limit());
@@ -59,9 +68,11 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
   if (!ns.ok()) return ns.status();
   auto service = core::NormalName("service name", request.service(), "service");
   if (!service.ok()) return service.status();
-  auto selector = request.has_selector() ? core::Selector::Compile(request.selector())
-                                         : core::Selector::Default();
-  if (!selector.ok()) return selector.status();
+  if (request.has_selector()) {
+    auto selector = core::Selector::Compile(request.selector());
+    if (!selector.ok()) return selector.status();
+    wanted.own_selector = *std::move(selector);
+  }
   if (absl::Status status = CheckNear(request.near()); !status.ok()) return status;
   if (request.panic()) {
     return base::WithField(MakeError(absl::StatusCode::kInvalidArgument, Reason::kNotInThisRelease,
@@ -69,7 +80,6 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
                            "panic");
   }
   wanted.service_key = storage::EncodeServiceKey(*ns, *service);
-  wanted.selector = *std::move(selector);
   if (request.page_token().empty()) return wanted;
   auto token = DecodePageToken(request.page_token());
   if (!token.ok()) return token.status();
@@ -131,33 +141,40 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   const storage::Revision revision = catalog_.revision();
   const std::string& key = wanted->service_key;
   const auto info = catalog_.GetByKey(key);
-  std::shared_ptr<const core::ServiceView> view = info == nullptr ? nullptr : info->view;
+  // What is not counted isn't written to: other threads read it, too.
+  const core::ServiceView* view = info == nullptr ? nullptr : info->view.get();
   const auto& token = wanted->token;
-  if (token && (view == nullptr || view->seq() != token->seq)) view = pinned_.Get(key, token->seq);
+  std::shared_ptr<const core::ServiceView> pinned;
+  if (token && (view == nullptr || view->seq() != token->seq)) {
+    pinned = pinned_.Get(key, token->seq);
+    view = pinned.get();
+  }
   if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
 
   ReplyBytes reply;
-  v1::DiscoverResponse tail;
+  alignas(8) char block[kArenaBlock];
+  google::protobuf::Arena arena(block, sizeof(block));
+  v1::DiscoverResponse& tail = *google::protobuf::Arena::CreateMessage<v1::DiscoverResponse>(&arena);
   if (view != nullptr) {
     const size_t limit = token ? token->remaining : request.limit();
-    core::QueryPage page = core::RunQuery(*view, {.selector = wanted->selector.get(),
+    core::QueryPage page = core::RunQuery(*view, {.selector = &wanted->selector(),
                                                   .near = request.near(),
                                                   .after = token ? &token->after : nullptr,
                                                   .limit = limit,
                                                   .max_bytes = kPageBytes});
-    for (const core::EndpointRun& run : page.runs) reply.Share(run.leaf, run.fields);
     if (const auto held = held_.Of(key)) AddHeld(*held, page, tail);
+    for (core::EndpointRun& run : page.runs) reply.Share(std::move(run.leaf), run.fields);
     if (page.more && (limit == 0 || page.count < limit)) {
       tail.set_next_page_token(EncodePageToken({.request = HashOf(*wanted, request),
                                                 .epoch = revision.epoch,
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,
                                                 .after = std::move(page.last)}));
-      pinned_.Pin(key, view);
+      pinned_.Pin(key, pinned != nullptr ? pinned : info->view);
     }
     SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
   }
-  const core::Selection selection = core::Select(view.get(), *wanted->selector);
+  const core::Selection selection = core::Select(view, wanted->selector());
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
   SetRevision(revision, tail.mutable_revision());

@@ -36,9 +36,9 @@ bool ParseBytes(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& me
   return message.ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
 }
 
-void ReplyBytes::Share(const std::shared_ptr<const void>& owner, std::string_view bytes) {
+void ReplyBytes::Share(std::shared_ptr<const void> owner, std::string_view bytes) {
   if (bytes.size() < kWorthSharing) return Append(bytes);
-  Add(SharedSlice(owner, bytes));
+  Add(SharedSlice(std::move(owner), bytes));
 }
 
 void ReplyBytes::Add(const grpc::Slice& slice) {

@@ -35,7 +35,7 @@ class ReplyBytes {
  public:
   void Append(std::string_view bytes) { tail_.append(bytes); }
   // Copies what is short.
-  void Share(const std::shared_ptr<const void>& owner, std::string_view bytes);
+  void Share(std::shared_ptr<const void> owner, std::string_view bytes);
   void Add(const grpc::Slice& slice);
   size_t size() const { return size_ + tail_.size(); }
 
