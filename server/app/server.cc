@@ -268,10 +268,7 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                     held.Refresh();
                   }});
   // Few at a time and often, so that a herd is gone soon and holds up nobody.
-  jobs.push_back({kExpiryTick, [this] {
-                    while (registry.ExpireDue() > 0) {
-                    }
-                  }});
+  jobs.push_back({kExpiryTick, [this] { registry.ExpireDue(); }});
   jobs.push_back({kTick, [this] { engine->Tend(); }});
   jobs.push_back({kTick, [this] {
                     const storage::EngineStats stats = engine->Stats();
@@ -280,7 +277,7 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                   }});
   jobs.push_back({absl::Seconds(1), [this] { discovery_service.Tick(); }});
   jobs.push_back({absl::Seconds(1), [this] { registry_service.Tick(); }});
-  jobs.push_back({absl::Seconds(10), [this] { registry.Maintain(); }});
+  jobs.push_back({kTick, [this] { registry.MaintainPart(); }});
   if (config.tls) {
     const auto log = std::make_shared<security::CertificateLog>(FilesOf(*config.tls));
     jobs.push_back({absl::Seconds(5), [log] { log->Look(base::RealClock().System()); }});

@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -78,13 +79,16 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, the longest overdue first, up to 512 on their way at a
-  // time, so that user writes go in between. Returns how many it took. While the store
-  // takes no writes they are held instead, and one a second is proposed to see whether it does
-  // again. By one thread.
+  // Proposes the removal of what fell due, the longest overdue first: up to 256 at a time, or a 200th
+  // of them, and up to 512 on their way, so that user writes go in between. Returns how many it
+  // took. While the store takes no writes they are held instead, and one a second is proposed to see
+  // whether it does again. Every 10 ms or so, by one thread.
   size_t ExpireDue();
-  // Prunes tombstones and forgets services that are long empty. Every few seconds.
+  // Prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   void Maintain();
+  // The same in parts, so that it holds up nobody: every 100 ms or so, by one thread. It begins every
+  // ten seconds, and is done six seconds later unless a service has more than 256 to prune.
+  void MaintainPart();
 
   const RegistryOptions& options() const { return options_; }
 
@@ -119,7 +123,10 @@ class Registry {
   // A removal was settled.
   void Removed(const Lease& lease, const absl::Status& status);
   void HoldOverdue(const Lease& lease);
-  void Prune(const ServiceInfo& info, uint64_t now_ms);
+  std::deque<std::string> FindUpkeep() const;
+  // True: the service needs more.
+  bool MaintainService(const std::string& service_key);
+  bool Prune(const ServiceInfo& info, uint64_t now_ms);
   void Forget(const ServiceInfo& info, uint64_t now_ms);
 
   storage::Engine& engine_;
@@ -133,6 +140,10 @@ class Registry {
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};
+  // Of MaintainPart: services that wait, and how many are a part.
+  std::deque<std::string> upkeep_;
+  size_t upkeep_part_ = 0;
+  base::SteadyTime next_upkeep_{};
 };
 
 }  // namespace muster::core

@@ -1,6 +1,7 @@
 // The Registry's upkeep: bounds what is kept of deletions, and forgets services that are long
 // empty.
 #include <algorithm>
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +16,12 @@ namespace {
 using storage::Family;
 
 constexpr size_t kMaxPrunedAtOnce = 256;
+// Upkeep is looked for this often, and what is found is done in so many parts, so that what was
+// deleted long ago in many services holds up no call.
+constexpr absl::Duration kUpkeepEvery = absl::Seconds(10);
+constexpr size_t kUpkeepParts = 64;
+// Services that are looked at while no name can be added.
+constexpr size_t kListedAtOnce = 1024;
 
 // The store's record of a service, with its modify seq; nullopt when there is none.
 std::optional<std::pair<uint64_t, storage::v1::ServiceRecord>> ReadService(
@@ -60,20 +67,56 @@ void LogRefusal(const std::vector<storage::UnitResult>& results) {
 }  // namespace
 
 void Registry::Maintain() {
+  for (const std::string& service_key : FindUpkeep()) MaintainService(service_key);
+}
+
+void Registry::MaintainPart() {
+  // Anew also while a service that loses very many waits for its next part.
+  if (const base::SteadyTime now = clock_.Steady(); now >= next_upkeep_) {
+    next_upkeep_ = now + kUpkeepEvery;
+    upkeep_ = FindUpkeep();
+    upkeep_part_ = upkeep_.size() / kUpkeepParts + 1;
+  }
+  for (size_t i = 0; i < upkeep_part_ && !upkeep_.empty(); ++i) {
+    std::string service_key = std::move(upkeep_.front());
+    upkeep_.pop_front();
+    // Not again in this part: what it proposed has to be applied first.
+    if (MaintainService(service_key)) upkeep_.push_back(std::move(service_key));
+  }
+}
+
+// The keys of services with deletions, or without instances.
+std::deque<std::string> Registry::FindUpkeep() const {
+  std::deque<std::string> found;
+  std::string after;
+  for (bool more = true; more;) {
+    more = false;
+    size_t listed = 0;
+    catalog_.List("*", "", after, [&](const auto& info) {
+      if (++listed > kListedAtOnce) {
+        more = true;
+        return false;
+      }
+      after = storage::EncodeServiceKey(info->ns, info->service);
+      if (info->view->tombstone_count() > 0 || info->view->size() == 0) found.push_back(after);
+      return true;
+    });
+  }
+  return found;
+}
+
+bool Registry::MaintainService(const std::string& service_key) {
+  const auto info = catalog_.GetByKey(service_key);
+  if (info == nullptr) return false;
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
-  std::vector<std::shared_ptr<const ServiceInfo>> with_tombstones;
-  std::vector<std::shared_ptr<const ServiceInfo>> empty;
-  catalog_.List("*", "", "", [&](const auto& info) {
-    if (info->view->tombstone_count() > 0) with_tombstones.push_back(info);
-    if (info->view->size() == 0) empty.push_back(info);
-    return true;
-  });
-  for (const auto& info : with_tombstones) Prune(*info, now_ms);
-  for (const auto& info : empty) Forget(*info, now_ms);
+  const bool more = Prune(*info, now_ms);
+  Forget(*info, now_ms);
+  return more;
 }
 
 // Drops the oldest tombstones of a service that has too many or too old ones, and raises its floor.
-void Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
+// True: there may be more of them.
+bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   const ServiceView& view = *info.view;
   const size_t allowed = std::max(options_.tombstones_per_service, view.size());
   const size_t excess = view.tombstone_count() > allowed ? view.tombstone_count() - allowed : 0;
@@ -103,15 +146,16 @@ void Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
     }
     if (count >= kMaxPrunedAtOnce || floor != chunk->back().seq) break;
   }
-  if (count == 0) return;
+  if (count == 0) return false;
   const std::string key = storage::EncodeServiceKey(info.ns, info.service);
   auto record = ReadService(engine_, key);
-  if (!record) return;
+  if (!record) return false;
   record->second.set_floor(std::max(record->second.floor(), floor));
   unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, record->first));
   unit.ops.push_back(storage::Put(Family::kServices, key,
                                   storage::EncodeValue(record->second.SerializeAsString())));
   engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
+  return count >= kMaxPrunedAtOnce;
 }
 
 // Forgets a service without instances once its deletions are gone and it is old enough.

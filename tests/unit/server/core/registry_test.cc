@@ -320,6 +320,58 @@ TEST_F(RegistryTest, ManyDeletionsRaiseTheFloor) {
   EXPECT_GT(core.View("api")->floor(), 0u);
 }
 
+// However much there is to forget, each part holds up the other writes for a moment only.
+TEST_F(RegistryTest, UpkeepComesInParts) {
+  constexpr int kServices = 200;
+  constexpr int kOfOneService = 600;
+  const auto come_and_go = [&](const std::string& service, const std::string& id) {
+    auto request = Request(id);
+    request.mutable_instance()->set_service(service);
+    const auto registered = core_.Register(request);
+    ASSERT_TRUE(registered.ok());
+    v1::DeregisterRequest remove;
+    *remove.mutable_key() = registered->key();
+    ASSERT_TRUE(core_.Deregister(remove).ok());
+  };
+  for (int i = 0; i < kServices; ++i) come_and_go(absl::StrCat("s", i), "a");
+  for (int i = 0; i < kOfOneService; ++i) come_and_go("s0", absl::StrCat("b", i));
+  clock_.Advance(absl::Hours(25));
+  uint64_t left = core_.catalog.tombstone_count();
+  ASSERT_EQ(left, uint64_t{kServices + kOfOneService});
+  int parts = 0;
+  for (; left > 0 && parts < 100; ++parts) {
+    core_.registry.MaintainPart();
+    core_.Run();
+    const uint64_t pruned = left - core_.catalog.tombstone_count();
+    EXPECT_LE(pruned, 256u + 4u);
+    left -= pruned;
+  }
+  EXPECT_EQ(left, 0u);
+  EXPECT_GE(parts, 50);
+  EXPECT_LE(parts, 70);
+}
+
+// Not before its time, and then all of it.
+TEST_F(RegistryTest, UpkeepIsLookedForEveryTenSeconds) {
+  core_.registry.MaintainPart();
+  ASSERT_TRUE(core_.Register(Request("a")).ok());
+  v1::DeregisterRequest remove;
+  *remove.mutable_key() = Key("a");
+  ASSERT_TRUE(core_.Deregister(remove).ok());
+  clock_.Advance(absl::Hours(25));
+  core_.registry.MaintainPart();
+  core_.Run();
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 0u);
+  clock_.Advance(absl::Seconds(9));
+  core_.registry.MaintainPart();
+  core_.Run();
+  EXPECT_NE(core_.View("api"), nullptr);
+  clock_.Advance(absl::Seconds(1));
+  core_.registry.MaintainPart();
+  core_.Run();
+  EXPECT_EQ(core_.View("api"), nullptr);
+}
+
 TEST_F(RegistryTest, BadRequestsNameTheField) {
   auto request = Request("a");
   request.set_life_id("short");
@@ -434,11 +486,31 @@ TEST_F(RegistryTest, AHerdLeavesInChunks) {
   std::vector<size_t> chunks;
   while (core_.View("api")->size() > 0) {
     chunks.push_back(core_.registry.ExpireDue());
+    chunks.push_back(core_.registry.ExpireDue());
     EXPECT_EQ(core_.registry.ExpireDue(), 0u) << "the rest waits until these are gone";
     core_.Run();
     ASSERT_LT(chunks.size(), 10u);
   }
-  EXPECT_EQ(chunks, (std::vector<size_t>{512, 512, 276}));
+  EXPECT_EQ(chunks, (std::vector<size_t>{256, 256, 256, 256, 256, 20}));
+}
+
+// A 200th of it each 10 ms.
+TEST_F(RegistryTest, ALargeHerdLeavesFaster) {
+  constexpr int kHerd = 80'000;
+  for (int i = 0; i < kHerd; i += 1000) {
+    v1::BatchRegisterRequest batch;
+    for (int k = i; k < i + 1000; ++k) *batch.add_requests() = Request(absl::StrCat(k));
+    core_.registry.BatchRegister(batch, {}, [](const auto&) {});
+    core_.Run();
+  }
+  ASSERT_EQ(core_.View("api")->size(), size_t{kHerd});
+  for (int tenth = 0; tenth < 35; ++tenth) {
+    clock_.Advance(absl::Milliseconds(100));
+    core_.leases.Tick();
+  }
+  EXPECT_EQ(core_.registry.ExpireDue(), 256u) << "how many there are is not known yet";
+  core_.Run();
+  EXPECT_EQ(core_.registry.ExpireDue(), (kHerd - 256u) / 200);
 }
 
 TEST_F(RegistryTest, AServiceIsShownAsFirstGiven) {
