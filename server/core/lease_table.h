@@ -176,7 +176,8 @@ class LeaseTable {
   void Tick();
   // Leases that fell due, at most `max`, the longest overdue first: each is now expiring.
   std::vector<LeasePtr> TakeExpired(size_t max);
-  // How many fell due until the last TakeExpired and were left to the next.
+  // How many fell due until the last TakeExpired and were left to the next; some of them may have
+  // been renewed or erased since.
   size_t due() const;
   // The removal of an expiring lease failed: live again, as overdue as before, and taken again
   // after `delay`. Nothing happens when the lease was replaced or erased since.

@@ -4,9 +4,9 @@
 // that is rejected is decided anew on the current value. Writes of one instance go one after
 // another, in the order in which they came.
 //
-// Thread safety: all members, from any thread; none waits. `done` runs on the caller's thread (for
-// errors and no-ops) or on the engine's completion thread.
-// Errors: base::Reason in each status.
+// Thread safety: all members, from any thread, unless said otherwise; none waits. `done` runs on
+// the caller's thread (for errors and no-ops) or on the engine's completion thread. Errors:
+// base::Reason in each status.
 #pragma once
 
 #include <array>
@@ -79,15 +79,17 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, the longest overdue first: up to 256 at a time, or a 200th
-  // of them, and up to 512 on their way, so that user writes go in between. Returns how many it
-  // took. While the store takes no writes they are held instead, and one a second is proposed to see
-  // whether it does again. Every 10 ms or so, by one thread.
+  // Proposes the removal of what fell due, the longest overdue first: up to 256 at a time, or a
+  // 200th of them, and up to 512 on their way, so that user writes go in between. Returns how many
+  // it took. While the store takes no writes they are held instead, and one a second is proposed to
+  // see whether it does again. Every 10 ms or so, by one thread.
   size_t ExpireDue();
   // Prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   void Maintain();
-  // The same in parts, so that it holds up nobody: every 100 ms or so, by one thread. It begins every
-  // ten seconds, and is done six seconds later unless a service has more than 256 to prune.
+  // The same in parts, so that it holds up nobody: every 100 ms or so, by one thread. It begins
+  // every ten seconds, and each service has had its turn about six seconds later; where more than
+  // 256 are to be pruned it has another one. When the store refuses, the rest waits for the next
+  // ten.
   void MaintainPart();
 
   const RegistryOptions& options() const { return options_; }
@@ -127,6 +129,7 @@ class Registry {
   // True: the service needs more.
   bool MaintainService(const std::string& service_key);
   bool Prune(const ServiceInfo& info, uint64_t now_ms);
+  void ProposeUpkeep(storage::Unit unit);
   void Forget(const ServiceInfo& info, uint64_t now_ms);
 
   storage::Engine& engine_;
@@ -140,10 +143,14 @@ class Registry {
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};
-  // Of MaintainPart: services that wait, and how many are a part.
+  size_t ExpireTurn();
+  // Of MaintainPart, for its thread: services that wait for their turn, and for another one, and
+  // how many are a part.
   std::deque<std::string> upkeep_;
+  std::deque<std::string> unfinished_upkeep_;
   size_t upkeep_part_ = 0;
   base::SteadyTime next_upkeep_{};
+  std::atomic<bool> upkeep_refused_{false};
 };
 
 }  // namespace muster::core

@@ -2,6 +2,7 @@
 // empty.
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -55,52 +56,65 @@ std::optional<StoredTombstone> ReadTombstone(const storage::Engine& engine,
   return StoredTombstone{decoded->mod_seq, record.deleted_at_ms()};
 }
 
-void LogRefusal(const std::vector<storage::UnitResult>& results) {
-  const auto& result = results.front();
-  if (result.verdict == storage::UnitResult::Verdict::kNotCommitted ||
-      result.verdict == storage::UnitResult::Verdict::kUnknown) {
-    base::Log(base::LogLevel::kWarn, "upkeep could not be written",
-              {{"error", std::string(result.status.message())}});
-  }
-}
-
 }  // namespace
+
+void Registry::ProposeUpkeep(storage::Unit unit) {
+  engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal,
+                  [this](const std::vector<storage::UnitResult>& results) {
+                    using Verdict = storage::UnitResult::Verdict;
+                    const Verdict verdict = results.front().verdict;
+                    if (verdict != Verdict::kNotCommitted && verdict != Verdict::kUnknown) return;
+                    if (upkeep_refused_.exchange(true)) return;
+                    base::Log(base::LogLevel::kWarn, "upkeep could not be written",
+                              {{"error", std::string(results.front().status.message())}});
+                  });
+}
 
 void Registry::Maintain() {
   for (const std::string& service_key : FindUpkeep()) MaintainService(service_key);
 }
 
 void Registry::MaintainPart() {
-  // Anew also while a service that loses very many waits for its next part.
-  if (const base::SteadyTime now = clock_.Steady(); now >= next_upkeep_) {
+  const base::SteadyTime now = clock_.Steady();
+  if (upkeep_refused_.exchange(false)) {
+    // All of it would be refused: not before the next time.
+    upkeep_.clear();
+    unfinished_upkeep_.clear();
+    next_upkeep_ = now + kUpkeepEvery;
+  }
+  // When each service had its turn; those that need more than one wait behind.
+  if (upkeep_.empty() && now >= next_upkeep_) {
     next_upkeep_ = now + kUpkeepEvery;
     upkeep_ = FindUpkeep();
+    unfinished_upkeep_.clear();
     upkeep_part_ = upkeep_.size() / kUpkeepParts + 1;
   }
-  for (size_t i = 0; i < upkeep_part_ && !upkeep_.empty(); ++i) {
-    std::string service_key = std::move(upkeep_.front());
-    upkeep_.pop_front();
-    // Not again in this part: what it proposed has to be applied first.
-    if (MaintainService(service_key)) upkeep_.push_back(std::move(service_key));
+  // None twice in a part: what it proposed has to be applied first.
+  std::deque<std::string> unfinished;
+  for (size_t i = 0; i < upkeep_part_; ++i) {
+    std::deque<std::string>& from = upkeep_.empty() ? unfinished_upkeep_ : upkeep_;
+    if (from.empty()) break;
+    std::string service_key = std::move(from.front());
+    from.pop_front();
+    if (MaintainService(service_key)) unfinished.push_back(std::move(service_key));
   }
+  std::move(unfinished.begin(), unfinished.end(), std::back_inserter(unfinished_upkeep_));
 }
 
 // The keys of services with deletions, or without instances.
 std::deque<std::string> Registry::FindUpkeep() const {
   std::deque<std::string> found;
   std::string after;
-  for (bool more = true; more;) {
-    more = false;
-    size_t listed = 0;
+  size_t listed = kListedAtOnce;
+  while (listed == kListedAtOnce) {
+    listed = 0;
+    std::string last;
     catalog_.List("*", "", after, [&](const auto& info) {
-      if (++listed > kListedAtOnce) {
-        more = true;
-        return false;
-      }
-      after = storage::EncodeServiceKey(info->ns, info->service);
-      if (info->view->tombstone_count() > 0 || info->view->size() == 0) found.push_back(after);
-      return true;
+      last = storage::EncodeServiceKey(info->ns, info->service);
+      if (info->view->tombstone_count() > 0 || info->view->size() == 0) found.push_back(last);
+      return ++listed < kListedAtOnce;
     });
+    after = std::move(last);
   }
   return found;
 }
@@ -154,7 +168,7 @@ bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, record->first));
   unit.ops.push_back(storage::Put(Family::kServices, key,
                                   storage::EncodeValue(record->second.SerializeAsString())));
-  engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
+  ProposeUpkeep(std::move(unit));
   return count >= kMaxPrunedAtOnce;
 }
 
@@ -170,7 +184,7 @@ void Registry::Forget(const ServiceInfo& info, uint64_t now_ms) {
   unit.ops.push_back(storage::Delete(Family::kServices, key));
   unit.ops.push_back(
       storage::Put(Family::kMeta, std::string(storage::kForgottenKey), storage::EncodeValue("")));
-  engine_.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, LogRefusal);
+  ProposeUpkeep(std::move(unit));
 }
 
 }  // namespace muster::core

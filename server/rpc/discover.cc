@@ -23,7 +23,7 @@ namespace {
 using base::MakeError;
 using base::Reason;
 
-// All of an answer but its endpoints: no message in it asks the heap.
+// All of an answer but its endpoints, as long as none is held: no message in it asks the heap.
 constexpr size_t kArenaBlock = 1024;
 
 // A request that was found valid.
@@ -154,7 +154,8 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   ReplyBytes reply;
   alignas(8) char block[kArenaBlock];
   google::protobuf::Arena arena(block, sizeof(block));
-  v1::DiscoverResponse& tail = *google::protobuf::Arena::CreateMessage<v1::DiscoverResponse>(&arena);
+  v1::DiscoverResponse& tail =
+      *google::protobuf::Arena::CreateMessage<v1::DiscoverResponse>(&arena);
   if (view != nullptr) {
     const size_t limit = token ? token->remaining : request.limit();
     core::QueryPage page = core::RunQuery(*view, {.selector = &wanted->selector(),

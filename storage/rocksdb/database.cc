@@ -29,9 +29,20 @@ namespace {
 using base::MakeError;
 using base::Reason;
 
-// Most groups fit into this. Their bytes are gathered in memory that stays: blocks of this size, had
-// anew for each group, would be given back to the system and cleared by it again and again.
-constexpr size_t kKeptBatchBytes = 256 << 10;
+// Nearly all groups fit into this. Their bytes are gathered in memory that stays: blocks of this
+// size, had anew for each group, would be given back to the system and cleared by it again and again.
+constexpr size_t kKeptBatchBytes = 512 << 10;
+// Of RocksDB, for an operation at most: kind, family and sizes.
+constexpr size_t kOpHead = 16;
+constexpr size_t kBatchHead = 128;
+
+size_t BatchBytes(absl::Span<const Commit> commits) {
+  size_t bytes = kBatchHead;  // meta/seq included
+  for (const Commit& commit : commits) {
+    for (const Op& op : commit.ops) bytes += kOpHead + op.key.size() + op.value.size();
+  }
+  return bytes;
+}
 
 absl::Status DiskFull() {
   return base::WithRetryAfter(
@@ -158,9 +169,6 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(const DatabaseOptions& options,
   table.cache_index_and_filter_blocks = true;
   rocksdb::ColumnFamilyOptions family;
   family.write_buffer_size = options.write_buffer_bytes / 2;
-  // Half as many compactions as with RocksDB's default of 4, each of which rewrites all that changed
-  // since. What is read is memory's; RocksDB is read when it is opened, and for few keys.
-  family.level0_file_num_compaction_trigger = 8;
   family.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return family;
 }
@@ -168,8 +176,15 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(const DatabaseOptions& options,
 std::vector<rocksdb::ColumnFamilyDescriptor> MakeDescriptors(const DatabaseOptions& options) {
   const auto cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   const rocksdb::ColumnFamilyOptions family = MakeFamilyOptions(options, cache);
+  // Half as many compactions as with RocksDB's default of 4, each of which rewrites the whole
+  // family. What is read is memory's; this is read when it is opened, and for few keys.
+  rocksdb::ColumnFamilyOptions instances = family;
+  instances.level0_file_num_compaction_trigger = 8;
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
-  for (std::string_view name : kFamilyNames) descriptors.emplace_back(std::string(name), family);
+  for (size_t i = 0; i < kFamilyNames.size(); ++i) {
+    const bool large = static_cast<Family>(i) == Family::kInstances;
+    descriptors.emplace_back(std::string(kFamilyNames[i]), large ? instances : family);
+  }
   descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, family);
   return descriptors;
 }
@@ -246,9 +261,6 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
       rocksdb::DB::Open(db_options, options.data_dir, MakeDescriptors(options), &handles, &db);
   if (!opened.ok()) return TranslateOpen(opened, options.data_dir);
   database->db_.reset(db);
-  // Compactions can wait, calls can't. Flushes can't either: writes would stop behind them.
-  db->GetEnv()->LowerThreadPoolCPUPriority(rocksdb::Env::Priority::LOW, rocksdb::CpuPriority::kLow)
-      .PermitUncheckedError();
   for (size_t i = 0; i < handles.size(); ++i) database->handles_[i] = handles[i];
   return database;
 }
@@ -286,9 +298,10 @@ absl::Status Database::Resume() {
   return Translate(status);
 }
 
-rocksdb::WriteBatch& Database::EmptyBatch() {
-  if (batch_ == nullptr || batch_->Data().capacity() > kKeptBatchBytes) {
-    batch_ = std::make_unique<rocksdb::WriteBatch>();
+rocksdb::WriteBatch& Database::EmptyBatch(size_t bytes) {
+  const size_t kept = batch_ == nullptr ? 0 : batch_->Data().capacity();
+  if (kept < bytes || kept > kKeptBatchBytes) {
+    batch_ = std::make_unique<rocksdb::WriteBatch>(bytes);
   } else {
     batch_->Clear();
   }
@@ -297,7 +310,7 @@ rocksdb::WriteBatch& Database::EmptyBatch() {
 
 absl::Status Database::Write(absl::Span<const Commit> commits) {
   if (watcher_->full()) return DiskFull();
-  rocksdb::WriteBatch& batch = EmptyBatch();
+  rocksdb::WriteBatch& batch = EmptyBatch(BatchBytes(commits));
   rocksdb::Status status;
   for (const Commit& commit : commits) {
     for (const Op& op : commit.ops) {

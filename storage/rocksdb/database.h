@@ -70,8 +70,8 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
  private:
   class Watcher;
   explicit Database(bool sync);
-  // Empty, with the memory that the groups before needed.
-  rocksdb::WriteBatch& EmptyBatch();
+  // With room for so many, which may be that of a group before.
+  rocksdb::WriteBatch& EmptyBatch(size_t bytes);
   absl::StatusOr<bool> Empty() const;
 
   const bool sync_;

@@ -71,17 +71,21 @@ double Median(std::vector<double> values) {
 
 Interval MedianInterval(std::vector<double> values) {
   if (values.empty()) return {};
+  // What is no number has no place in an order.
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](double v) { return !std::isfinite(v); });
+  if (bad != values.end()) return {std::nan(""), std::nan("")};
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   // As many values lie below the median as heads fall in n throws: the interval leaves out the
   // lowest and the highest ones that it may with 2.5 % on each side.
-  size_t left_out = 0;
+  size_t rank = 0;
   double exactly = std::pow(0.5, static_cast<double>(n));
-  for (double at_most = exactly; at_most <= 0.025 && 2 * (left_out + 1) < n; at_most += exactly) {
-    ++left_out;
-    exactly *= static_cast<double>(n - left_out + 1) / static_cast<double>(left_out);
+  for (double at_most = exactly; at_most <= 0.025 && 2 * (rank + 1) < n; at_most += exactly) {
+    ++rank;
+    exactly *= static_cast<double>(n - rank + 1) / static_cast<double>(rank);
   }
-  const size_t first = left_out == 0 ? 0 : left_out - 1;
+  const size_t first = rank == 0 ? 0 : rank - 1;
   return {values[first], values[n - 1 - first]};
 }
 
@@ -129,8 +133,8 @@ void WriteTable(std::ostream& out, const std::vector<Row>& rows) {
     out << absl::StreamFormat(
         kLine, row.name, row.metric, Short(row.value), row.unit, compared ? row.yardstick : "-",
         compared ? Short(row.yardstick_value) : "-", compared ? Short(row.ratio) : "-",
-        absl::StrCat(Short(row.spread.low), "..", Short(row.spread.high)), row.goal ? GoalText(row.goal) : "-",
-        std::string(VerdictName(row.verdict)));
+        absl::StrCat(Short(row.spread.low), "..", Short(row.spread.high)),
+        row.goal ? GoalText(row.goal) : "-", std::string(VerdictName(row.verdict)));
   }
   out << std::flush;
 }

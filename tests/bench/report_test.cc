@@ -67,6 +67,13 @@ TEST(ReportTest, WhatIsNoNumberNeverHolds) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(Judge({nan, nan}, AtLeast(1)), Verdict::kInconclusive);
   EXPECT_EQ(Judge({nan, nan}, AtMost(2)), Verdict::kInconclusive);
+  // One of many, which the interval would leave out: a yardstick that did nothing in a round.
+  std::vector<double> yardstick(20, 100);
+  yardstick[7] = 0;
+  std::vector<double> muster(20, 100);
+  muster[7] = 0;
+  EXPECT_EQ(Evaluate("x", Ratio(AtLeast(0.5)), Rounds(muster, yardstick))->verdict,
+            Verdict::kInconclusive);
 }
 
 TEST(ReportTest, TheRatioIsTheMedianOfTheRounds) {

@@ -181,6 +181,28 @@ TEST(DiscoverTest, PagesHoldOneSetWhateverHappensMeanwhile) {
   }
 }
 
+// Also where a leaf of the view ends.
+TEST(DiscoverTest, EachLimitIsKept) {
+  constexpr int kInstances = 200;
+  RpcStack stack;
+  std::vector<std::string> ids;
+  for (int i = 0; i < kInstances; ++i) {
+    ids.push_back(absl::StrCat("i", 1000 + i));
+    stack.Register("many", ids.back());
+  }
+  ASSERT_GT(stack.catalog.Get("default", "many")->view->leaves().size(), 1u);
+  for (int limit = 1; limit <= kInstances; ++limit) {
+    v1::DiscoverRequest request;
+    request.set_service("many");
+    request.set_limit(static_cast<uint32_t>(limit));
+    v1::DiscoverResponse response;
+    ASSERT_TRUE(stack.Discover(request, &response).ok());
+    ASSERT_EQ(response.endpoints_size(), limit);
+    EXPECT_EQ(response.next_page_token(), "");
+    for (int i = 0; i < limit; ++i) ASSERT_EQ(response.endpoints(i).id(), ids[i]);
+  }
+}
+
 TEST(DiscoverTest, PageTokensAreChecked) {
   RpcStack stack;
   RegisterBig(stack, 100);
