@@ -30,7 +30,8 @@ using base::MakeError;
 using base::Reason;
 
 // Nearly all groups fit into this. Their bytes are gathered in memory that stays: blocks of this
-// size, had anew for each group, would be given back to the system and cleared by it again and again.
+// size, had anew for each group, would be given back to the system and cleared by it again and
+// again.
 constexpr size_t kKeptBatchBytes = 512 << 10;
 // Of RocksDB, for an operation at most: kind, family and sizes.
 constexpr size_t kOpHead = 16;

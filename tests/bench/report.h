@@ -1,9 +1,9 @@
 // From readings to verdicts.
 //
 // The ratio is the median of the ratios of single rounds, since both sides of a round saw the same
-// machine. Its spread is the 95 % confidence interval of that median, so that more rounds tell more.
-// A goal holds, or is fallen short of, only when the whole interval says so: else the verdict is
-// inconclusive.
+// machine. Its spread is the 95 % confidence interval of that median, so that more rounds tell
+// more. A goal holds, or is fallen short of, only when the whole interval says so: else the verdict
+// is inconclusive.
 //
 // Pure. Thread safety: none. Units: as the workload's.
 #pragma once
@@ -46,8 +46,8 @@ struct Row {
 // 0 of nothing.
 double Median(std::vector<double> values);
 // Where the median of whatever the values were drawn from lies, by order statistics: no assumption
-// about how they are distributed. Fewer than six values are too few for 95 %: from the lowest to the
-// highest then.
+// about how they are distributed. Fewer than six values are too few for 95 %: from the lowest to
+// the highest then.
 Interval MedianInterval(std::vector<double> values);
 
 Verdict Judge(const Interval& spread, const Goal& goal);
