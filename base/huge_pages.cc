@@ -6,15 +6,12 @@
 
 #include <cstddef>
 #include <optional>
-#include <string>
 
 // Null in a program that is not linked to jemalloc.
 extern "C" decltype(mallctl) mallctl __attribute__((weak));
 
 namespace muster::base {
 namespace {
-
-constexpr ssize_t kDecayMs = 10'000;
 
 extent_hooks_t* g_usual = nullptr;
 
@@ -36,11 +33,6 @@ std::optional<unsigned> NewArena() {
   unsigned arena = 0;
   size = sizeof(arena);
   if (mallctl("arenas.create", &arena, &size, &with, sizeof(with)) != 0) return std::nullopt;
-  // Of a huge page with a hole the system fills the hole again: what is free for a moment only
-  // isn't worth one.
-  ssize_t decay = kDecayMs;
-  const std::string name = "arena." + std::to_string(arena) + ".dirty_decay_ms";
-  mallctl(name.c_str(), nullptr, nullptr, &decay, sizeof(decay));
   return arena;
 }
 

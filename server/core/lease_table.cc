@@ -376,11 +376,6 @@ std::vector<LeasePtr> LeaseTable::TakeExpired(size_t max) {
   return out;
 }
 
-size_t LeaseTable::due() const {
-  base::MutexLock lock(wheel_mu_);
-  return due_.size();
-}
-
 void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
   Shard& shard = ShardOf(lease.key());
   base::MutexLock lock(shard.mu);

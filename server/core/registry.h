@@ -5,8 +5,9 @@
 // another, in the order in which they came.
 //
 // Thread safety: all members, from any thread, unless said otherwise; none waits. `done` runs on
-// the caller's thread (for errors and no-ops) or on the engine's completion thread. Errors:
-// base::Reason in each status.
+// the caller's thread (for errors and no-ops) or on the engine's completion thread.
+//
+// Errors: base::Reason in each status.
 #pragma once
 
 #include <array>
@@ -79,12 +80,13 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, the longest overdue first: up to 256 at a time, or a
-  // 200th of them, and up to 512 on their way, so that user writes go in between. Returns how many
-  // it took. While the store takes no writes they are held instead, and one a second is proposed to
-  // see whether it does again. Every 10 ms or so, by one thread.
+  // Proposes the removal of what fell due, the longest overdue first, up to 512 on their way at a
+  // time, so that user writes go in between. Returns how many it took. While the store
+  // takes no writes they are held instead, and one a second is proposed to see whether it does
+  // again. By one thread.
   size_t ExpireDue();
-  // Prunes tombstones, up to 256 of each service, and forgets services that are long empty.
+  // Upkeep: prunes tombstones, up to 256 of each service, and forgets services that are long empty.
+  // All at once: for tests.
   void Maintain();
   // The same in parts, so that it holds up nobody: every 100 ms or so, by one thread. It begins
   // every ten seconds, and each service has had its turn about six seconds later; where more than
@@ -143,7 +145,6 @@ class Registry {
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};
-  size_t ExpireTurn();
   // Of MaintainPart, for its thread: services that wait for their turn, and for another one, and
   // how many are a part.
   std::deque<std::string> upkeep_;

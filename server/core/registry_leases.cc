@@ -19,11 +19,6 @@ using base::Reason;
 
 // However many leases fall due at once: user writes go in between.
 constexpr size_t kMaxRemovalsUnderWay = 512;
-// In one turn, or one in kTurnsOfAHerd of those that are due if that is more. A herd leaves evenly
-// rather than as fast as it can, so that calls find the machine free: up to 25,000 a second with
-// turns every 10 ms, and twice that while very many are due.
-constexpr size_t kRemovalsInATurn = 256;
-constexpr size_t kTurnsOfAHerd = 200;
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
@@ -101,19 +96,9 @@ void Registry::HoldOverdue(const Lease& lease) {
 }
 
 size_t Registry::ExpireDue() {
-  size_t taken = ExpireTurn();
-  // Holding costs little: nobody who is overdue is to look fresh.
-  for (size_t more = taken; more > 0 && try_removal_at_us_.load() != 0; taken += more) {
-    more = ExpireTurn();
-  }
-  return taken;
-}
-
-size_t Registry::ExpireTurn() {
   const size_t under_way = removals_under_way_.load();
   if (under_way >= kMaxRemovalsUnderWay) return 0;
-  const size_t turn = std::max(kRemovalsInATurn, leases_.due() / kTurnsOfAHerd);
-  const auto due = leases_.TakeExpired(std::min(turn, kMaxRemovalsUnderWay - under_way));
+  const auto due = leases_.TakeExpired(kMaxRemovalsUnderWay - under_way);
   std::vector<std::shared_ptr<Write>> writes;
   for (const auto& lease : due) {
     const int64_t try_at_us = try_removal_at_us_.load();

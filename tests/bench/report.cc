@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -18,6 +19,13 @@ double Quantile(const std::vector<double>& sorted, double q) {
   const auto low = static_cast<size_t>(place);
   const size_t high = std::min(low + 1, sorted.size() - 1);
   return sorted[low] + (sorted[high] - sorted[low]) * (place - static_cast<double>(low));
+}
+
+constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
+
+// What isn't has no place in an order.
+bool AllFinite(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
 absl::StatusOr<std::vector<double>> ReadingsOf(const Source& source, const Samples& samples) {
@@ -65,16 +73,14 @@ std::string_view VerdictName(Verdict verdict) {
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
+  if (!AllFinite(values)) return kNoNumber;
   std::sort(values.begin(), values.end());
   return Quantile(values, 0.5);
 }
 
 Interval MedianInterval(std::vector<double> values) {
   if (values.empty()) return {};
-  // What is no number has no place in an order.
-  const auto bad =
-      std::find_if(values.begin(), values.end(), [](double v) { return !std::isfinite(v); });
-  if (bad != values.end()) return {std::nan(""), std::nan("")};
+  if (!AllFinite(values)) return {kNoNumber, kNoNumber};
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   // As many values lie below the median as heads fall in n throws: the interval leaves out the

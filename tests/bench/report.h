@@ -43,7 +43,7 @@ struct Row {
   Verdict verdict = Verdict::kNoGoal;
 };
 
-// 0 of nothing.
+// 0 of nothing; NaN when one of them is not finite, as are the ends of the interval below.
 double Median(std::vector<double> values);
 // Where the median of whatever the values were drawn from lies, by order statistics: no assumption
 // about how they are distributed. Fewer than six values are too few for 95 %: from the lowest to

@@ -5,6 +5,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <sstream>
 
@@ -32,6 +33,7 @@ TEST(ReportTest, Median) {
   EXPECT_DOUBLE_EQ(Median({}), 0);
   EXPECT_DOUBLE_EQ(Median({3, 1, 2}), 2);
   EXPECT_DOUBLE_EQ(Median({4, 1, 2, 3}), 2.5);
+  EXPECT_TRUE(std::isnan(Median({1, std::numeric_limits<double>::infinity(), 2})));
 }
 
 // 1, 2, … n: the ends of the interval are the ranks of the values that it ends with. The ranks are
