@@ -13,13 +13,17 @@ extern "C" decltype(mallctl) mallctl __attribute__((weak));
 namespace muster::base {
 namespace {
 
+// The allocator asks for more each time, from 2 MiB on. What holds little waits for memory little,
+// and would grow by whole huge pages of which it needs a part: its first 33 MiB are in small pages.
+constexpr size_t kWorthHugePages = 8 << 20;
+
 extent_hooks_t* g_usual = nullptr;
 
 void* Alloc(extent_hooks_t*, void* at, size_t size, size_t alignment, bool* zero, bool* commit,
             unsigned arena) {
   void* extent = g_usual->alloc(g_usual, at, size, alignment, zero, commit, arena);
   // A request that the system may refuse: small pages then.
-  if (extent != nullptr) madvise(extent, size, MADV_HUGEPAGE);
+  if (extent != nullptr && size >= kWorthHugePages) madvise(extent, size, MADV_HUGEPAGE);
   return extent;
 }
 

@@ -29,8 +29,8 @@ namespace {
 using base::MakeError;
 using base::Reason;
 
-// Nearly all groups fit into this. Their bytes are gathered in memory that stays: blocks of this
-// size, had anew for each group, would be given back to the system and cleared by it again and
+// Nearly all groups fit into this. Their bytes are gathered in memory that is had once: blocks of
+// this size, had anew for each group, would be given back to the system and cleared by it again and
 // again.
 constexpr size_t kKeptBatchBytes = 512 << 10;
 // Of RocksDB, for an operation at most: kind, family and sizes.
@@ -266,7 +266,10 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
   return database;
 }
 
-Database::Database(bool sync) : sync_(sync), watcher_(std::make_shared<Watcher>()) {}
+Database::Database(bool sync)
+    : sync_(sync),
+      batch_(std::make_unique<rocksdb::WriteBatch>(kKeptBatchBytes)),
+      watcher_(std::make_shared<Watcher>()) {}
 
 Database::~Database() {
   if (db_ == nullptr) return;
@@ -299,19 +302,13 @@ absl::Status Database::Resume() {
   return Translate(status);
 }
 
-rocksdb::WriteBatch& Database::EmptyBatch(size_t bytes) {
-  const size_t kept = batch_ == nullptr ? 0 : batch_->Data().capacity();
-  if (kept < bytes || kept > kKeptBatchBytes) {
-    batch_ = std::make_unique<rocksdb::WriteBatch>(bytes);
-  } else {
-    batch_->Clear();
-  }
-  return *batch_;
-}
-
 absl::Status Database::Write(absl::Span<const Commit> commits) {
   if (watcher_->full()) return DiskFull();
-  rocksdb::WriteBatch& batch = EmptyBatch(BatchBytes(commits));
+  const size_t bytes = BatchBytes(commits);
+  const bool large = bytes > kKeptBatchBytes;
+  rocksdb::WriteBatch own(large ? bytes : 0);
+  rocksdb::WriteBatch& batch = large ? own : *batch_;
+  batch.Clear();
   rocksdb::Status status;
   for (const Commit& commit : commits) {
     for (const Op& op : commit.ops) {

@@ -70,12 +70,10 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
  private:
   class Watcher;
   explicit Database(bool sync);
-  // With room for so many, which may be that of a group before.
-  rocksdb::WriteBatch& EmptyBatch(size_t bytes);
   absl::StatusOr<bool> Empty() const;
 
   const bool sync_;
-  std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the strand
+  const std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the thread that writes
   // Constant after Open.
   std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
