@@ -41,6 +41,7 @@ namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kExpiryTick = absl::Milliseconds(10);
+constexpr absl::Duration kHerdTick = absl::Milliseconds(2);
 // How long a stop waits for calls under way; how long it answers at least, so that who is calling
 // is told and not cut off; and how long gRPC may then take to close connections, which a client
 // that has no call under way may not notice.
@@ -268,10 +269,14 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                     held.Refresh();
                   }});
   // Few at a time and often, so that a herd is gone soon and holds up nobody.
-  jobs.push_back({kExpiryTick, [this] {
-                    while (registry.ExpireDue() > 0) {
-                    }
-                  }});
+  jobs.push_back({.period = kExpiryTick,
+                  .run =
+                      [this] {
+                        while (registry.ExpireDue() > 0) {
+                        }
+                      },
+                  .busy = [this] { return registry.removals_under_way() > 0; },
+                  .busy_period = kHerdTick});
   jobs.push_back({kTick, [this] { engine->Tend(); }});
   jobs.push_back({kTick, [this] {
                     const storage::EngineStats stats = engine->Stats();

@@ -30,7 +30,8 @@ void Ticker::Run() {
     for (size_t i = 0; i < jobs_.size(); ++i) {
       if (clock_.Steady() < due[i]) continue;
       jobs_[i].run();
-      due[i] = clock_.Steady() + jobs_[i].period;
+      const bool busy = jobs_[i].busy && jobs_[i].busy();
+      due[i] = clock_.Steady() + (busy ? jobs_[i].busy_period : jobs_[i].period);
     }
   }
 }

@@ -21,6 +21,9 @@ class Ticker {
   struct Job {
     absl::Duration period;
     std::function<void()> run;
+    // Comes again after `busy_period` already when `busy` says so after a run. Null: never.
+    std::function<bool()> busy{};
+    absl::Duration busy_period{};
   };
   // REQUIRES: periods above zero. `clock` is the machine's: the thread really waits.
   Ticker(const base::Clock& clock, std::vector<Job> jobs);

@@ -42,6 +42,7 @@ v1::Health StatusOf(std::string_view check_id, v1::Health initial, const ReadChe
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
                        const ReadCheck& read_check, std::vector<storage::Op>& ops) {
   if (present == nullptr) return registration.instance.initial_health;
+  const bool reported = !present->record.never_reported();
   std::map<std::string, std::string> old;
   for (const v1::Check& check : present->record.checks()) {
     AppendDeterministic(check, old[check.id()]);
@@ -50,10 +51,11 @@ v1::Health CarryChecks(const Registration& registration, const StoredInstance* p
   for (const NormalCheck& check : registration.instance.checks) {
     const auto it = old.find(check.id);
     const bool same = it != old.end() && it->second == check.encoded;
-    worst = std::max(
-        worst, same ? StatusOf(check.id, check.initial_status, read_check) : check.initial_status);
+    worst = std::max(worst, same && reported ? StatusOf(check.id, check.initial_status, read_check)
+                                             : check.initial_status);
     if (same) old.erase(it);
   }
+  if (!reported) return worst;
   for (const auto& [id, definition] : old) {
     ops.push_back(storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
   }
@@ -74,6 +76,21 @@ storage::Op PutInstanceOp(std::string_view key, const storage::InstanceWords& wo
                           const storage::v1::InstanceRecord& record) {
   return storage::Put(Family::kInstances, std::string(key),
                       storage::EncodeInstanceValue(words, SerializeRecord(record)));
+}
+
+// All but the results of checks.
+Change Removal(std::string_view key, uint64_t mod_seq, uint64_t incarnation, uint64_t now_ms) {
+  Change out;
+  out.changed = true;
+  out.incarnation = incarnation;
+  const std::string k(key);
+  out.unit.preconditions.push_back(storage::ModSeqIs(Family::kInstances, k, mod_seq));
+  out.unit.ops.push_back(storage::Delete(Family::kInstances, k));
+  storage::v1::TombstoneRecord tombstone;
+  tombstone.set_deleted_at_ms(now_ms);
+  out.unit.ops.push_back(
+      storage::Put(Family::kTombstones, k, storage::EncodeValue(tombstone.SerializeAsString())));
+  return out;
 }
 
 const v1::Check* FindCheck(const StoredInstance& present, const std::string& id) {
@@ -139,6 +156,7 @@ LeaseSpec MakeLeaseSpec(std::string key, uint64_t mod_seq, uint64_t incarnation,
   spec.fenced = copy_life(record.life(), spec.life);
   spec.digest = DigestOf(record.endpoint(), record.checks());
   spec.ttl = absl::Milliseconds(record.ttl_ms());
+  spec.never_reported = record.never_reported();
   for (const auto& old : record.superseded()) {
     Superseded superseded;
     superseded.incarnation = old.incarnation();
@@ -197,6 +215,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.set_state(v1::ACTIVE);
   record.set_origin(registration.origin);
   record.set_health(CarryChecks(registration, present, read_check, out.unit.ops));
+  record.set_never_reported(present == nullptr || present->record.never_reported());
   if (present == nullptr) {
     out.unit.preconditions.push_back(storage::Absent(Family::kInstances, registration.key));
     if (buried) out.unit.ops.push_back(storage::Delete(Family::kTombstones, registration.key));
@@ -229,21 +248,17 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
 }
 
 Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms) {
-  Change out;
-  out.changed = true;
-  out.incarnation = present.words.incarnation;
-  const std::string k(key);
-  out.unit.preconditions.push_back(storage::ModSeqIs(Family::kInstances, k, present.mod_seq));
-  out.unit.ops.push_back(storage::Delete(Family::kInstances, k));
-  storage::v1::TombstoneRecord tombstone;
-  tombstone.set_deleted_at_ms(now_ms);
-  out.unit.ops.push_back(
-      storage::Put(Family::kTombstones, k, storage::EncodeValue(tombstone.SerializeAsString())));
+  Change out = Removal(key, present.mod_seq, present.words.incarnation, now_ms);
+  if (present.record.never_reported()) return out;
   for (const v1::Check& check : present.record.checks()) {
     out.unit.ops.push_back(
         storage::Delete(Family::kChecks, storage::EncodeCheckKey(key, check.id())));
   }
   return out;
+}
+
+Change RemovalOf(const Lease& lease, uint64_t now_ms) {
+  return Removal(lease.key(), lease.mod_seq(), lease.incarnation(), now_ms);
 }
 
 absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
@@ -286,6 +301,7 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   storage::InstanceWords words = present.words;
   if (worst != record.health()) words.visible_seq = 0;
   record.set_health(worst);
+  record.set_never_reported(false);
   out.unit.ops.push_back(PutInstanceOp(key, words, record));
   return out;
 }

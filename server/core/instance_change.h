@@ -67,6 +67,8 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
 
 // Removes the instance. `now_ms` since 1970.
 Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms);
+// The same, without the store. REQUIRES: nobody has ever reported.
+Change RemovalOf(const Lease& lease, uint64_t now_ms);
 
 // A check's new status and output. Errors: INVALID_ARGUMENT, NOT_FOUND (CHECK_NOT_FOUND).
 absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,

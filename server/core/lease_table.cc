@@ -37,6 +37,7 @@ Lease::Lease(const LeaseSpec& spec)
       ttl_us_(absl::ToInt64Microseconds(spec.ttl)),
       key_size_(static_cast<uint16_t>(spec.key.size())),
       fenced_(spec.fenced),
+      never_reported_(spec.never_reported),
       mod_seq_(spec.mod_seq),
       life_(spec.life),
       digest_(spec.digest),
@@ -67,6 +68,7 @@ LeaseSpec Lease::spec() const {
   out.digest = digest_;
   out.ttl = ttl();
   if (superseded_ != nullptr) out.superseded = *superseded_;
+  out.never_reported = never_reported_;
   return out;
 }
 

@@ -57,6 +57,7 @@ struct LeaseSpec {
   Digest digest;                              // of the definition
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   std::vector<Superseded> superseded;
+  bool never_reported = false;  // as in InstanceRecord
 };
 
 class LeasePtr;
@@ -73,6 +74,7 @@ class Lease {
   const Digest& digest() const { return digest_; }
   absl::Duration ttl() const { return absl::Microseconds(ttl_us_); }
   bool permanent() const { return ttl_us_ == 0; }
+  bool never_reported() const { return never_reported_; }
   // The whole, copied.
   LeaseSpec spec() const;
 
@@ -94,7 +96,8 @@ class Lease {
   const int64_t ttl_us_;
   mutable std::atomic<uint32_t> owners_{0};
   const uint16_t key_size_;  // the key's bytes stand behind the object
-  const bool fenced_;
+  const bool fenced_ : 1;
+  const bool never_reported_ : 1;
   const uint64_t mod_seq_;
   const LifeId life_;
   const Digest digest_;

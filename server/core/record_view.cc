@@ -77,6 +77,9 @@ bool ReadField(uint32_t tag, CodedInputStream& in, std::string_view payload, Rec
   if (is(InstanceRecord::kTtlMsFieldNumber, kNumber)) return ReadNumber(in, record.ttl_ms);
   if (is(InstanceRecord::kHealthFieldNumber, kNumber)) return ReadNumber(in, record.health);
   if (is(InstanceRecord::kStateFieldNumber, kNumber)) return ReadNumber(in, record.state);
+  if (is(InstanceRecord::kNeverReportedFieldNumber, kNumber)) {
+    return ReadNumber(in, record.never_reported);
+  }
   if (is(InstanceRecord::kSupersededFieldNumber, kBytes)) {
     std::string_view bytes;
     return ReadBytes(in, payload, bytes) && ReadSuperseded(bytes, record.superseded);
@@ -131,6 +134,7 @@ LeaseSpec MakeLeaseSpec(std::string_view key, uint64_t mod_seq, uint64_t incarna
   spec.digest = record.digest;
   spec.ttl = absl::Milliseconds(record.ttl_ms);
   spec.superseded = record.superseded;
+  spec.never_reported = record.never_reported;
   return spec;
 }
 

@@ -27,6 +27,7 @@ struct RecordView {
   v1::State state = v1::STATE_UNSPECIFIED;
   Digest digest;  // of endpoint and checks: that of DigestOf
   std::vector<Superseded> superseded;
+  bool never_reported = false;
 };
 
 // Deterministic, so that equal definitions have equal bytes and one digest.

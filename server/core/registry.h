@@ -85,6 +85,8 @@ class Registry {
   // takes no writes they are held instead, and one a second is proposed to see whether it does
   // again. By one thread.
   size_t ExpireDue();
+  // Of what ExpireDue proposed: not settled yet.
+  size_t removals_under_way() const { return removals_under_way_.load(); }
   // Upkeep: prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   // All at once: for tests.
   void Maintain();
@@ -111,6 +113,7 @@ class Registry {
                                       const std::function<absl::Status()>& read_present,
                                       std::optional<StoredInstance>& present,
                                       const ReadCheck& read_check);
+  absl::StatusOr<bool> DecideRemoval(Write& write, const Lease& lease, uint64_t now_ms) const;
   // Counts a new instance that is on its way; false when there is no room for it. The place is
   // given back when the write is decided anew or done.
   bool TakePlace(Write& write);

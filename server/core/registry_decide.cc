@@ -62,8 +62,13 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     return DecideRegister(write, read_present, present, read_check);
   }
 
-  if (absl::Status status = read_present(); !status.ok()) return status;
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
+  if (write.attempts == 1 && write.kind != Write::Kind::kReport) {
+    const LeasePtr lease =
+        write.kind == Write::Kind::kExpire ? write.lease : leases_.Find(write.key);
+    if (lease != nullptr && lease->never_reported()) return DecideRemoval(write, *lease, now_ms);
+  }
+  if (absl::Status status = read_present(); !status.ok()) return status;
   if (write.kind == Write::Kind::kExpire) {
     // Whatever changed the instance since also gave it another lease.
     if (!present || present->mod_seq != write.lease->mod_seq()) return false;
@@ -84,6 +89,18 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   if (!change.ok()) return change.status();
   write.change = *std::move(change);
   return !write.change.unit.ops.empty();
+}
+
+// Without reading the store. When the instance has changed since, the unit is rejected, and the
+// next attempt looks.
+absl::StatusOr<bool> Registry::DecideRemoval(Write& write, const Lease& lease,
+                                             uint64_t now_ms) const {
+  if (write.kind == Write::Kind::kDeregister) {
+    absl::Status status = CheckIncarnation(write.incarnation, lease.incarnation(), write.names);
+    if (!status.ok()) return status;
+  }
+  write.change = RemovalOf(lease, now_ms);
+  return true;
 }
 
 bool Registry::TakePlace(Write& write) {

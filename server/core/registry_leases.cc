@@ -17,8 +17,9 @@ using absl::StatusCode;
 using base::MakeError;
 using base::Reason;
 
-// However many leases fall due at once: user writes go in between.
-constexpr size_t kMaxRemovalsUnderWay = 512;
+// However many leases fall due at once: user writes go in between, and wait for a group of so many
+// at most.
+constexpr size_t kMaxRemovalsUnderWay = 64;
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);

@@ -1,0 +1,140 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "storage/schema.h"
+#include "tests/support/core_stack.h"
+
+namespace muster::core {
+namespace {
+
+using storage::Family;
+
+class CountingStore : public storage::MemoryStore {
+ public:
+  absl::StatusOr<std::optional<std::string>> Read(Family family,
+                                                  std::string_view key) const override {
+    ++reads;
+    return MemoryStore::Read(family, key);
+  }
+  mutable std::atomic<int> reads{0};
+};
+
+class RemovalTest : public testing::Test {
+ protected:
+  static v1::RegisterRequest Request() {
+    v1::RegisterRequest request;
+    request.mutable_instance()->set_service("api");
+    request.mutable_instance()->set_id("a");
+    request.mutable_instance()->set_address("10.0.0.1");
+    request.mutable_instance()->set_port(80);
+    v1::Check* check = request.mutable_instance()->add_checks();
+    check->set_id("self");
+    check->mutable_ttl()->mutable_ttl()->set_seconds(10);
+    request.mutable_ttl()->set_seconds(2);
+    return request;
+  }
+  static v1::InstanceKey Key() {
+    v1::InstanceKey key;
+    key.set_service("api");
+    key.set_id("a");
+    return key;
+  }
+  std::string StoredKey() const { return storage::EncodeInstanceKey({"default", "api", "", "a"}); }
+  bool HasResult() const {
+    return engine().Get(Family::kChecks, storage::EncodeCheckKey(StoredKey(), "self")).ok();
+  }
+  const storage::Engine& engine() const { return core_.engine; }
+  void Report(v1::Health status) {
+    v1::ReportHealthRequest report;
+    *report.mutable_key() = Key();
+    report.set_status(status);
+    ASSERT_TRUE(core_.Report(report).ok());
+    ASSERT_TRUE(HasResult());
+  }
+  void Deregister() {
+    v1::DeregisterRequest remove;
+    *remove.mutable_key() = Key();
+    ASSERT_TRUE(core_.Deregister(remove).ok());
+  }
+  void ExpectGone() {
+    EXPECT_EQ(core_.View("api")->size(), 0U);
+    EXPECT_FALSE(engine().Get(Family::kInstances, StoredKey()).ok());
+    EXPECT_FALSE(HasResult());
+    EXPECT_EQ(core_.leases.Find(StoredKey()), nullptr);
+  }
+
+  base::FakeClock clock_;
+  std::shared_ptr<CountingStore> store_ = std::make_shared<CountingStore>();
+  CoreStack core_{clock_, store_};
+};
+
+TEST_F(RemovalTest, NothingIsReadForWhatNeverReported) {
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  store_->reads = 0;
+  core_.Advance(absl::Seconds(4));
+  EXPECT_EQ(store_->reads, 0) << "expired";
+  ExpectGone();
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  store_->reads = 0;
+  Deregister();
+  EXPECT_EQ(store_->reads, 0) << "deregistered";
+  ExpectGone();
+}
+
+TEST_F(RemovalTest, ResultsOfChecksGoWithTheInstance) {
+  for (const bool expires : {true, false}) {
+    ASSERT_TRUE(core_.Register(Request()).ok());
+    Report(v1::PASSING);
+    if (expires) {
+      core_.Advance(absl::Seconds(4));
+    } else {
+      Deregister();
+    }
+    ExpectGone();
+    ASSERT_TRUE(core_.Register(Request()).ok());
+    EXPECT_EQ(core_.View("api")->count(v1::CRITICAL), 1U) << "the next one begins anew";
+    Deregister();
+  }
+}
+
+TEST_F(RemovalTest, ResultsAreKnownOfAfterARegistrationAndARestart) {
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  Report(v1::PASSING);
+  auto changed = Request();
+  changed.mutable_instance()->set_port(81);
+  ASSERT_TRUE(core_.Register(changed).ok());
+  ASSERT_TRUE(HasResult());
+  core_.engine.Close();
+  CoreStack restarted(clock_, store_);
+  restarted.Advance(absl::Seconds(6));
+  EXPECT_EQ(restarted.View("api")->size(), 0U);
+  EXPECT_FALSE(
+      restarted.engine.Get(Family::kChecks, storage::EncodeCheckKey(StoredKey(), "self")).ok());
+}
+
+TEST_F(RemovalTest, AnInstanceThatChangedBeforeItsRemovalIsJudgedStays) {
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  clock_.Advance(absl::Seconds(1));
+  core_.leases.Tick();
+  clock_.Advance(absl::Milliseconds(900));
+  core_.leases.Tick();
+  clock_.Advance(absl::Milliseconds(200));
+  core_.leases.Tick();
+  auto changed = Request();
+  changed.mutable_instance()->set_port(81);
+  bool registered = false;
+  core_.registry.Register(changed, {}, [&](const auto& result) { registered = result.ok(); });
+  EXPECT_EQ(core_.registry.ExpireDue(), 1U);
+  EXPECT_EQ(core_.registry.removals_under_way(), 1U);
+  core_.Run();
+  EXPECT_TRUE(registered);
+  EXPECT_EQ(core_.registry.removals_under_way(), 0U);
+  EXPECT_EQ(core_.View("api")->size(), 1U);
+  EXPECT_NE(core_.leases.Find(StoredKey()), nullptr);
+}
+
+}  // namespace
+}  // namespace muster::core
