@@ -26,7 +26,12 @@ function(muster_link_archives PROGRAM)
   if(NOT MUSTER_LINKS_ARCHIVES)
     return()
   endif()
+  # What RocksDB compresses with; its shared library names these itself.
+  set(LAUNCH "\"${PROJECT_SOURCE_DIR}/cmake/link_archives\"")
+  foreach(LIBRARY snappy lz4 zstd bz2 z)
+    string(APPEND LAUNCH " \"${MUSTER_ARCHIVE_${LIBRARY}}\"")
+  endforeach()
   set_target_properties(${PROGRAM} PROPERTIES
-    RULE_LAUNCH_LINK "${PROJECT_SOURCE_DIR}/cmake/link_archives"
+    RULE_LAUNCH_LINK "${LAUNCH} --"
     LINK_DEPENDS "${PROJECT_SOURCE_DIR}/cmake/link_archives")
 endfunction()

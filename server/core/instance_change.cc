@@ -276,7 +276,8 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   Change out;
   out.incarnation = present.words.incarnation;
   const std::string output = CutOutput(report.output());
-  const auto before = read_check(check->id());
+  const bool reported = !present.record.never_reported();
+  const auto before = reported ? read_check(check->id()) : std::nullopt;
   const bool same_status = before && before->status() == report.status();
   if (same_status && before->output() == output) return out;
 
@@ -295,8 +296,9 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   storage::v1::InstanceRecord record = present.record;
   v1::Health worst = report.status();
   for (const v1::Check& other : record.checks()) {
-    if (other.id() != check->id())
-      worst = std::max(worst, StatusOf(other.id(), InitialStatus(other), read_check));
+    if (other.id() == check->id()) continue;
+    worst = std::max(worst, reported ? StatusOf(other.id(), InitialStatus(other), read_check)
+                                     : InitialStatus(other));
   }
   storage::InstanceWords words = present.words;
   if (worst != record.health()) words.visible_seq = 0;

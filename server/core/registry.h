@@ -145,6 +145,8 @@ class Registry {
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
   std::atomic<size_t> removals_under_way_{0};
+  base::SteadyTime last_turn_;         // of ExpireDue
+  bool herd_ = false;                  // the last turn was full
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};

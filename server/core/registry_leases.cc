@@ -17,9 +17,11 @@ using absl::StatusCode;
 using base::MakeError;
 using base::Reason;
 
-// However many leases fall due at once: user writes go in between, and wait for a group of so many
-// at most.
-constexpr size_t kMaxRemovalsUnderWay = 64;
+// However many leases fall due at once, they leave in turns: user writes go in between, and wait
+// for a group of so many. Where a group takes the disk long, the next turn makes up for it.
+constexpr size_t kTurn = 64;
+constexpr size_t kLongestTurn = 512;
+constexpr size_t kTurnForEachMs = 32;
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
@@ -97,9 +99,14 @@ void Registry::HoldOverdue(const Lease& lease) {
 }
 
 size_t Registry::ExpireDue() {
-  const size_t under_way = removals_under_way_.load();
-  if (under_way >= kMaxRemovalsUnderWay) return 0;
-  const auto due = leases_.TakeExpired(kMaxRemovalsUnderWay - under_way);
+  // Nearly all of the last turn are gone.
+  if (removals_under_way_.load() > kTurn / 2) return 0;
+  const base::SteadyTime turn = clock_.Steady();
+  const auto ms = static_cast<size_t>(absl::ToInt64Milliseconds(turn - last_turn_));
+  const size_t most = herd_ ? std::clamp(kTurnForEachMs * ms, kTurn, kLongestTurn) : kTurn;
+  last_turn_ = turn;
+  const auto due = leases_.TakeExpired(most);
+  herd_ = due.size() == most;
   std::vector<std::shared_ptr<Write>> writes;
   for (const auto& lease : due) {
     const int64_t try_at_us = try_removal_at_us_.load();

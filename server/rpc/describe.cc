@@ -32,10 +32,11 @@ void SetRevision(storage::Revision from, v1::Revision* to) {
   to->set_seq(from.seq);
 }
 
-void AddCheck(const v1::Check& check, const std::string& key, const storage::Engine& engine,
-              v1::DescribeInstanceResponse& out) {
+void AddCheck(const v1::Check& check, bool reported, const std::string& key,
+              const storage::Engine& engine, v1::DescribeInstanceResponse& out) {
   v1::CheckState* state = out.add_checks();
   *state->mutable_check() = check;
+  if (!reported) return;
   const auto value = engine.Get(Family::kChecks, storage::EncodeCheckKey(key, check.id()));
   if (!value.ok()) return;
   const auto decoded = storage::DecodeValue(*value);
@@ -98,7 +99,10 @@ absl::StatusOr<v1::DescribeInstanceResponse> Describe(const v1::DescribeInstance
   out.set_definition_seq(stored->words.definition_seq);
   out.set_visible_seq(stored->words.visible_seq);
   SetLease(stored->record, encoded, leases, out.mutable_lease());
-  for (const v1::Check& check : stored->record.checks()) AddCheck(check, encoded, engine, out);
+  const bool reported = !stored->record.never_reported();
+  for (const v1::Check& check : stored->record.checks()) {
+    AddCheck(check, reported, encoded, engine, out);
+  }
   out.set_origin(stored->record.origin());
   out.set_fenced(!stored->record.life().empty());
   for (const auto& life : stored->record.superseded()) out.add_superseded(life.incarnation());

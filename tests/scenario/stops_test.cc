@@ -251,8 +251,13 @@ TEST_F(Stopped, ASecondSignalEndsItAtOnce) {
   // More than a stream takes that nobody reads.
   for (int i = 0; i < 1500; ++i) ASSERT_TRUE(Register(*remote_, absl::StrCat("w-", i), 5000).ok());
   const auto watch = OpenStream::Watch(*remote_);
+  // Whose window stays as it is: gRPC lets it grow with what it measures.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto discovery = v1::Discovery::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
-  const auto unread = remote_->discovery->Watch(&context);
+  const auto unread = discovery->Watch(&context);
   v1::WatchRequest request;
   request.mutable_subscribe()->set_sub_id(1);
   request.mutable_subscribe()->set_service(kService);

@@ -3,7 +3,9 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "muster/storage/v1/storage.pb.h"
 #include "storage/schema.h"
 #include "tests/support/core_stack.h"
 
@@ -113,6 +115,24 @@ TEST_F(RemovalTest, ResultsAreKnownOfAfterARegistrationAndARestart) {
   EXPECT_EQ(restarted.View("api")->size(), 0U);
   EXPECT_FALSE(
       restarted.engine.Get(Family::kChecks, storage::EncodeCheckKey(StoredKey(), "self")).ok());
+}
+
+// As an older server leaves it that takes reports on what a newer one wrote.
+TEST_F(RemovalTest, ALeftoverIsNoResultOfAnInstanceThatNeverReported) {
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  storage::v1::CheckRecord leftover;
+  leftover.set_status(v1::PASSING);
+  storage::Batch batch;
+  batch.units.emplace_back().ops.push_back(
+      storage::Put(Family::kChecks, storage::EncodeCheckKey(StoredKey(), "self"),
+                   storage::EncodeValue(leftover.SerializeAsString())));
+  core_.engine.Propose(std::move(batch), storage::WriteClass::kUser, [](const auto&) {});
+  core_.Run();
+  ASSERT_TRUE(HasResult());
+  Report(v1::PASSING);
+  EXPECT_EQ(core_.View("api")->count(v1::PASSING), 1U);
+  Deregister();
+  ExpectGone();
 }
 
 TEST_F(RemovalTest, AnInstanceThatChangedBeforeItsRemovalIsJudgedStays) {
