@@ -42,7 +42,6 @@ v1::Health StatusOf(std::string_view check_id, v1::Health initial, const ReadChe
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
                        const ReadCheck& read_check, std::vector<storage::Op>& ops) {
   if (present == nullptr) return registration.instance.initial_health;
-  const bool reported = !present->record.never_reported();
   std::map<std::string, std::string> old;
   for (const v1::Check& check : present->record.checks()) {
     AppendDeterministic(check, old[check.id()]);
@@ -51,11 +50,10 @@ v1::Health CarryChecks(const Registration& registration, const StoredInstance* p
   for (const NormalCheck& check : registration.instance.checks) {
     const auto it = old.find(check.id);
     const bool same = it != old.end() && it->second == check.encoded;
-    worst = std::max(worst, same && reported ? StatusOf(check.id, check.initial_status, read_check)
-                                             : check.initial_status);
+    worst = std::max(
+        worst, same ? StatusOf(check.id, check.initial_status, read_check) : check.initial_status);
     if (same) old.erase(it);
   }
-  if (!reported) return worst;
   for (const auto& [id, definition] : old) {
     ops.push_back(storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
   }
@@ -249,7 +247,6 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
 
 Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms) {
   Change out = Removal(key, present.mod_seq, present.words.incarnation, now_ms);
-  if (present.record.never_reported()) return out;
   for (const v1::Check& check : present.record.checks()) {
     out.unit.ops.push_back(
         storage::Delete(Family::kChecks, storage::EncodeCheckKey(key, check.id())));
@@ -276,8 +273,7 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   Change out;
   out.incarnation = present.words.incarnation;
   const std::string output = CutOutput(report.output());
-  const bool reported = !present.record.never_reported();
-  const auto before = reported ? read_check(check->id()) : std::nullopt;
+  const auto before = read_check(check->id());
   const bool same_status = before && before->status() == report.status();
   if (same_status && before->output() == output) return out;
 
@@ -297,8 +293,7 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
   v1::Health worst = report.status();
   for (const v1::Check& other : record.checks()) {
     if (other.id() == check->id()) continue;
-    worst = std::max(worst, reported ? StatusOf(other.id(), InitialStatus(other), read_check)
-                                     : InitialStatus(other));
+    worst = std::max(worst, StatusOf(other.id(), InitialStatus(other), read_check));
   }
   storage::InstanceWords words = present.words;
   if (worst != record.health()) words.visible_seq = 0;

@@ -48,6 +48,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     return absl::OkStatus();
   };
   const ReadCheck read_check = [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
+    if (present && present->record.never_reported()) return std::nullopt;
     auto value = engine_.Get(Family::kChecks, storage::EncodeCheckKey(write.key, id));
     if (!value.ok()) return std::nullopt;
     auto decoded = storage::DecodeValue(*value);
