@@ -76,23 +76,24 @@ std::string FormatHostPort(const HostPort& address) {
   return absl::StrCat(v6 ? "[" : "", address.host, v6 ? "]:" : ":", address.port);
 }
 
-bool IsIpLiteral(std::string_view host) { return ParseIp(host).has_value(); }
+IpKind KindOfIp(std::string_view host) {
+  const auto ip = ParseIp(host);
+  if (!ip) return IpKind::kNone;
+  const bool v4 = IsMappedV4(*ip);
+  const bool all_but_last_zero = std::all_of(ip->begin() + (v4 ? 12 : 0), ip->begin() + 15,
+                                             [](uint8_t b) { return b == 0; });
+  const uint8_t last = ip->back();
+  if (all_but_last_zero && last == 0) return IpKind::kUnspecified;
+  const bool loopback = v4 ? (*ip)[12] == 127 : all_but_last_zero && last == 1;
+  return loopback ? IpKind::kLoopback : IpKind::kOther;
+}
+
+bool IsIpLiteral(std::string_view host) { return KindOfIp(host) != IpKind::kNone; }
 
 bool IsLoopback(std::string_view host) {
-  if (absl::EqualsIgnoreCase(Av(host), "localhost")) return true;
-  const auto ip = ParseIp(host);
-  if (!ip) return false;
-  if (IsMappedV4(*ip)) return (*ip)[12] == 127;
-  return std::all_of(ip->begin(), ip->begin() + 15, [](uint8_t b) { return b == 0; }) &&
-         (*ip)[15] == 1;
+  return absl::EqualsIgnoreCase(Av(host), "localhost") || KindOfIp(host) == IpKind::kLoopback;
 }
 
-bool IsUnspecified(std::string_view host) {
-  const auto ip = ParseIp(host);
-  if (!ip) return false;
-  const size_t first = IsMappedV4(*ip) ? 12 : 0;
-  return std::all_of(ip->begin() + static_cast<long>(first), ip->end(),
-                     [](uint8_t b) { return b == 0; });
-}
+bool IsUnspecified(std::string_view host) { return KindOfIp(host) == IpKind::kUnspecified; }
 
 }  // namespace muster::base

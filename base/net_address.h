@@ -18,10 +18,14 @@ struct HostPort {
 absl::StatusOr<HostPort> ParseHostPort(std::string_view text);
 std::string FormatHostPort(const HostPort& address);
 
+enum class IpKind : uint8_t { kNone, kUnspecified, kLoopback, kOther };
+// kNone: no IP address. kUnspecified: 0.0.0.0, :: and ::ffff:0.0.0.0. kLoopback: 127.0.0.0/8, ::1
+// and ::ffff:127.0.0.0/104.
+IpKind KindOfIp(std::string_view host);
+
 bool IsIpLiteral(std::string_view host);
-// 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104 and the name localhost.
+// Of kind kLoopback, or the name localhost.
 bool IsLoopback(std::string_view host);
-// 0.0.0.0, :: and ::ffff:0.0.0.0.
 bool IsUnspecified(std::string_view host);
 
 }  // namespace muster::base

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -42,6 +43,22 @@ bool IsControl(std::string_view text, size_t size) {
   if (size != 3 || at(0) != 0xE2) return false;
   return (at(1) == 0x80 && at(2) >= 0xA8 && at(2) <= 0xAE) ||
          (at(1) == 0x81 && at(2) >= 0xA6 && at(2) <= 0xA9);
+}
+
+// How many bytes at the start of `text` are printable ASCII, as nearly all texts are to the end.
+size_t PrintableAscii(std::string_view text) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  size_t n = 0;
+  // Eight at a time. A sum or a difference that borrows from the next byte only happens beside one
+  // that is none, and the word is then left to the loop below.
+  for (uint64_t word; n + sizeof(word) <= text.size(); n += sizeof(word)) {
+    std::memcpy(&word, text.data() + n, sizeof(word));
+    const uint64_t below_space = word - kOnes * 0x20;
+    const uint64_t delete_or_above = word + kOnes * 0x01;
+    if (((word | below_space | delete_or_above) & (kOnes * 0x80)) != 0) break;
+  }
+  while (n < text.size() && text[n] >= 0x20 && text[n] < 0x7F) ++n;
+  return n;
 }
 
 size_t EditDistance(std::string_view a, std::string_view b) {
@@ -90,10 +107,7 @@ bool IsUtf8(std::string_view text) {
 }
 
 bool IsPrintableUtf8(std::string_view text) {
-  // Nearly all texts are plain ASCII.
-  const auto first =
-      std::find_if(text.begin(), text.end(), [](char c) { return c < 0x20 || c >= 0x7F; });
-  text.remove_prefix(static_cast<size_t>(first - text.begin()));
+  text.remove_prefix(PrintableAscii(text));
   while (!text.empty()) {
     const size_t size = CharacterSize(text);
     if (size == 0 || IsControl(text, size)) return false;

@@ -1,5 +1,7 @@
 #include "storage/schema.h"
 
+#include <bit>
+#include <cstring>
 #include <initializer_list>
 
 #include "absl/status/status.h"
@@ -35,16 +37,20 @@ std::optional<std::string_view> TakePart(std::string_view& rest) {
   return part;
 }
 
+// Stored words are little-endian.
+uint64_t Stored(uint64_t word) {
+  return std::endian::native == std::endian::little ? word : __builtin_bswap64(word);
+}
+
 void PutWord(char* at, uint64_t word) {
-  for (size_t i = 0; i < kWordBytes; ++i) at[i] = static_cast<char>(word >> (8 * i));
+  word = Stored(word);
+  std::memcpy(at, &word, kWordBytes);
 }
 
 uint64_t WordAt(std::string_view value, size_t offset) {
   uint64_t word = 0;
-  for (size_t i = 0; i < kWordBytes; ++i) {
-    word |= uint64_t{static_cast<uint8_t>(value[offset + i])} << (8 * i);
-  }
-  return word;
+  std::memcpy(&word, value.data() + offset, kWordBytes);
+  return Stored(word);
 }
 
 absl::Status CheckHeader(std::string_view value, size_t header_bytes) {
@@ -134,9 +140,9 @@ std::string EncodeValue(std::string_view payload) {
   return value;
 }
 
-std::string EncodeInstanceValue(const InstanceWords& words, std::string_view payload) {
+std::string EncodeInstanceValue(const InstanceWords& words, std::string_view payload, size_t room) {
   std::string value;
-  value.reserve(kInstanceHeaderBytes + payload.size());
+  value.reserve(kInstanceHeaderBytes + payload.size() + room);
   value.append(kInstanceHeaderBytes, '\0');
   value[0] = static_cast<char>(kFormat);
   size_t offset = kHeaderBytes;

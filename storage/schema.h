@@ -107,7 +107,8 @@ struct InstanceWords {
 
 // Header with modify seq zero, then `payload`.
 std::string EncodeValue(std::string_view payload);
-std::string EncodeInstanceValue(const InstanceWords& words, std::string_view payload);
+std::string EncodeInstanceValue(const InstanceWords& words, std::string_view payload,
+                                size_t room = 0);
 
 // Writes `seq` into the header. REQUIRES: value.size() >= kHeaderBytes.
 void StampModSeq(std::string& value, uint64_t seq);

@@ -15,16 +15,15 @@ using storage::Op;
 
 // A service that the present group changes: published once, whatever the number of changes.
 struct Applier::Draft {
-  const std::string key;
-  Catalog::Slot* const slot;  // null: not known yet
-  ServiceInfo info;
+  Catalog::Slot* slot;  // null: not known yet
+  std::string own_key;  // when it isn't, or is forgotten
+  std::shared_ptr<ServiceInfo> info;
   ViewBuilder view;
-  bool is_new = false;
   bool visible = false;
   bool forgotten = false;
 
-  Draft(std::string_view key, Catalog::Slot* slot, ServiceInfo start)
-      : key(key), slot(slot), info(std::move(start)), view(info.view), is_new(slot == nullptr) {}
+  bool is_new() const { return slot == nullptr; }
+  std::string_view key() const { return own_key.empty() ? Catalog::KeyOf(*slot) : own_key; }
 };
 
 Applier::Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub)
@@ -65,6 +64,7 @@ void Applier::OnReplayed() {
 }
 
 void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
+  drafts_.reserve(commits.size());
   for (const storage::Commit& commit : commits) {
     for (const Op& op : commit.ops) ApplyOp(commit.seq, op);
     revision_.seq = std::max(revision_.seq, commit.seq);
@@ -82,25 +82,45 @@ std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view k
 }
 
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {
-  if (const auto it = draft_of_.find(service_key); it != draft_of_.end()) return *it->second;
-  // Keys of a service stand together in what is replayed: the draft before is complete. All its
-  // tombstones go into one view, which sorts them.
-  if (replaying_) Publish();
-  ServiceInfo info;
   Catalog::Slot* const slot = catalog_.FindSlot(service_key);
   if (slot != nullptr) {
-    info = *Catalog::InfoOf(*slot);
-  } else if (const auto names = storage::DecodeServiceKey(service_key)) {
-    info.ns = std::string(names->ns);
-    info.service = info.display = std::string(names->service);
+    const auto [it, first] = draft_of_.try_emplace(slot, drafts_.size());
+    if (!first) return drafts_[it->second];
+  } else {
+    const auto [it, first] = new_draft_of_.try_emplace(std::string(service_key), drafts_.size());
+    if (!first) return drafts_[it->second];
   }
-  drafts_.push_back(std::make_unique<Draft>(service_key, slot, std::move(info)));
-  Draft& draft = *drafts_.back();
-  draft_of_.emplace(draft.key, &draft);
+  // Keys of a service stand together in what is replayed: the draft before is complete. All its
+  // tombstones go into one view, which sorts them.
+  if (replaying_ && !drafts_.empty()) {
+    Publish();
+    return DraftOf(service_key);
+  }
+  std::shared_ptr<ServiceInfo> info;
+  if (slot != nullptr) {
+    info = std::make_shared<ServiceInfo>(*Catalog::InfoOf(*slot));
+  } else {
+    info = std::make_shared<ServiceInfo>();
+    if (const auto names = storage::DecodeServiceKey(service_key)) {
+      info->ns = std::string(names->ns);
+      info->service = info->display = std::string(names->service);
+    }
+  }
+  ViewBuilder view(info->view, texts());
+  Draft& draft = drafts_.emplace_back(
+      Draft{.slot = slot,
+            .own_key = std::string(slot == nullptr ? service_key : std::string_view()),
+            .info = std::move(info),
+            .view = std::move(view)});
   // What a restored store holds keeps its seqs; what clients were told of the service since the
   // backup is above them, and below this.
   if (replaying_) draft.view.Touch(base_seq_);
   return draft;
+}
+
+// A group's commits live until it is applied; what is replayed doesn't.
+ViewBuilder::Texts Applier::texts() const {
+  return replaying_ ? ViewBuilder::Texts::kCopied : ViewBuilder::Texts::kStay;
 }
 
 void Applier::ApplyOp(uint64_t seq, const Op& op) {
@@ -143,13 +163,13 @@ void Applier::PutService(std::string_view key, std::string_view value) {
   Draft& draft = DraftOf(key);
   if (draft.forgotten) {  // forgotten and created again in one group
     draft.forgotten = false;
-    draft.view = ViewBuilder(nullptr);
+    draft.view = ViewBuilder(nullptr, texts());
   }
-  draft.info.display = record.name();
-  draft.info.mod_seq = decoded->mod_seq;
-  draft.info.created_at_ms = record.created_at_ms();
+  draft.info->display = record.name();
+  draft.info->mod_seq = decoded->mod_seq;
+  draft.info->created_at_ms = record.created_at_ms();
   draft.view.SetFloor(record.floor());
-  if (draft.is_new) {
+  if (draft.is_new()) {
     draft.view.Touch(decoded->mod_seq);
     draft.visible = true;
   }
@@ -187,17 +207,17 @@ void Applier::PutTombstone(std::string_view key, std::string_view value) {
 }
 
 void Applier::Publish() {
-  for (const auto& draft : drafts_) {
-    if (draft->forgotten) {
-      catalog_.Forget(draft->info.ns, draft->info.service);
+  for (Draft& draft : drafts_) {
+    if (draft.forgotten) {
+      draft.own_key = std::string(draft.key());  // the slot goes
+      catalog_.Forget(draft.info->ns, draft.info->service);
+      continue;
+    }
+    draft.info->view = draft.view.Build();
+    if (draft.slot != nullptr) {
+      catalog_.Publish(*draft.slot, std::move(draft.info));
     } else {
-      auto info = std::make_shared<ServiceInfo>(std::move(draft->info));
-      info->view = draft->view.Build();
-      if (draft->slot != nullptr) {
-        catalog_.Publish(*draft->slot, std::move(info));
-      } else {
-        catalog_.Publish(std::move(info));
-      }
+      catalog_.Publish(std::move(draft.info));
     }
   }
   if (replaying_) ClearDrafts();
@@ -205,14 +225,15 @@ void Applier::Publish() {
 
 void Applier::ClearDrafts() {
   draft_of_.clear();
+  new_draft_of_.clear();
   drafts_.clear();
 }
 
 void Applier::Notify() {
   bool names_changed = false;
-  for (const auto& draft : drafts_) {
-    if (draft->visible || draft->forgotten) hub_.Notify(draft->key);
-    names_changed |= draft->is_new || draft->forgotten;
+  for (const Draft& draft : drafts_) {
+    if (draft.visible || draft.forgotten) hub_.Notify(draft.key());
+    names_changed |= draft.is_new() || draft.forgotten;
   }
   ClearDrafts();
   if (names_changed) hub_.NotifyNames();

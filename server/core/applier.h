@@ -33,7 +33,9 @@ class Applier : public storage::CommitSink {
 
  private:
   struct Draft;  // a service that the present group changes
+  // Until the next one is made.
   Draft& DraftOf(std::string_view service_key);
+  ViewBuilder::Texts texts() const;
   void ApplyOp(uint64_t seq, const storage::Op& op);
   void PutService(std::string_view key, std::string_view value);
   void PutInstance(std::string_view key, std::string_view value);
@@ -50,9 +52,10 @@ class Applier : public storage::CommitSink {
   storage::Revision revision_;
   uint64_t base_seq_ = 0;  // where this epoch begins
   bool replaying_ = true;
-  // In the order in which the group came to them, and by key.
-  std::vector<std::unique_ptr<Draft>> drafts_;
-  absl::flat_hash_map<std::string_view, Draft*> draft_of_;
+  // In the order in which the group came to them, and by service.
+  std::vector<Draft> drafts_;
+  absl::flat_hash_map<const Catalog::Slot*, size_t> draft_of_;
+  absl::flat_hash_map<std::string, size_t> new_draft_of_;  // of services not known yet
 };
 
 }  // namespace muster::core

@@ -55,8 +55,17 @@ bool Catalog::SlotEq::operator()(const SlotPtr& a, std::string_view b) const {
   return a->key() == b;
 }
 
-Catalog::Shard& Catalog::ShardOf(std::string_view key) const {
-  return shards_[SlotHash()(key) >> 58];  // the sets in the shards use the other bits
+Catalog::Shard& Catalog::ShardOf(size_t hash) const {
+  return shards_[hash >> 58];  // the sets in the shards use the other bits
+}
+
+template <typename T, typename F>
+T Catalog::With(std::string_view key, T otherwise, F found) const {
+  const size_t hash = SlotHash()(key);
+  Shard& shard = ShardOf(hash);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.services.find(key, hash);
+  return it == shard.services.end() ? otherwise : found(**it);
 }
 
 std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
@@ -65,25 +74,19 @@ std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
 }
 
 std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
-  Shard& shard = ShardOf(service_key);
-  base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(service_key);
-  return it == shard.services.end() ? nullptr : (*it)->info;
+  return With(service_key, std::shared_ptr<const ServiceInfo>(),
+              [](const Slot& slot) { return slot.info; });
 }
 
 uint64_t Catalog::ModSeqOf(std::string_view service_key) const {
-  Shard& shard = ShardOf(service_key);
-  base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(service_key);
-  return it == shard.services.end() ? 0 : (*it)->info->mod_seq;
+  return With(service_key, uint64_t{0}, [](const Slot& slot) { return slot.info->mod_seq; });
 }
 
 Catalog::Slot* Catalog::FindSlot(std::string_view service_key) {
-  Shard& shard = ShardOf(service_key);
-  base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(service_key);
-  return it == shard.services.end() ? nullptr : it->get();
+  return With(service_key, static_cast<Slot*>(nullptr), [](Slot& slot) { return &slot; });
 }
+
+std::string_view Catalog::KeyOf(const Slot& slot) { return slot.key(); }
 
 const std::shared_ptr<const ServiceInfo>& Catalog::InfoOf(const Slot& slot) { return slot.info; }
 
@@ -181,7 +184,7 @@ void Catalog::Add(std::string_view key, std::shared_ptr<const ServiceInfo> info)
   ++services_;
   base::MutexLock lock(names_mu_);
   AddNameChange({info->ns, info->display, true});
-  Shard& shard = ShardOf(key);
+  Shard& shard = ShardOf(SlotHash()(key));
   SlotPtr slot = Slot::Make(key, shard, std::move(info));
   names_.emplace(slot->key(), slot.get());
   base::MutexLock shard_lock(shard.mu);
@@ -201,7 +204,7 @@ void Catalog::Forget(std::string_view ns, std::string_view service) {
   SlotPtr slot;
   base::MutexLock lock(names_mu_);
   {
-    Shard& shard = ShardOf(key);
+    Shard& shard = ShardOf(SlotHash()(key));
     base::MutexLock shard_lock(shard.mu);
     const auto it = shard.services.find(key);
     if (it == shard.services.end()) return;

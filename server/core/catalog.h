@@ -85,6 +85,8 @@ class Catalog {
   Slot* FindSlot(std::string_view service_key);
   // [strand]
   static const std::shared_ptr<const ServiceInfo>& InfoOf(const Slot& slot);
+  // storage::EncodeServiceKey. As long as the slot.
+  static std::string_view KeyOf(const Slot& slot);
 
   // [strand] Stores a new state of a service; `info->view` of null is not allowed. The first: of
   // one that is known, without looking for it.
@@ -122,7 +124,11 @@ class Catalog {
     mutable base::Mutex mu;
     absl::flat_hash_set<SlotPtr, SlotHash, SlotEq> services MUSTER_GUARDED_BY(mu);
   };
-  Shard& ShardOf(std::string_view key) const;
+  Shard& ShardOf(size_t hash) const;
+  // Calls `found` with the slot and holds the shard's lock meanwhile; what it returns, or
+  // `otherwise` when there is none.
+  template <typename T, typename F>
+  T With(std::string_view key, T otherwise, F found) const;
   void Add(std::string_view key, std::shared_ptr<const ServiceInfo> info);
   void Count(const ServiceView* before, const ServiceView* after);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);

@@ -123,12 +123,26 @@ bool HasUnknownFields(const v1::Check& check) {
   const auto any = [](const google::protobuf::Message& message) {
     return !message.GetReflection()->GetUnknownFields(message).empty();
   };
-  bool found = any(check) || any(check.interval()) || any(check.timeout()) ||
-               any(check.failing_interval()) || any(check.deregister_after_critical()) ||
-               any(check.http()) || any(check.tcp()) || any(check.grpc()) || any(check.ttl()) ||
-               any(check.ttl().ttl());
-  for (const auto& range : check.http().expected_status()) found |= any(range);
-  return found;
+  if (any(check) || (check.has_interval() && any(check.interval())) ||
+      (check.has_timeout() && any(check.timeout())) ||
+      (check.has_failing_interval() && any(check.failing_interval())) ||
+      (check.has_deregister_after_critical() && any(check.deregister_after_critical()))) {
+    return true;
+  }
+  switch (check.kind_case()) {
+    case v1::Check::kHttp:
+      return any(check.http()) || std::any_of(check.http().expected_status().begin(),
+                                              check.http().expected_status().end(), any);
+    case v1::Check::kTcp:
+      return any(check.tcp());
+    case v1::Check::kGrpc:
+      return any(check.grpc());
+    case v1::Check::kTtl:
+      return any(check.ttl()) || any(check.ttl().ttl());
+    case v1::Check::KIND_NOT_SET:
+      break;
+  }
+  return false;
 }
 
 }  // namespace

@@ -143,12 +143,13 @@ absl::Status CheckAddress(const FieldRef& field, std::string_view address) {
   if (address.empty()) {
     return FieldError(field, absl::StrCat("is empty; allowed: ", kAddressForms));
   }
-  if (base::IsUnspecified(address)) {
+  const base::IpKind kind = base::KindOfIp(address);
+  if (kind == base::IpKind::kUnspecified) {
     return FieldError(field, absl::StrCat("is ", base::Av(address),
                                           "; give the address that clients are to "
                                           "connect to"));
   }
-  if (base::IsIpLiteral(address)) return absl::OkStatus();
+  if (kind != base::IpKind::kNone) return absl::OkStatus();
   const std::string problem = HostProblem(address);
   return problem.empty() ? absl::OkStatus() : FieldError(field, problem);
 }

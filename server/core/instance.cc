@@ -6,13 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/net_address.h"
 #include "base/text.h"
-#include "google/protobuf/arena.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/core/check_rules.h"
 #include "server/core/field_rules.h"
 
@@ -30,15 +28,7 @@ constexpr size_t kMaxLocalityPart = 128;
 constexpr size_t kMaxProtocol = 32;
 constexpr uint32_t kMaxPort = 65535;
 constexpr uint32_t kMaxWeight = 65535;
-constexpr uint32_t kDefaultWeight = 1;
 constexpr std::string_view kParent = "instance";
-constexpr size_t kArenaBlock = 4096;
-
-void AppendSized(std::string_view part, std::string& out) {
-  const uint64_t size = part.size();
-  for (size_t i = 0; i < sizeof(size); ++i) out.push_back(static_cast<char>(size >> (8 * i)));
-  out.append(part);
-}
 
 // Of a message with these three fields: v1::InstanceKey or v1::Instance.
 template <typename Message>
@@ -153,67 +143,7 @@ absl::Status CheckFields(const v1::Instance& instance) {
   return absl::OkStatus();
 }
 
-// Takes lists and maps out of the instance: between messages of one arena they are not copied.
-std::string EncodeEndpoint(v1::Instance& instance, const storage::InstanceKey& key,
-                           std::string address) {
-  alignas(8) char block[kArenaBlock];
-  google::protobuf::Arena own(block, sizeof(block));
-  google::protobuf::Arena* const arena =
-      instance.GetArena() == nullptr ? &own : instance.GetArena();
-  v1::Endpoint& endpoint = *google::protobuf::Arena::CreateMessage<v1::Endpoint>(arena);
-  endpoint.set_node(key.node);
-  endpoint.set_id(key.id);
-  endpoint.set_address(std::move(address));
-  endpoint.mutable_additional_addresses()->Swap(instance.mutable_additional_addresses());
-  endpoint.set_port(instance.port());
-  endpoint.mutable_named_ports()->swap(*instance.mutable_named_ports());
-  endpoint.mutable_tags()->Swap(instance.mutable_tags());
-  endpoint.mutable_metadata()->swap(*instance.mutable_metadata());
-  // A given weight of 0 means no traffic, so the default has to be written out.
-  const bool weighted = instance.has_weight();
-  v1::Weight& weight = *endpoint.mutable_weight();
-  weight.set_passing(weighted ? instance.weight().passing() : kDefaultWeight);
-  weight.set_warning(weighted ? instance.weight().warning() : kDefaultWeight);
-  const v1::Locality& locality = instance.locality();
-  if (!locality.region().empty()) endpoint.mutable_locality()->set_region(locality.region());
-  if (!locality.zone().empty()) endpoint.mutable_locality()->set_zone(locality.zone());
-  if (!locality.sub_zone().empty()) endpoint.mutable_locality()->set_sub_zone(locality.sub_zone());
-  endpoint.set_version(instance.version());
-  endpoint.set_protocol(instance.protocol());
-  std::string out;
-  AppendDeterministic(endpoint, out);
-  return out;
-}
-
 }  // namespace
-
-void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out) {
-  const size_t size = message.ByteSizeLong();
-  const size_t begin = out.size();
-  out.resize(begin + size);
-  google::protobuf::io::ArrayOutputStream stream(out.data() + begin, static_cast<int>(size));
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeWithCachedSizes(&coded);
-}
-
-Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_view> checks) {
-  size_t size = sizeof(uint64_t) + endpoint.size();
-  for (const std::string_view check : checks) size += sizeof(uint64_t) + check.size();
-  std::string text;
-  text.reserve(size);
-  AppendSized(endpoint, text);
-  for (const std::string_view check : checks) AppendSized(check, text);
-  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-  return {hash.low64, hash.high64};
-}
-
-Digest DigestOf(std::string_view endpoint,
-                const google::protobuf::RepeatedPtrField<v1::Check>& checks) {
-  std::vector<std::string> encoded;
-  for (const v1::Check& check : checks) AppendDeterministic(check, encoded.emplace_back());
-  return DigestOfEncoded(endpoint, std::vector<std::string_view>(encoded.begin(), encoded.end()));
-}
 
 absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view name,
                                        std::string_view field) {
@@ -252,9 +182,9 @@ absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_vi
 
   NormalInstance out;
   out.display_name = instance.service();
-  out.endpoint = EncodeEndpoint(instance, *key, *std::move(address));
+  out.endpoint = EncodeEndpoint(instance, *key, *address);
   out.key = *std::move(key);
-  std::vector<std::string_view> encoded;
+  absl::InlinedVector<std::string_view, 4> encoded;
   out.checks.reserve(static_cast<size_t>(instance.checks_size()));
   for (const v1::Check& check : instance.checks()) {
     NormalCheck& normal = out.checks.emplace_back();

@@ -13,27 +13,13 @@
 #include "muster/storage/v1/storage.pb.h"
 #include "muster/v1/registry.pb.h"
 #include "muster/v1/types.pb.h"
+#include "server/core/definition.h"
 #include "storage/schema.h"
 
 namespace muster::core {
 
 inline constexpr size_t kMaxInstanceBytes = 16 * 1024;
 inline constexpr std::string_view kDefaultNamespace = "default";
-
-// 128 bits that tell contents apart.
-struct Digest {
-  uint64_t low = 0, high = 0;
-  friend bool operator==(const Digest&, const Digest&) = default;
-};
-
-// Of what a service declares. `endpoint` is an encoded v1::Endpoint with fields 1-12.
-Digest DigestOf(std::string_view endpoint,
-                const google::protobuf::RepeatedPtrField<v1::Check>& checks);
-// The same of checks that are encoded deterministically.
-Digest DigestOfEncoded(std::string_view endpoint, absl::Span<const std::string_view> checks);
-
-// Maps in the order of their keys, so that equal messages have equal bytes.
-void AppendDeterministic(const google::protobuf::MessageLite& message, std::string& out);
 
 // A check that is fit to be stored.
 struct NormalCheck {
@@ -64,8 +50,7 @@ absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_vie
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field);
 
 // `peer_address` (an IP, may be empty) stands in for an empty address; it is refused when loopback
-// unless `loopback_peer_ok`. The first takes what it can out of the instance, which is cheapest
-// when that lives in an arena.
+// unless `loopback_peer_ok`. The first normalises the checks in the instance itself.
 absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
                                          bool loopback_peer_ok);
 absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,

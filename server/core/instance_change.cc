@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
-#include "google/protobuf/arena.h"
 #include "server/core/check_rules.h"
 #include "server/core/record_view.h"
 
@@ -19,7 +18,6 @@ using base::Reason;
 using storage::Family;
 
 constexpr int kMaxSuperseded = 4;
-constexpr size_t kArenaBlock = 2048;
 constexpr size_t kMaxOutput = 4096;
 
 bool SameLife(const std::string& life, const LeaseSpec& present) {
@@ -33,14 +31,14 @@ bool Continues(const std::string& life, const std::string& present) {
   return life.empty() || life == present;
 }
 
-v1::Health StatusOf(std::string_view check_id, v1::Health initial, const ReadCheck& read_check) {
+v1::Health StatusOf(std::string_view check_id, v1::Health initial, ReadCheck read_check) {
   const auto record = read_check(check_id);
   return record ? record->status() : initial;
 }
 
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
-                       const ReadCheck& read_check, std::vector<storage::Op>& ops) {
+                       ReadCheck read_check, std::vector<storage::Op>& ops) {
   if (present == nullptr) return registration.instance.initial_health;
   std::map<std::string, std::string> old;
   for (const v1::Check& check : present->record.checks()) {
@@ -60,13 +58,13 @@ v1::Health CarryChecks(const Registration& registration, const StoredInstance* p
   return worst;
 }
 
-void CarryLives(const StoredInstance& present, storage::v1::InstanceRecord& record) {
-  auto* first = record.add_superseded();
+void CarryLives(const StoredInstance& present, RecordRest& record) {
+  auto* first = record.superseded.Add();
   first->set_life(present.record.life());
   first->set_incarnation(present.words.incarnation);
   for (const auto& old : present.record.superseded()) {
-    if (record.superseded_size() == kMaxSuperseded) break;
-    *record.add_superseded() = old;
+    if (record.superseded.size() == kMaxSuperseded) break;
+    *record.superseded.Add() = old;
   }
 }
 
@@ -201,47 +199,47 @@ bool IsNoOp(const Registration& registration, const LeaseSpec& present) {
 }
 
 Change ChangeFor(const Registration& registration, const StoredInstance* present, bool buried,
-                 const ReadCheck& read_check) {
+                 ReadCheck read_check) {
   Change out;
   out.changed = true;
-  alignas(8) char block[kArenaBlock];
-  google::protobuf::Arena arena(block, sizeof(block));
-  auto& record = *google::protobuf::Arena::CreateMessage<storage::v1::InstanceRecord>(&arena);
   storage::InstanceWords words;  // zero: of this write
-  record.set_life(registration.life);
-  record.set_ttl_ms(static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl)));
-  record.set_state(v1::ACTIVE);
-  record.set_origin(registration.origin);
-  record.set_health(CarryChecks(registration, present, read_check, out.unit.ops));
-  record.set_never_reported(present == nullptr || present->record.never_reported());
+  RecordRest record;
+  record.life = registration.life;
+  record.ttl_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl));
+  record.state = v1::ACTIVE;
+  record.origin = registration.origin;
+  record.health = CarryChecks(registration, present, read_check, out.unit.ops);
+  record.never_reported = present == nullptr || present->record.never_reported();
+  const std::string key(registration.key);
+  out.unit.preconditions.reserve(2);  // the caller adds one
   if (present == nullptr) {
-    out.unit.preconditions.push_back(storage::Absent(Family::kInstances, registration.key));
-    if (buried) out.unit.ops.push_back(storage::Delete(Family::kTombstones, registration.key));
+    out.unit.preconditions.push_back(storage::Absent(Family::kInstances, key));
+    if (buried) out.unit.ops.push_back(storage::Delete(Family::kTombstones, key));
   } else {
-    out.unit.preconditions.push_back(
-        storage::ModSeqIs(Family::kInstances, registration.key, present->mod_seq));
+    out.unit.preconditions.push_back(storage::ModSeqIs(Family::kInstances, key, present->mod_seq));
     words.create_seq = present->words.create_seq;
     const bool same_life = Continues(registration.life, present->record.life());
     if (same_life) {
       words.incarnation = present->words.incarnation;
-      record.set_life(present->record.life());
-      *record.mutable_superseded() = present->record.superseded();
+      record.life = present->record.life();
+      record.superseded = present->record.superseded();
     } else {
       CarryLives(*present, record);
     }
     // Draining ends with the life; maintenance is the operator's word.
     if (same_life || present->record.state() == v1::MAINTENANCE) {
-      record.set_state(present->record.state());
+      record.state = present->record.state();
     }
     const bool visible = registration.instance.endpoint != present->record.endpoint() ||
-                         record.health() != present->record.health() ||
-                         record.state() != present->record.state();
+                         record.health != present->record.health() ||
+                         record.state != present->record.state();
     if (!visible) words.visible_seq = present->words.visible_seq;
   }
   out.incarnation = words.incarnation;
-  std::string value = storage::EncodeInstanceValue(words, "");
+  std::string value =
+      storage::EncodeInstanceValue(words, "", MaxRecordSize(registration.instance, record));
   AppendRecord(registration.instance, record, value);
-  out.unit.ops.push_back(storage::Put(Family::kInstances, registration.key, std::move(value)));
+  out.unit.ops.push_back(storage::Put(Family::kInstances, key, std::move(value)));
   return out;
 }
 
@@ -259,7 +257,7 @@ Change RemovalOf(const Lease& lease, uint64_t now_ms) {
 }
 
 absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
-                                const v1::ReportHealthRequest& report, const ReadCheck& read_check,
+                                const v1::ReportHealthRequest& report, ReadCheck read_check,
                                 uint64_t now_ms) {
   if (report.status() < v1::PASSING || report.status() > v1::CRITICAL) {
     return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,

@@ -5,12 +5,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "muster/storage/v1/storage.pb.h"
@@ -35,12 +35,13 @@ LeaseSpec MakeLeaseSpec(std::string key, uint64_t mod_seq, uint64_t incarnation,
                         const storage::v1::InstanceRecord& record);
 
 // The latest result of a check of the instance, if it ever had one.
-using ReadCheck = std::function<std::optional<storage::v1::CheckRecord>(std::string_view check_id)>;
+using ReadCheck =
+    absl::FunctionRef<std::optional<storage::v1::CheckRecord>(std::string_view check_id)>;
 
 // A registration that was found valid.
 struct Registration {
   NormalInstance instance;
-  std::string key;                            // storage::EncodeInstanceKey
+  std::string_view key;                       // storage::EncodeInstanceKey; somebody else's
   std::string life;                           // 16 bytes or empty
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   v1::Precondition precondition;
@@ -63,7 +64,7 @@ bool IsNoOp(const Registration& registration, const LeaseSpec& present);
 
 // `present` null: a new key. `buried`: the store may have a tombstone of it.
 Change ChangeFor(const Registration& registration, const StoredInstance* present, bool buried,
-                 const ReadCheck& read_check);
+                 ReadCheck read_check);
 
 // Removes the instance. `now_ms` since 1970.
 Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms);
@@ -72,7 +73,7 @@ Change RemovalOf(const Lease& lease, uint64_t now_ms);
 
 // A check's new status and output. Errors: INVALID_ARGUMENT, NOT_FOUND (CHECK_NOT_FOUND).
 absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
-                                const v1::ReportHealthRequest& report, const ReadCheck& read_check,
+                                const v1::ReportHealthRequest& report, ReadCheck read_check,
                                 uint64_t now_ms);
 
 // FAILED_PRECONDITION (STALE_INCARNATION) when `given` is lower than `present`, NOT_FOUND when

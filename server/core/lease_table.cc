@@ -97,9 +97,7 @@ LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options
   static_assert(kShards == 64, "ShardIndex gives six bits");
 }
 
-LeaseTable::Shard& LeaseTable::ShardOf(std::string_view key) const {
-  return shards_[ShardIndex(KeyHash()(key))];
-}
+LeaseTable::Shard& LeaseTable::ShardOf(size_t hash) const { return shards_[ShardIndex(hash)]; }
 
 LeaseTable::HandleShard& LeaseTable::HandleShardOf(uint64_t handle) const {
   return handles_[ShardIndex(handle * 0x9E3779B97F4A7C15)];
@@ -131,9 +129,10 @@ Renewal LeaseTable::RenewLease(const Lease& lease, int64_t now_us) const {
 }
 
 Renewal LeaseTable::RenewKey(std::string_view key, uint64_t incarnation, int64_t now_us) {
-  Shard& shard = ShardOf(key);
+  const size_t hash = KeyHash()(key);
+  Shard& shard = ShardOf(hash);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key);
+  const auto it = shard.by_key.find(key, hash);
   if (it == shard.by_key.end()) return {RenewOutcome::kUnknown};
   const Lease& lease = **it;
   if (incarnation != 0 && incarnation < lease.incarnation()) return {RenewOutcome::kStale};
@@ -199,16 +198,18 @@ bool LeaseTable::Renew(const Lease& lease) {
 }
 
 LeasePtr LeaseTable::Find(std::string_view key) const {
-  const Shard& shard = ShardOf(key);
+  const size_t hash = KeyHash()(key);
+  const Shard& shard = ShardOf(hash);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key);
+  const auto it = shard.by_key.find(key, hash);
   return it == shard.by_key.end() ? nullptr : *it;
 }
 
 uint64_t LeaseTable::ModSeqOf(std::string_view key) const {
-  const Shard& shard = ShardOf(key);
+  const size_t hash = KeyHash()(key);
+  const Shard& shard = ShardOf(hash);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key);
+  const auto it = shard.by_key.find(key, hash);
   return it == shard.by_key.end() ? 0 : (*it)->mod_seq();
 }
 
@@ -233,18 +234,19 @@ void LeaseTable::Put(const LeaseSpec& spec) {
   const LeasePtr lease = Lease::Make(spec);
   LeasePtr old;
   {
-    Shard& shard = ShardOf(lease->key());
+    Shard& shard = ShardOf(KeyHash()(lease));
     base::MutexLock lock(shard.mu);
     int64_t deadline = lease->permanent() ? 0 : Now() + lease->ttl_us_;
-    if (const auto it = shard.by_key.find(lease->key()); it != shard.by_key.end()) {
-      old = std::move(shard.by_key.extract(it).value());
+    const auto [it, is_new] = shard.by_key.insert(lease);
+    if (!is_new) {
+      // Its key is the same, so it may stand in the other's place.
+      old = std::exchange(const_cast<LeasePtr&>(*it), lease);
       const uint64_t word = old->word_.fetch_or(kExpiring);
       const bool same = old->incarnation_ == lease->incarnation_ &&
                         old->digest_ == lease->digest_ && old->ttl_us_ == lease->ttl_us_;
       if (same && !lease->permanent()) deadline = DeadlineOf(word);
     }
     lease->word_ = WordOf(deadline);
-    shard.by_key.insert(lease);
     if (deadline != 0) File(lease, deadline);
   }
   SetHandles(*lease);
@@ -258,9 +260,10 @@ void LeaseTable::Put(const LeaseSpec& spec) {
 void LeaseTable::Erase(std::string_view key) {
   LeasePtr old;
   {
-    Shard& shard = ShardOf(key);
+    const size_t hash = KeyHash()(key);
+    Shard& shard = ShardOf(hash);
     base::MutexLock lock(shard.mu);
-    const auto it = shard.by_key.find(key);
+    const auto it = shard.by_key.find(key, hash);
     if (it == shard.by_key.end()) return;
     old = std::move(shard.by_key.extract(it).value());
     old->word_.fetch_or(kExpiring);
@@ -272,7 +275,7 @@ void LeaseTable::Erase(std::string_view key) {
 void LeaseTable::Restore(const LeaseSpec& spec) {
   const LeasePtr lease = Lease::Make(spec);
   {
-    Shard& shard = ShardOf(lease->key());
+    Shard& shard = ShardOf(KeyHash()(lease));
     base::MutexLock lock(shard.mu);
     shard.by_key.insert(lease);
   }
@@ -379,9 +382,10 @@ std::vector<LeasePtr> LeaseTable::TakeExpired(size_t max) {
 }
 
 void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
-  Shard& shard = ShardOf(lease.key());
+  const size_t hash = KeyHash()(lease.key());
+  Shard& shard = ShardOf(hash);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(lease.key());
+  const auto it = shard.by_key.find(lease.key(), hash);
   if (it == shard.by_key.end() || it->get() != &lease) return;
   if (!IsExpiring(lease.word_.load())) return;
   lease.word_.fetch_and(~kExpiring);

@@ -210,7 +210,7 @@ class LeaseTable {
     absl::flat_hash_map<uint64_t, const Lease*> by_handle MUSTER_GUARDED_BY(mu);
   };
 
-  Shard& ShardOf(std::string_view key) const;
+  Shard& ShardOf(size_t hash) const;  // KeyHash of a key
   HandleShard& HandleShardOf(uint64_t handle) const;
   int64_t Now() const;  // lease time
   Renewal RenewLease(const Lease& lease, int64_t now_us) const;

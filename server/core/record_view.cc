@@ -1,10 +1,12 @@
 #include "server/core/record_view.h"
 
 #include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/wire_format_lite.h>
 
 #include <algorithm>
+
+#include "absl/container/inlined_vector.h"
+#include "server/core/field_writer.h"
 
 namespace muster::core {
 namespace {
@@ -12,6 +14,7 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 using storage::v1::InstanceRecord;
+using Checks = absl::InlinedVector<std::string_view, 4>;
 
 // The bytes of a length-delimited field whose tag was just read.
 bool ReadBytes(CodedInputStream& in, std::string_view payload, std::string_view& out) {
@@ -46,22 +49,35 @@ bool ReadSuperseded(std::string_view bytes, std::vector<Superseded>& out) {
   return true;
 }
 
-// Of a tag below 16 and a size below 2^32.
-constexpr size_t kMaxFieldHead = 6;
+size_t SizeOf(const storage::v1::SupersededLife& old) {
+  return FieldWriter::TextSize(old.life()) + FieldWriter::NumberSize(old.incarnation());
+}
 
-void AppendBytes(int field, std::string_view bytes, std::string& out) {
-  uint8_t head[kMaxFieldHead];
-  uint8_t* end =
-      WireFormatLite::WriteTagToArray(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED, head);
-  end = google::protobuf::io::CodedOutputStream::WriteVarint32ToArray(
-      static_cast<uint32_t>(bytes.size()), end);
-  out.append(head, end);
-  out.append(bytes);
+// At most.
+size_t SizeOf(const RecordRest& rest) {
+  size_t size = rest.life.size() + rest.origin.size() + 2 * FieldWriter::kMaxHead +
+                4 * FieldWriter::kMaxNumber;
+  for (const auto& old : rest.superseded) size += FieldWriter::kMaxHead + SizeOf(old);
+  return size;
+}
+
+void WriteRest(const RecordRest& rest, FieldWriter& out) {
+  out.Text(InstanceRecord::kLifeFieldNumber, rest.life);
+  out.Number(InstanceRecord::kTtlMsFieldNumber, rest.ttl_ms);
+  out.Number(InstanceRecord::kHealthFieldNumber, rest.health);
+  out.Number(InstanceRecord::kStateFieldNumber, rest.state);
+  out.Text(InstanceRecord::kOriginFieldNumber, rest.origin);
+  for (const auto& old : rest.superseded) {
+    out.Head(InstanceRecord::kSupersededFieldNumber, SizeOf(old));
+    out.Text(storage::v1::SupersededLife::kLifeFieldNumber, old.life());
+    out.Number(storage::v1::SupersededLife::kIncarnationFieldNumber, old.incarnation());
+  }
+  out.Number(InstanceRecord::kNeverReportedFieldNumber, rest.never_reported ? 1 : 0);
 }
 
 // One field into `record`, or into `checks`.
 bool ReadField(uint32_t tag, CodedInputStream& in, std::string_view payload, RecordView& record,
-               std::vector<std::string_view>& checks) {
+               Checks& checks) {
   const auto is = [tag](int field, WireFormatLite::WireType type) {
     return tag == WireFormatLite::MakeTag(field, type);
   };
@@ -95,25 +111,27 @@ std::string SerializeRecord(const InstanceRecord& record) {
   return out;
 }
 
-void AppendRecord(const NormalInstance& instance, const InstanceRecord& rest, std::string& out) {
-  // These come first: their numbers are the lowest.
-  static_assert(InstanceRecord::kEndpointFieldNumber == 1);
-  static_assert(InstanceRecord::kChecksFieldNumber == 2);
-  size_t size = instance.endpoint.size() + kMaxFieldHead + rest.ByteSizeLong();
-  for (const NormalCheck& check : instance.checks) size += check.encoded.size() + kMaxFieldHead;
-  out.reserve(out.size() + size);
-  if (!instance.endpoint.empty()) {
-    AppendBytes(InstanceRecord::kEndpointFieldNumber, instance.endpoint, out);
-  }
+size_t MaxRecordSize(const NormalInstance& instance, const RecordRest& rest) {
+  size_t most = FieldWriter::kMaxHead + instance.endpoint.size() + SizeOf(rest);
   for (const NormalCheck& check : instance.checks) {
-    AppendBytes(InstanceRecord::kChecksFieldNumber, check.encoded, out);
+    most += FieldWriter::kMaxHead + check.encoded.size();
   }
-  AppendDeterministic(rest, out);
+  return most;
+}
+
+void AppendRecord(const NormalInstance& instance, const RecordRest& rest, std::string& out) {
+  AppendFields(out, MaxRecordSize(instance, rest), [&](FieldWriter& writer) {
+    writer.Text(InstanceRecord::kEndpointFieldNumber, instance.endpoint);
+    for (const NormalCheck& check : instance.checks) {
+      writer.AnyText(InstanceRecord::kChecksFieldNumber, check.encoded);
+    }
+    WriteRest(rest, writer);
+  });
 }
 
 std::optional<RecordView> ReadRecord(std::string_view payload) {
   RecordView record;
-  std::vector<std::string_view> checks;
+  Checks checks;
   CodedInputStream in(reinterpret_cast<const uint8_t*>(payload.data()),
                       static_cast<int>(payload.size()));
   while (const uint32_t tag = in.ReadTag()) {

@@ -33,10 +33,22 @@ struct RecordView {
 // Deterministic, so that equal definitions have equal bytes and one digest.
 std::string SerializeRecord(const storage::v1::InstanceRecord& record);
 
-// Appends the same bytes, of a record whose endpoint and checks are the instance's; `rest` has
-// neither.
-void AppendRecord(const NormalInstance& instance, const storage::v1::InstanceRecord& rest,
-                  std::string& out);
+// An InstanceRecord less endpoint and checks. Ownership: points to texts of others.
+struct RecordRest {
+  std::string_view life;
+  uint64_t ttl_ms = 0;
+  v1::Health health = v1::HEALTH_UNSPECIFIED;
+  v1::State state = v1::STATE_UNSPECIFIED;
+  std::string_view origin;
+  google::protobuf::RepeatedPtrField<storage::v1::SupersededLife> superseded;
+  bool never_reported = false;
+};
+
+// How many bytes AppendRecord appends at most.
+size_t MaxRecordSize(const NormalInstance& instance, const RecordRest& rest);
+
+// Appends the bytes of SerializeRecord, of a record whose endpoint and checks are the instance's.
+void AppendRecord(const NormalInstance& instance, const RecordRest& rest, std::string& out);
 
 // nullopt for bytes that are no InstanceRecord.
 std::optional<RecordView> ReadRecord(std::string_view payload);

@@ -20,12 +20,6 @@ using storage::UnitResult;
 
 constexpr int kMaxAttempts = 64;
 
-void ToProto(absl::Duration d, google::protobuf::Duration* out) {
-  const int64_t us = absl::ToInt64Microseconds(d);
-  out->set_seconds(us / 1'000'000);
-  out->set_nanos(static_cast<int32_t>(us % 1'000'000) * 1000);
-}
-
 absl::Status CheckLife(std::string_view life) {
   if (life.empty()) return absl::OkStatus();
   const auto error = [](std::string message) {
@@ -83,8 +77,7 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
                             caller.loopback_peer_ok);
   if (!instance.ok()) return instance.status();
   auto write = std::make_shared<Write>();
-  write->names = instance->key;
-  write->key = storage::EncodeInstanceKey(instance->key);
+  write->SetNames(std::move(instance->key));
   write->registration.key = write->key;
   write->registration.instance = *std::move(instance);
   write->registration.life = request.life_id();
@@ -94,28 +87,19 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
   return write;
 }
 
-v1::RegisterResponse Registry::RegisteredReply(const Write& write, uint64_t seq,
-                                               uint64_t incarnation, bool changed) const {
-  v1::RegisterResponse out;
-  const absl::Duration ttl = write.registration.ttl;
-  out.set_incarnation(incarnation);
-  out.set_changed(changed);
-  const storage::Revision revision = catalog_.revision();
-  out.mutable_revision()->set_epoch(revision.epoch);
-  out.mutable_revision()->set_seq(std::max(seq, revision.seq));
-  if (ttl > absl::ZeroDuration()) {
-    out.set_lease_handle(incarnation);
-    ToProto(ttl, out.mutable_ttl());
-    ToProto(ttl / 3, out.mutable_heartbeat_interval());
-  }
-  v1::InstanceKey* key = out.mutable_key();
-  key->set_namespace_(write.names.ns);
+// The write's last.
+Registered Registry::RegisteredAs(Write& write, const Outcome& outcome) const {
+  Registered out;
+  out.incarnation = outcome.incarnation;
+  out.changed = outcome.changed;
+  out.revision = catalog_.revision();
+  out.revision.seq = std::max(outcome.seq, out.revision.seq);
+  out.ttl = write.registration.ttl;
+  out.key = std::move(write.names);
   // As it was first given, whatever the spelling of this request.
-  const auto info =
-      write.service != nullptr ? write.service : catalog_.GetByKey(write.service_key());
-  key->set_service(info == nullptr ? write.registration.instance.display_name : info->display);
-  key->set_node(write.names.node);
-  key->set_id(write.names.id);
+  if (write.service == nullptr) write.service = catalog_.GetByKey(write.service_key());
+  out.key.service = write.service == nullptr ? std::move(write.registration.instance.display_name)
+                                             : write.service->display;
   return out;
 }
 
@@ -129,9 +113,9 @@ void Registry::Register(v1::RegisterRequest&& request, const Caller& caller, Reg
   if (!write.ok()) return done(write.status());
   (*write)->done = [this, w = write->get(), done = std::move(done)](auto outcome) {
     if (!outcome.ok()) return done(outcome.status());
-    done(RegisteredReply(*w, outcome->seq, outcome->incarnation, outcome->changed));
+    done(RegisteredAs(*w, *outcome));
   };
-  Begin({*std::move(write)});
+  Begin(*std::move(write));
 }
 
 void Registry::BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller,
@@ -148,10 +132,10 @@ void Registry::BatchRegister(v1::BatchRegisterRequest&& request, const Caller& c
             StatusCode::kInvalidArgument, Reason::kLimitBatch,
             absl::StrCat("requests has ", count, " items; allowed: 1 to ", options_.max_batch)),
         "requests");
-    return done(std::vector<absl::StatusOr<v1::RegisterResponse>>(1, error));
+    return done(std::vector<absl::StatusOr<Registered>>(1, error));
   }
   struct Gather {
-    std::vector<absl::StatusOr<v1::RegisterResponse>> results;
+    std::vector<absl::StatusOr<Registered>> results;
     std::atomic<size_t> left;
     BatchDone done;
   };
@@ -159,11 +143,11 @@ void Registry::BatchRegister(v1::BatchRegisterRequest&& request, const Caller& c
   gather->results.assign(count, absl::UnknownError("no answer"));
   gather->left = count;
   gather->done = std::move(done);
-  const auto settle = [gather](size_t i, absl::StatusOr<v1::RegisterResponse> result) {
+  const auto settle = [gather](size_t i, absl::StatusOr<Registered> result) {
     gather->results[i] = std::move(result);
     if (gather->left.fetch_sub(1) == 1) gather->done(std::move(gather->results));
   };
-  std::vector<std::shared_ptr<Write>> writes;
+  Writes writes;
   for (size_t i = 0; i < count; ++i) {
     auto write =
         MakeRegistration(std::move(*request.mutable_requests(static_cast<int>(i))), caller);
@@ -173,11 +157,11 @@ void Registry::BatchRegister(v1::BatchRegisterRequest&& request, const Caller& c
     }
     (*write)->done = [this, settle, i, w = write->get()](auto outcome) {
       if (!outcome.ok()) return settle(i, outcome.status());
-      settle(i, RegisteredReply(*w, outcome->seq, outcome->incarnation, outcome->changed));
+      settle(i, RegisteredAs(*w, *outcome));
     };
     writes.push_back(*std::move(write));
   }
-  Begin(std::move(writes));
+  BeginMany(std::move(writes));
 }
 
 void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone done) {
@@ -185,8 +169,7 @@ void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone d
   if (!key.ok()) return done(key.status());
   auto write = std::make_shared<Write>();
   write->kind = Write::Kind::kDeregister;
-  write->names = *std::move(key);
-  write->key = storage::EncodeInstanceKey(write->names);
+  write->SetNames(*std::move(key));
   write->write_class = storage::WriteClass::kInternal;
   write->incarnation = request.incarnation();
   write->done = [this, done = std::move(done)](auto outcome) {
@@ -196,7 +179,7 @@ void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone d
     response.mutable_revision()->set_seq(outcome->seq);
     done(std::move(response));
   };
-  Begin({std::move(write)});
+  Begin(std::move(write));
 }
 
 void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone done) {
@@ -204,8 +187,7 @@ void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone d
   if (!key.ok()) return done(key.status());
   auto write = std::make_shared<Write>();
   write->kind = Write::Kind::kReport;
-  write->names = *std::move(key);
-  write->key = storage::EncodeInstanceKey(write->names);
+  write->SetNames(*std::move(key));
   write->write_class = storage::WriteClass::kInternal;
   write->report = std::make_unique<const v1::ReportHealthRequest>(request);
   write->done = [this, done = std::move(done)](auto outcome) {
@@ -216,20 +198,27 @@ void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone d
     response.set_changed(outcome->changed);
     done(std::move(response));
   };
-  Begin({std::move(write)});
+  Begin(std::move(write));
 }
 
-void Registry::Begin(std::vector<std::shared_ptr<Write>> writes) {
-  std::erase_if(writes, [this](const auto& write) {
+void Registry::Begin(std::shared_ptr<Write> write) {
+  Writes writes;
+  writes.push_back(std::move(write));
+  BeginMany(std::move(writes));
+}
+
+void Registry::BeginMany(Writes writes) {
+  const auto waits = std::remove_if(writes.begin(), writes.end(), [this](const auto& write) {
     return write->waits_its_turn() && !turns_->Enter(write);
   });
+  writes.erase(waits, writes.end());
   AttemptMany(std::move(writes));
 }
 
 // Of those whose turn it is.
-void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
+void Registry::AttemptMany(Writes writes) {
   storage::Batch batch;
-  std::vector<std::shared_ptr<Write>> proposed;  // null: a service's record
+  Writes proposed;  // null: a service's record
   absl::flat_hash_set<std::string> ensured;
   auto write_class = storage::WriteClass::kInternal;
   for (size_t i = 0; i < writes.size(); ++i) {  // Finish may append
@@ -255,9 +244,8 @@ void Registry::AttemptMany(std::vector<std::shared_ptr<Write>> writes) {
                   });
 }
 
-void Registry::Settle(const std::vector<std::shared_ptr<Write>>& writes,
-                      std::vector<UnitResult> results) {
-  std::vector<std::shared_ptr<Write>> next;
+void Registry::Settle(const Writes& writes, std::vector<UnitResult> results) {
+  Writes next;
   for (size_t i = 0; i < writes.size(); ++i) {
     if (writes[i] == nullptr) continue;
     Write& write = *writes[i];
@@ -280,11 +268,10 @@ void Registry::Settle(const std::vector<std::shared_ptr<Write>>& writes,
   if (!next.empty()) AttemptMany(std::move(next));
 }
 
-void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
-                      std::vector<std::shared_ptr<Write>>& next) {
+void Registry::Finish(Write& write, absl::Status status, uint64_t seq, Writes& next) {
   if (std::exchange(write.creating, false)) --creating_;
   if (write.waits_its_turn()) {
-    if (auto waiting = turns_->Leave(write.key)) next.push_back(std::move(waiting));
+    if (auto waiting = turns_->Leave(write)) next.push_back(std::move(waiting));
   }
   if (!status.ok()) return write.done(std::move(status));
   // Written anew in the life it had, just as its lease fell due: that was a sign of life.
@@ -292,7 +279,7 @@ void Registry::Finish(Write& write, absl::Status status, uint64_t seq,
   if (write.kind == Write::Kind::kRegister && write.change.changed && kept != 0) {
     leases_.Renew(write.key, kept);
   }
-  Write::Outcome outcome;
+  Outcome outcome;
   outcome.seq = seq;
   outcome.incarnation = write.change.incarnation == 0 ? seq : write.change.incarnation;
   outcome.changed = write.change.changed;

@@ -23,6 +23,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -55,19 +57,28 @@ struct Caller {
   std::string origin = "grpc";
 };
 
+// What became of a registration.
+struct Registered {
+  storage::InstanceKey key;  // the service as it was first given
+  uint64_t incarnation = 0;  // also the lease handle
+  bool changed = false;
+  storage::Revision revision;                 // of the store after it
+  absl::Duration ttl = absl::ZeroDuration();  // as granted; zero = permanent
+};
+
 class Registry {
  public:
   Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases, HeldSet& held,
            const base::Clock& clock, RegistryOptions options);
   ~Registry();
 
-  using RegisterDone = std::function<void(absl::StatusOr<v1::RegisterResponse>)>;
+  using RegisterDone = std::function<void(absl::StatusOr<Registered>)>;
   // The first takes what it can out of the request, which is cheapest when that lives in an arena.
   void Register(v1::RegisterRequest&& request, const Caller& caller, RegisterDone done);
   void Register(const v1::RegisterRequest& request, const Caller& caller, RegisterDone done);
 
   // One proposal for all; results in order, each as of Register.
-  using BatchDone = std::function<void(std::vector<absl::StatusOr<v1::RegisterResponse>>)>;
+  using BatchDone = std::function<void(std::vector<absl::StatusOr<Registered>>)>;
   void BatchRegister(v1::BatchRegisterRequest&& request, const Caller& caller, BatchDone done);
   void BatchRegister(const v1::BatchRegisterRequest& request, const Caller& caller, BatchDone done);
 
@@ -100,32 +111,35 @@ class Registry {
 
  private:
   struct Write;  // one attempt at changing one instance
+  struct Outcome {
+    uint64_t seq = 0;
+    uint64_t incarnation = 0;
+    bool changed = false;
+  };
   class Turns;
   static constexpr int kMaxHeartbeats = 10000;
 
   absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(v1::RegisterRequest&& request,
                                                           const Caller& caller);
-  v1::RegisterResponse RegisteredReply(const Write& write, uint64_t seq, uint64_t incarnation,
-                                       bool changed) const;
+  Registered RegisteredAs(Write& write, const Outcome& outcome) const;
   // True: write.change is to be proposed. False: done, nothing to write.
   absl::StatusOr<bool> Decide(Write& write);
-  absl::StatusOr<bool> DecideRegister(Write& write,
-                                      const std::function<absl::Status()>& read_present,
-                                      std::optional<StoredInstance>& present,
-                                      const ReadCheck& read_check);
+  absl::StatusOr<bool> DecideRegister(Write& write, absl::FunctionRef<absl::Status()> read_present,
+                                      std::optional<StoredInstance>& present, ReadCheck read_check);
   absl::StatusOr<bool> DecideRemoval(Write& write, const Lease& lease, uint64_t now_ms) const;
   // Counts a new instance that is on its way; false when there is no room for it. The place is
   // given back when the write is decided anew or done.
   bool TakePlace(Write& write);
   storage::Unit EnsureService(const Write& write) const;
   bool NeedsService(const Write& write) const;
-  void Begin(std::vector<std::shared_ptr<Write>> writes);
-  void AttemptMany(std::vector<std::shared_ptr<Write>> writes);
-  void Settle(const std::vector<std::shared_ptr<Write>>& writes,
-              std::vector<storage::UnitResult> results);
+  // Mostly one.
+  using Writes = absl::InlinedVector<std::shared_ptr<Write>, 1>;
+  void Begin(std::shared_ptr<Write> write);
+  void BeginMany(Writes writes);
+  void AttemptMany(Writes writes);
+  void Settle(const Writes& writes, std::vector<storage::UnitResult> results);
   // Tells the caller, and ends the write's turn: whose turn it is then is appended to `next`.
-  void Finish(Write& write, absl::Status status, uint64_t seq,
-              std::vector<std::shared_ptr<Write>>& next);
+  void Finish(Write& write, absl::Status status, uint64_t seq, Writes& next);
   std::shared_ptr<Write> MakeRemoval(const LeasePtr& lease);
   // A removal was settled.
   void Removed(const Lease& lease, const absl::Status& status);

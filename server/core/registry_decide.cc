@@ -47,7 +47,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     present = *std::move(stored);
     return absl::OkStatus();
   };
-  const ReadCheck read_check = [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
+  const auto read_check = [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
     if (present && present->record.never_reported()) return std::nullopt;
     auto value = engine_.Get(Family::kChecks, storage::EncodeCheckKey(write.key, id));
     if (!value.ok()) return std::nullopt;
@@ -110,9 +110,9 @@ bool Registry::TakePlace(Write& write) {
 }
 
 absl::StatusOr<bool> Registry::DecideRegister(Write& write,
-                                              const std::function<absl::Status()>& read_present,
+                                              absl::FunctionRef<absl::Status()> read_present,
                                               std::optional<StoredInstance>& present,
-                                              const ReadCheck& read_check) {
+                                              ReadCheck read_check) {
   const Registration& registration = write.registration;
   write.service = catalog_.GetByKey(write.service_key());
   const LeasePtr lease = leases_.Find(write.key);

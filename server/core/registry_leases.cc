@@ -64,9 +64,8 @@ std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
   if (!names) return nullptr;
   auto write = std::make_shared<Write>();
   write->kind = Write::Kind::kExpire;
-  write->key = std::string(lease->key());
-  write->names = {std::string(names->ns), std::string(names->service), std::string(names->node),
-                  std::string(names->id)};
+  write->SetNames({std::string(names->ns), std::string(names->service), std::string(names->node),
+                   std::string(names->id)});
   write->write_class = storage::WriteClass::kInternal;
   write->lease = lease;
   ++removals_under_way_;
@@ -107,7 +106,7 @@ size_t Registry::ExpireDue() {
   last_turn_ = turn;
   const auto due = leases_.TakeExpired(most);
   herd_ = due.size() == most;
-  std::vector<std::shared_ptr<Write>> writes;
+  Writes writes;
   for (const auto& lease : due) {
     const int64_t try_at_us = try_removal_at_us_.load();
     if (try_at_us != 0) {
@@ -121,7 +120,7 @@ size_t Registry::ExpireDue() {
     }
     if (auto write = MakeRemoval(lease)) writes.push_back(std::move(write));
   }
-  Begin(std::move(writes));
+  BeginMany(std::move(writes));
   return due.size();
 }
 

@@ -13,10 +13,10 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "base/mutex.h"
+#include "base/text.h"
 #include "server/core/instance_change.h"
 #include "server/core/registry.h"
 
@@ -26,8 +26,9 @@ namespace muster::core {
 struct Registry::Write {
   enum class Kind { kRegister, kDeregister, kReport, kExpire };
   Kind kind = Kind::kRegister;
-  std::string key;
   storage::InstanceKey names;
+  std::string key;      // of names
+  size_t key_hash = 0;  // of key
   storage::WriteClass write_class = storage::WriteClass::kUser;
   int attempts = 0;
   bool creating = false;  // counted in creating_
@@ -41,15 +42,19 @@ struct Registry::Write {
   // What the present attempt proposed.
   Change change;
 
+  // Of Turns: who waits for the end of this write's turn.
+  std::list<std::shared_ptr<Write>> waiting;
+
+  void SetNames(storage::InstanceKey to) {
+    names = std::move(to);
+    key = storage::EncodeInstanceKey(names);
+    key_hash = absl::HashOf(base::Av(key));
+  }
+
   // An expiry doesn't: its lease is expiring already, and whatever comes first decides.
   bool waits_its_turn() const { return kind != Kind::kExpire; }
   std::string_view service_key() const { return storage::ServiceKeyOf(key); }
 
-  struct Outcome {
-    uint64_t seq = 0;
-    uint64_t incarnation = 0;
-    bool changed = false;
-  };
   std::function<void(absl::StatusOr<Outcome>)> done;
 };
 
@@ -59,23 +64,22 @@ class Registry::Turns {
  public:
   // True: it is the write's turn. False: it waits until Leave hands it out.
   bool Enter(const std::shared_ptr<Write>& write) {
-    Shard& shard = ShardOf(write->key);
+    Shard& shard = ShardOf(*write);
     base::MutexLock lock(shard.mu);
-    const auto [it, first] = shard.queues.try_emplace(write->key);
-    if (!first) it->second.push_back(write);
+    const auto [it, first] = shard.at_turn.insert(write.get());
+    if (!first) (*it)->waiting.push_back(write);
     return first;
   }
-  // Ends a turn. Whose turn it is now; null: nobody waits.
-  std::shared_ptr<Write> Leave(const std::string& key) {
-    Shard& shard = ShardOf(key);
+  // Ends the write's turn. Whose turn it is now; null: nobody waits.
+  std::shared_ptr<Write> Leave(Write& write) {
+    Shard& shard = ShardOf(write);
     base::MutexLock lock(shard.mu);
-    const auto it = shard.queues.find(key);
-    if (it->second.empty()) {
-      shard.queues.erase(it);
-      return nullptr;
-    }
-    std::shared_ptr<Write> next = std::move(it->second.front());
-    it->second.pop_front();
+    shard.at_turn.erase(&write);
+    if (write.waiting.empty()) return nullptr;
+    std::shared_ptr<Write> next = std::move(write.waiting.front());
+    write.waiting.pop_front();
+    next->waiting = std::move(write.waiting);
+    shard.at_turn.insert(next.get());
     return next;
   }
 
@@ -93,13 +97,19 @@ class Registry::Turns {
   }
 
  private:
+  struct KeyHash {
+    size_t operator()(const Write* write) const { return write->key_hash; }
+  };
+  struct KeyEq {
+    bool operator()(const Write* a, const Write* b) const { return a->key == b->key; }
+  };
   struct Shard {
     base::Mutex mu;
-    // By key, while somebody has the turn: who waits.
-    absl::flat_hash_map<std::string, std::list<std::shared_ptr<Write>>> queues
-        MUSTER_GUARDED_BY(mu);
+    // At most one for each key.
+    absl::flat_hash_set<Write*, KeyHash, KeyEq> at_turn MUSTER_GUARDED_BY(mu);
   };
-  Shard& ShardOf(const std::string& key) { return shards_[absl::HashOf(key) >> 58]; }
+  // The top bits: the sets in the shards use the others.
+  Shard& ShardOf(const Write& write) { return shards_[write.key_hash >> 58]; }
   std::array<Shard, 64> shards_;
   std::atomic<bool> any_uncertain_{false};
   base::Mutex uncertain_mu_;

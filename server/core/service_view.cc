@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/container/btree_map.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/wire_format_lite.h"
@@ -51,7 +50,7 @@ size_t LowerBoundIn(const Leaf& leaf, std::string_view node, std::string_view id
 }
 
 // The last leaf whose first key is not greater than (node, id); 0 when there is none.
-size_t LeafIndex(const std::vector<LeafRef>& leaves, std::string_view node, std::string_view id) {
+size_t LeafIndex(absl::Span<const LeafRef> leaves, std::string_view node, std::string_view id) {
   auto it = std::partition_point(leaves.begin(), leaves.end(), [&](const LeafRef& ref) {
     const Leaf& leaf = *ref.leaf;
     const EndpointEntry& first = leaf.entries.front();
@@ -128,6 +127,18 @@ void CopyEntry(const Leaf& from, const EndpointEntry& e, Leaf& to) {
   to.entries.push_back(copy);
 }
 
+void DropBelow(uint64_t floor, std::vector<std::shared_ptr<const TombstoneChunk>>& chunks) {
+  const auto gone = std::find_if(chunks.begin(), chunks.end(),
+                                 [&](const auto& c) { return c->back().seq > floor; });
+  chunks.erase(chunks.begin(), gone);
+  if (chunks.empty() || chunks.front()->front().seq > floor) return;
+  auto rest = std::make_shared<TombstoneChunk>();
+  for (const Tombstone& t : *chunks.front()) {
+    if (t.seq > floor) rest->push_back(t);
+  }
+  chunks.front() = std::move(rest);
+}
+
 // MurmurHash3's finalizer: every bit of the input changes every bit of the output.
 uint64_t Mix(uint64_t h) {
   h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdULL;
@@ -173,73 +184,41 @@ std::pair<size_t, size_t> ServiceView::UpperBound(std::string_view node,
                                   : std::pair<size_t, size_t>{l, i};
 }
 
-// Changes wait, by key, until Build.
-struct ViewBuilder::State {
-  struct Change {
-    bool remove = false;
-    std::string definition;
-    EndpointState endpoint;  // its string_views are unset: key and definition are here
-  };
-  using Key = std::pair<std::string, std::string>;
+// Merges changes, in the order of their keys, with leaves.
+class ViewBuilder::Merger {
+ public:
+  using Changes = absl::Span<const Change>;
 
-  std::shared_ptr<const ServiceView> base;
-  absl::btree_map<Key, Change> changes;
-  std::vector<Tombstone> tombstones;
-  bool tombstones_sorted = true;
-  uint64_t floor = 0;
-  uint64_t seq = 0;
-
-  void Emit(const Key& key, const Change& change, Leaf& out) {
-    if (change.remove) return;
-    EndpointState state = change.endpoint;
-    state.node = key.first;
-    state.id = key.second;
-    state.definition = change.definition;
-    AppendEndpoint(state, out);
-    LocateKey(out.bytes, out.entries.back());
-  }
-
-  // Room for what may come: nearly always just what does.
-  template <typename It>
-  static void Reserve(const Leaf* old, It it, It end, Leaf& out) {
-    size_t bytes = old == nullptr ? 0 : old->bytes.size();
-    size_t entries = old == nullptr ? 0 : old->entries.size();
-    for (; it != end; ++it) {
-      if (it->second.remove) continue;
-      bytes += kMaxHead + it->second.definition.size() + kUsualTail;
-      ++entries;
-    }
-    out.bytes.reserve(bytes);
-    out.entries.reserve(entries);
-  }
-
-  // Merges the changes in [it, end) with an old leaf (may be null), in key order.
-  template <typename It>
-  Leaf Merge(const Leaf* old, It it, It end) {
+  // `old` may be null.
+  static Leaf Merge(const Leaf* old, Changes changes) {
     Leaf out;
     size_t i = 0;
     const size_t n = old == nullptr ? 0 : old->entries.size();
-    Reserve(old, it, end, out);
-    while (i < n || it != end) {
+    Reserve(old, changes, out);
+    auto it = changes.begin();
+    while (i < n || it != changes.end()) {
       int order = 1;  // < 0: the old entry comes first; 0: the change replaces it
       if (i < n) {
         const EndpointEntry& e = old->entries[i];
-        order = it == end
+        order = it == changes.end()
                     ? -1
-                    : CompareKeys(old->node(e), old->id(e), it->first.first, it->first.second);
+                    : CompareKeys(old->node(e), old->id(e), it->endpoint.node, it->endpoint.id);
       }
       if (order < 0) {
         CopyEntry(*old, old->entries[i++], out);
         continue;
       }
       if (order == 0) ++i;
-      Emit(it->first, it->second, out);
+      if (!it->remove) {
+        AppendEndpoint(it->endpoint, out);
+        LocateKey(out.bytes, out.entries.back());
+      }
       ++it;
     }
     return out;
   }
 
-  static void Append(Leaf merged, std::vector<LeafRef>& leaves) {
+  static void Append(Leaf merged, absl::InlinedVector<LeafRef, 1>& leaves) {
     const size_t n = merged.entries.size();
     if (n == 0) return;
     const size_t parts = (n + kMaxLeafEndpoints - 1) / kMaxLeafEndpoints;
@@ -259,111 +238,132 @@ struct ViewBuilder::State {
     }
   }
 
-  void BuildLeaves(ServiceView& view) {
-    auto it = changes.begin();
-    const size_t n = base == nullptr ? 0 : base->leaves_.size();
-    view.leaves_.reserve(n + 1);
-    for (size_t l = 0; l < n; ++l) {
-      auto end = changes.end();
-      if (l + 1 < n) {
-        const Leaf& next = *base->leaves_[l + 1].leaf;
-        const EndpointEntry& first = next.entries.front();
-        end = changes.lower_bound(Key(next.node(first), next.id(first)));
-      }
-      if (it == end) {
-        view.leaves_.push_back(base->leaves_[l]);
-      } else {
-        Append(Merge(base->leaves_[l].leaf.get(), it, end), view.leaves_);
-        it = end;
-      }
+ private:
+  // Room for what may come: nearly always just what does.
+  static void Reserve(const Leaf* old, Changes changes, Leaf& out) {
+    size_t bytes = old == nullptr ? 0 : old->bytes.size();
+    size_t entries = old == nullptr ? 0 : old->entries.size();
+    for (const Change& change : changes) {
+      if (change.remove) continue;
+      bytes += kMaxHead + change.endpoint.definition.size() + kUsualTail;
+      ++entries;
     }
-    if (n == 0) Append(Merge(nullptr, it, changes.end()), view.leaves_);
-  }
-
-  void BuildTombstones(ServiceView& view) {
-    if (base != nullptr) view.tombstones_ = base->tombstones_;
-    if (!tombstones_sorted) {
-      std::sort(tombstones.begin(), tombstones.end(),
-                [](const Tombstone& a, const Tombstone& b) { return a.seq < b.seq; });
-    }
-    auto& chunks = view.tombstones_;
-    for (size_t i = 0; i < tombstones.size();) {
-      auto chunk = std::make_shared<TombstoneChunk>();
-      if (!chunks.empty() && chunks.back()->size() < kMaxTombstoneChunk) {
-        *chunk = *chunks.back();
-        chunks.pop_back();
-      }
-      while (i < tombstones.size() && chunk->size() < kMaxTombstoneChunk) {
-        chunk->push_back(std::move(tombstones[i++]));
-      }
-      chunks.push_back(std::move(chunk));
-    }
-    DropBelow(view.floor_, chunks);
-    for (const auto& chunk : chunks) view.tombstone_count_ += chunk->size();
-  }
-
-  static void DropBelow(uint64_t floor,
-                        std::vector<std::shared_ptr<const TombstoneChunk>>& chunks) {
-    const auto gone = std::find_if(chunks.begin(), chunks.end(),
-                                   [&](const auto& c) { return c->back().seq > floor; });
-    chunks.erase(chunks.begin(), gone);
-    if (chunks.empty() || chunks.front()->front().seq > floor) return;
-    auto rest = std::make_shared<TombstoneChunk>();
-    for (const Tombstone& t : *chunks.front()) {
-      if (t.seq > floor) rest->push_back(t);
-    }
-    chunks.front() = std::move(rest);
+    out.bytes.reserve(bytes);
+    out.entries.reserve(entries);
   }
 };
 
-ViewBuilder::ViewBuilder(std::shared_ptr<const ServiceView> base)
-    : state_(std::make_unique<State>()) {
-  if (base != nullptr) {
-    state_->floor = base->floor_;
-    state_->seq = base->seq_;
-  }
-  state_->base = std::move(base);
+ViewBuilder::ViewBuilder(std::shared_ptr<const ServiceView> base, Texts texts)
+    : base_(std::move(base)), texts_(texts) {
+  if (base_ == nullptr) return;
+  floor_ = base_->floor_;
+  seq_ = base_->seq_;
 }
 
-ViewBuilder::ViewBuilder(ViewBuilder&&) noexcept = default;
-ViewBuilder& ViewBuilder::operator=(ViewBuilder&&) noexcept = default;
-ViewBuilder::~ViewBuilder() = default;
+void ViewBuilder::Add(bool remove, EndpointState endpoint) {
+  if (texts_ == Texts::kCopied) {
+    std::string& copy = copies_.emplace_front();
+    copy.reserve(endpoint.node.size() + endpoint.id.size() + endpoint.definition.size());
+    for (std::string_view* text : {&endpoint.node, &endpoint.id, &endpoint.definition}) {
+      const size_t begin = copy.size();
+      copy.append(*text);
+      *text = std::string_view(copy).substr(begin);
+    }
+  }
+  changes_.push_back({remove, endpoint});
+}
 
 void ViewBuilder::Upsert(const EndpointState& endpoint) {
-  State::Change change;
-  change.definition = std::string(endpoint.definition);
-  change.endpoint = endpoint;
-  change.endpoint.node = change.endpoint.id = change.endpoint.definition = {};
   Touch(endpoint.seq);
-  state_->changes.insert_or_assign(State::Key(std::string(endpoint.node), std::string(endpoint.id)),
-                                   std::move(change));
+  Add(/*remove=*/false, endpoint);
 }
 
 void ViewBuilder::Remove(std::string_view node, std::string_view id, uint64_t seq) {
-  State::Change change;
-  change.remove = true;
-  state_->changes.insert_or_assign(State::Key(std::string(node), std::string(id)),
-                                   std::move(change));
+  Add(/*remove=*/true, {.node = node, .id = id, .definition = {}});
   AddTombstone(node, id, seq);
 }
 
 void ViewBuilder::AddTombstone(std::string_view node, std::string_view id, uint64_t seq) {
-  auto& tombstones = state_->tombstones;
-  if (!tombstones.empty() && tombstones.back().seq > seq) state_->tombstones_sorted = false;
-  tombstones.push_back(Tombstone{std::string(node), std::string(id), seq});
+  if (!tombstones_.empty() && tombstones_.back().seq > seq) tombstones_sorted_ = false;
+  tombstones_.push_back(Tombstone{std::string(node), std::string(id), seq});
   Touch(seq);
 }
 
-void ViewBuilder::SetFloor(uint64_t floor) { state_->floor = std::max(state_->floor, floor); }
+void ViewBuilder::SetFloor(uint64_t floor) { floor_ = std::max(floor_, floor); }
 
-void ViewBuilder::Touch(uint64_t seq) { state_->seq = std::max(state_->seq, seq); }
+void ViewBuilder::Touch(uint64_t seq) { seq_ = std::max(seq_, seq); }
+
+void ViewBuilder::SortChanges() {
+  const auto order = [](const Change& a, const Change& b) {
+    return CompareKeys(a.endpoint.node, a.endpoint.id, b.endpoint.node, b.endpoint.id);
+  };
+  const auto not_after = [&](const Change& a, const Change& b) { return order(a, b) >= 0; };
+  // Of one service a group mostly has one, and a replay has them in order.
+  if (std::adjacent_find(changes_.begin(), changes_.end(), not_after) == changes_.end()) return;
+  std::stable_sort(changes_.begin(), changes_.end(),
+                   [&](const Change& a, const Change& b) { return order(a, b) < 0; });
+  // The last of equals stays.
+  auto out = changes_.begin();
+  for (auto it = changes_.begin(); it != changes_.end(); ++it) {
+    const auto next = it + 1;
+    if (next == changes_.end() || order(*it, *next) != 0) *out++ = *it;
+  }
+  changes_.erase(out, changes_.end());
+}
+
+void ViewBuilder::BuildLeaves(ServiceView& view) const {
+  Merger::Changes changes = changes_;
+  const size_t n = base_ == nullptr ? 0 : base_->leaves_.size();
+  if (n == 0) return Merger::Append(Merger::Merge(nullptr, changes), view.leaves_);
+  view.leaves_.reserve(n);
+  for (size_t l = 0; l < n; ++l) {
+    Merger::Changes of_leaf = changes;
+    if (l + 1 < n) {
+      const Leaf& next = *base_->leaves_[l + 1].leaf;
+      const EndpointEntry& first = next.entries.front();
+      const auto end = std::partition_point(changes.begin(), changes.end(), [&](const Change& c) {
+        return CompareKeys(c.endpoint.node, c.endpoint.id, next.node(first), next.id(first)) < 0;
+      });
+      of_leaf = changes.first(static_cast<size_t>(end - changes.begin()));
+    }
+    changes.remove_prefix(of_leaf.size());
+    if (of_leaf.empty()) {
+      view.leaves_.push_back(base_->leaves_[l]);
+    } else {
+      Merger::Append(Merger::Merge(base_->leaves_[l].leaf.get(), of_leaf), view.leaves_);
+    }
+  }
+}
+
+void ViewBuilder::BuildTombstones(ServiceView& view) {
+  if (base_ != nullptr) view.tombstones_ = base_->tombstones_;
+  if (!tombstones_sorted_) {
+    std::sort(tombstones_.begin(), tombstones_.end(),
+              [](const Tombstone& a, const Tombstone& b) { return a.seq < b.seq; });
+  }
+  auto& chunks = view.tombstones_;
+  for (size_t i = 0; i < tombstones_.size();) {
+    auto chunk = std::make_shared<TombstoneChunk>();
+    if (!chunks.empty() && chunks.back()->size() < kMaxTombstoneChunk) {
+      *chunk = *chunks.back();
+      chunks.pop_back();
+    }
+    while (i < tombstones_.size() && chunk->size() < kMaxTombstoneChunk) {
+      chunk->push_back(std::move(tombstones_[i++]));
+    }
+    chunks.push_back(std::move(chunk));
+  }
+  DropBelow(view.floor_, chunks);
+  for (const auto& chunk : chunks) view.tombstone_count_ += chunk->size();
+}
 
 std::shared_ptr<const ServiceView> ViewBuilder::Build() {
   auto view = std::make_shared<ServiceView>();
-  view->seq_ = state_->seq;
-  view->floor_ = state_->floor;
-  state_->BuildLeaves(*view);
-  state_->BuildTombstones(*view);
+  view->seq_ = seq_;
+  view->floor_ = floor_;
+  SortChanges();
+  BuildLeaves(*view);
+  BuildTombstones(*view);
   for (const LeafRef& ref : view->leaves_) {
     view->size_ += ref.leaf->entries.size();
     view->default_checksum_ += ref.checksum;

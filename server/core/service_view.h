@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <forward_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
 #include "muster/v1/types.pb.h"
 #include "server/core/selector.h"
 
@@ -87,7 +90,7 @@ class ServiceView {
   uint32_t count(v1::Health health) const { return counts_[health]; }
   uint32_t inactive() const { return inactive_; }
 
-  const std::vector<LeafRef>& leaves() const { return leaves_; }
+  absl::Span<const LeafRef> leaves() const { return leaves_; }
   const std::vector<std::shared_ptr<const TombstoneChunk>>& tombstones() const {
     return tombstones_;
   }
@@ -111,7 +114,7 @@ class ServiceView {
   uint32_t counts_[4] = {0, 0, 0, 0};
   uint32_t inactive_ = 0;
   size_t tombstone_count_ = 0;
-  std::vector<LeafRef> leaves_;
+  absl::InlinedVector<LeafRef, 1> leaves_;  // nearly all services have one
   std::vector<std::shared_ptr<const TombstoneChunk>> tombstones_;
 };
 
@@ -126,14 +129,14 @@ struct EndpointState {
 };
 
 // Makes the next view of a service out of the last one and a group of changes. Copies the leaves
-// that change, once each, and the spine.
+// that change, once each, and the spine. The last change of an endpoint counts.
 class ViewBuilder {
  public:
+  // Who keeps the texts of changes until Build: the builder, or the caller, which is cheaper.
+  enum class Texts : uint8_t { kCopied, kStay };
+
   // `base` may be null: an empty view.
-  explicit ViewBuilder(std::shared_ptr<const ServiceView> base);
-  ViewBuilder(ViewBuilder&&) noexcept;
-  ViewBuilder& operator=(ViewBuilder&&) noexcept;
-  ~ViewBuilder();
+  explicit ViewBuilder(std::shared_ptr<const ServiceView> base, Texts texts = Texts::kCopied);
 
   void Upsert(const EndpointState& endpoint);
   // Removes the endpoint, if any, and keeps a tombstone of `seq`.
@@ -145,11 +148,29 @@ class ViewBuilder {
   // The view's revision becomes at least `seq`.
   void Touch(uint64_t seq);
 
+  // Once.
   std::shared_ptr<const ServiceView> Build();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Change {
+    bool remove = false;
+    EndpointState endpoint;
+  };
+  class Merger;
+
+  void Add(bool remove, EndpointState endpoint);
+  void SortChanges();
+  void BuildLeaves(ServiceView& view) const;
+  void BuildTombstones(ServiceView& view);
+
+  std::shared_ptr<const ServiceView> base_;
+  Texts texts_;
+  absl::InlinedVector<Change, 1> changes_;  // in the order in which they came, until Build
+  std::forward_list<std::string> copies_;   // what they point to
+  std::vector<Tombstone> tombstones_;
+  bool tombstones_sorted_ = true;
+  uint64_t floor_ = 0;
+  uint64_t seq_ = 0;
 };
 
 // FNV-1a-64 over node, a zero byte, id, a zero byte, seq (8 bytes, little-endian), then mixed, so

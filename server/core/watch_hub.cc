@@ -55,6 +55,7 @@ void WatchHub::Unfollow(ViewListener* listener, std::string_view service_key) {
 void WatchHub::Notify(std::string_view service_key) {
   Shard& shard = ShardOf(service_key);
   base::MutexLock lock(shard.mu);
+  if (shard.followers.empty()) return;
   const auto it = shard.followers.find(base::Av(service_key));
   if (it == shard.followers.end()) return;
   for (auto& [listener, count] : it->second) listener->OnServiceChanged(service_key);

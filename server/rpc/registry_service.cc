@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "server/rpc/access.h"
-#include "server/rpc/errors.h"
+#include "server/rpc/registered.h"
 #include "server/rpc/unary.h"
 
 namespace muster::rpc {
@@ -42,7 +42,10 @@ void RegistryService::OnRegister(const UnaryCall& call) {
   if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
   const bool address_given = !parsed.instance().address().empty();
   registry_.Register(std::move(parsed), CallerOf(call, address_given),
-                     [call](const auto& r) { call.Answer(r); });
+                     [call](const auto& registered) {
+                       if (!registered.ok()) return call.End(registered.status());
+                       call.AnswerBytes(EncodeRegistered(*registered));
+                     });
 }
 
 void RegistryService::OnBatchRegister(const UnaryCall& call) {
@@ -54,19 +57,13 @@ void RegistryService::OnBatchRegister(const UnaryCall& call) {
       std::all_of(parsed.requests().begin(), parsed.requests().end(),
                   [](const auto& one) { return !one.instance().address().empty(); });
   registry_.BatchRegister(std::move(parsed), CallerOf(call, addresses_given),
-                          [call, wanted](auto results) {
+                          [call, wanted](const auto& results) {
                             // A refused batch has one error for the whole.
                             if (results.size() != wanted) {
                               call.End(results.front().status());
                               return;
                             }
-                            v1::BatchRegisterResponse all;
-                            for (auto& result : results) {
-                              v1::BatchRegisterResult* out = all.add_results();
-                              *out->mutable_status() = ToStatusProto(result.status());
-                              if (result.ok()) *out->mutable_response() = *std::move(result);
-                            }
-                            call.Answer(absl::StatusOr<v1::BatchRegisterResponse>(std::move(all)));
+                            call.AnswerBytes(EncodeBatch(results));
                           });
 }
 

@@ -41,6 +41,7 @@ class UnaryCall {
     if (!response.ok()) return End(response.status());
     End(EncodeBytes(*response));
   }
+  void AnswerBytes(const grpc::ByteBuffer& response) const { End(response); }
   void AnswerBytes(const absl::StatusOr<grpc::ByteBuffer>& response) const {
     if (!response.ok()) return End(response.status());
     End(*response);

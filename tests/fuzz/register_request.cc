@@ -74,8 +74,8 @@ class Registered {
   }
   ~Registered() { engine_.Close(); }
 
-  absl::StatusOr<v1::RegisterResponse> Register(const v1::RegisterRequest& request) {
-    std::optional<absl::StatusOr<v1::RegisterResponse>> out;
+  absl::StatusOr<core::Registered> Register(const v1::RegisterRequest& request) {
+    std::optional<absl::StatusOr<core::Registered>> out;
     registry_.Register(request, {.peer_address = "192.0.2.1"},
                        [&](auto response) { out = std::move(response); });
     engine_.RunPending();
@@ -105,9 +105,9 @@ void RegisterTwice(const v1::RegisterRequest& request) {
     Require(second.status() == first.status(), "the same request gets the same error");
     return;
   }
-  Require(first->changed() && first->incarnation() != 0, "a first registration is a change");
+  Require(first->changed && first->incarnation != 0, "a first registration is a change");
   if (second.ok()) {
-    Require(!second->changed() && second->incarnation() == first->incarnation(),
+    Require(!second->changed && second->incarnation == first->incarnation,
             "the same registration again changes nothing");
     return;
   }

@@ -21,12 +21,12 @@ std::string ReasonOf(const absl::Status& status) {
   return reason ? std::string(base::ReasonName(*reason)) : std::string(status.message());
 }
 
-Answer AnswerOf(const absl::StatusOr<v1::RegisterResponse>& response) {
+Answer AnswerOf(const absl::StatusOr<core::Registered>& response) {
   if (!response.ok()) return {.reason = ReasonOf(response.status())};
   return {.reason = "",
-          .incarnation = response->incarnation(),
-          .changed = response->changed(),
-          .seq = response->revision().seq()};
+          .incarnation = response->incarnation,
+          .changed = response->changed,
+          .seq = response->revision.seq};
 }
 
 v1::InstanceKey ProtoOf(const storage::InstanceKey& key) {

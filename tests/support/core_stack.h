@@ -51,8 +51,8 @@ class CoreStack {
     }
   }
 
-  absl::StatusOr<v1::RegisterResponse> Register(const v1::RegisterRequest& request) {
-    std::optional<absl::StatusOr<v1::RegisterResponse>> out;
+  absl::StatusOr<Registered> Register(const v1::RegisterRequest& request) {
+    std::optional<absl::StatusOr<Registered>> out;
     registry.Register(request, {}, [&](auto result) { out = std::move(result); });
     Run();
     return out ? *out : absl::InternalError("no answer");

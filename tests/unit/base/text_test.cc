@@ -68,6 +68,22 @@ TEST(TextTest, KnowsWhatIsNotPrintableUtf8) {
   }
 }
 
+// Eight bytes are looked at together.
+TEST(TextTest, KnowsWhatIsPrintableAsciiAtEveryPlace) {
+  for (size_t size = 1; size <= 26; ++size) {
+    for (size_t at = 0; at < size; ++at) {
+      for (int byte = 0; byte < 256; ++byte) {
+        for (const char other : {' ', '~'}) {
+          std::string text(size, other);
+          text[at] = static_cast<char>(byte);
+          ASSERT_EQ(IsPrintableUtf8(text), byte >= 0x20 && byte < 0x7F)
+              << size << " " << at << " " << byte;
+        }
+      }
+    }
+  }
+}
+
 TEST(TextTest, EscapedTextIsAlwaysPrintable) {
   for (int a = 0; a < 256; ++a) {
     for (int b = 0; b < 256; ++b) {

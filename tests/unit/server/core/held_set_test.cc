@@ -61,7 +61,7 @@ class HeldSetTest : public testing::Test {
   uint64_t Register(const std::string& id, const std::string& zone = "") {
     const auto response = core_.Register(Request(id, zone));
     EXPECT_TRUE(response.ok()) << response.status();
-    return response->lease_handle();
+    return response->incarnation;
   }
   void FallDue() {
     for (absl::Duration passed; passed <= kTtl; passed += absl::Milliseconds(500)) {
@@ -265,7 +265,7 @@ class RefusedRemovalsTest : public testing::Test {
     for (int i = 0; i < count; ++i) {
       registry_.Register(Request(absl::StrCat(i)), {}, [&](const auto& response) {
         ASSERT_TRUE(response.ok());
-        handles.push_back(response->lease_handle());
+        handles.push_back(response->incarnation);
       });
       engine_.RunPending();
     }

@@ -241,13 +241,6 @@ TEST(InstanceTest, EveryChangeOfADefinitionChangesTheDigest) {
   }
 }
 
-TEST(InstanceTest, TheDigestKnowsWhereOnePartEnds) {
-  google::protobuf::RepeatedPtrField<v1::Check> checks;
-  checks.Add()->set_id("a");
-  const std::string bytes = checks[0].SerializeAsString();
-  EXPECT_NE(DigestOf(bytes, {}), DigestOf("", checks));
-}
-
 TEST(InstanceTest, InitialHealthIsTheWorstOfTheChecks) {
   v1::Instance given = Sample();
   EXPECT_EQ(Normal(given)->initial_health, v1::PASSING);

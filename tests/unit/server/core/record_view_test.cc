@@ -29,6 +29,7 @@ class RecordViewTest : public ::testing::Test {
     record.set_health(static_cast<v1::Health>(rng_.Uniform(4)));
     record.set_state(static_cast<v1::State>(rng_.Uniform(3)));
     record.set_origin("grpc");
+    record.set_never_reported(rng_.Uniform(2) == 0);
     for (uint64_t i = rng_.Uniform(4); i > 0; --i) {
       auto& old = *record.add_superseded();
       old.set_incarnation(rng_.Next());
@@ -81,9 +82,14 @@ TEST_F(RecordViewTest, ARecordAppendedInPartsHasTheSameBytes) {
     for (const v1::Check& check : record.checks()) {
       AppendDeterministic(check, instance.checks.emplace_back().encoded);
     }
-    storage::v1::InstanceRecord rest = record;
-    rest.clear_endpoint();
-    rest.clear_checks();
+    RecordRest rest;
+    rest.life = record.life();
+    rest.ttl_ms = record.ttl_ms();
+    rest.health = record.health();
+    rest.state = record.state();
+    rest.origin = record.origin();
+    rest.superseded = record.superseded();
+    rest.never_reported = record.never_reported();
     std::string payload = "before";
     AppendRecord(instance, rest, payload);
     EXPECT_EQ(payload, "before" + SerializeRecord(record));

@@ -51,15 +51,13 @@ class RegistryTest : public testing::Test {
 TEST_F(RegistryTest, RegistersAndGrants) {
   const auto response = core_.Register(Request("a"));
   ASSERT_TRUE(response.ok()) << response.status();
-  EXPECT_TRUE(response->changed());
-  EXPECT_GT(response->incarnation(), 0u);
-  EXPECT_EQ(response->lease_handle(), response->incarnation());
-  EXPECT_EQ(response->ttl().seconds(), 3);
-  EXPECT_EQ(response->heartbeat_interval().seconds(), 1);
-  EXPECT_EQ(response->key().service(), "Api");
+  EXPECT_TRUE(response->changed);
+  EXPECT_GT(response->incarnation, 0u);
+  EXPECT_EQ(response->ttl, absl::Seconds(3));
+  EXPECT_EQ(response->key.service, "Api");
   EXPECT_EQ(core_.View("api")->size(), 1u);
   EXPECT_EQ(core_.catalog.Get("default", "api")->display, "Api");
-  EXPECT_EQ(core_.catalog.revision().seq, response->revision().seq());
+  EXPECT_EQ(core_.catalog.revision().seq, response->revision.seq);
 }
 
 TEST_F(RegistryTest, TheSameContentAndLifeIsNeverAChange) {
@@ -68,7 +66,7 @@ TEST_F(RegistryTest, TheSameContentAndLifeIsNeverAChange) {
   const auto view = core_.View("api");
   for (int i = 0; i < 100'000; ++i) {
     const auto again = core_.Register(Request("a"));
-    ASSERT_TRUE(again.ok() && !again->changed());
+    ASSERT_TRUE(again.ok() && !again->changed);
   }
   EXPECT_EQ(Commits(), commits);
   EXPECT_EQ(core_.View("api"), view);
@@ -78,18 +76,18 @@ TEST_F(RegistryTest, ANewLifeIsFencedFromTheOldOne) {
   const auto old = core_.Register(Request("a", 'a'));
   const auto now = core_.Register(Request("a", 'b'));
   ASSERT_TRUE(now.ok());
-  EXPECT_GT(now->incarnation(), old->incarnation());
+  EXPECT_GT(now->incarnation, old->incarnation);
   const uint64_t visible = core_.View("api")->seq();
-  EXPECT_EQ(core_.Beat(old->lease_handle()), R::STALE);
-  EXPECT_EQ(core_.Beat(now->lease_handle()), R::RENEWED);
+  EXPECT_EQ(core_.Beat(old->incarnation), R::STALE);
+  EXPECT_EQ(core_.Beat(now->incarnation), R::RENEWED);
 
   v1::DeregisterRequest late;
   *late.mutable_key() = Key("a");
-  late.set_incarnation(old->incarnation());
+  late.set_incarnation(old->incarnation);
   EXPECT_EQ(ReasonOf(core_.Deregister(late).status()), Reason::kStaleIncarnation);
   v1::ReportHealthRequest report;
   *report.mutable_key() = Key("a");
-  report.set_incarnation(old->incarnation());
+  report.set_incarnation(old->incarnation);
   report.set_status(v1::CRITICAL);
   EXPECT_EQ(ReasonOf(core_.Report(report).status()), Reason::kStaleIncarnation);
   EXPECT_EQ(core_.View("api")->seq(), visible);
@@ -101,7 +99,7 @@ TEST_F(RegistryTest, ANewLifeWithTheSameContentWakesNobody) {
   ASSERT_TRUE(core_.Register(Request("a", 'a')).ok());
   const uint64_t visible = core_.View("api")->seq();
   const auto again = core_.Register(Request("a", 'b'));
-  EXPECT_TRUE(again->changed());
+  EXPECT_TRUE(again->changed);
   EXPECT_EQ(core_.View("api")->seq(), visible);
 }
 
@@ -110,8 +108,8 @@ TEST_F(RegistryTest, FencingSurvivesARestart) {
   const auto now = core_.Register(Request("a", 'b'));
   core_.engine.Close();
   CoreStack restarted(clock_, store_);
-  EXPECT_EQ(restarted.Beat(old->lease_handle()), R::STALE);
-  EXPECT_EQ(restarted.Beat(now->lease_handle()), R::RENEWED);
+  EXPECT_EQ(restarted.Beat(old->incarnation), R::STALE);
+  EXPECT_EQ(restarted.Beat(now->incarnation), R::RENEWED);
   EXPECT_EQ(ReasonOf(restarted.Register(Request("a", 'a')).status()), Reason::kSuperseded);
 }
 
@@ -121,8 +119,8 @@ TEST_F(RegistryTest, NoLifeJoinsThePresentOne) {
   request.mutable_instance()->set_port(81);
   const auto joined = core_.Register(request);
   ASSERT_TRUE(joined.ok());
-  EXPECT_EQ(joined->incarnation(), first->incarnation());
-  EXPECT_EQ(core_.Beat(first->lease_handle()), R::RENEWED);
+  EXPECT_EQ(joined->incarnation, first->incarnation);
+  EXPECT_EQ(core_.Beat(first->incarnation), R::RENEWED);
 }
 
 TEST_F(RegistryTest, ExpiresAtTheTtlAndNotBefore) {
@@ -132,7 +130,7 @@ TEST_F(RegistryTest, ExpiresAtTheTtlAndNotBefore) {
   core_.Advance(absl::Milliseconds(400));
   EXPECT_EQ(core_.View("api")->size(), 0u);
   EXPECT_EQ(core_.View("api")->tombstone_count(), 1u);
-  EXPECT_EQ(core_.Beat(response->lease_handle()), R::UNKNOWN);
+  EXPECT_EQ(core_.Beat(response->incarnation), R::UNKNOWN);
 }
 
 TEST_F(RegistryTest, HeartbeatsKeepItWithoutAWrite) {
@@ -140,7 +138,7 @@ TEST_F(RegistryTest, HeartbeatsKeepItWithoutAWrite) {
   const uint64_t commits = Commits();
   for (int i = 0; i < 30; ++i) {
     core_.Advance(absl::Seconds(1));
-    ASSERT_EQ(core_.Beat(response->lease_handle()), R::RENEWED);
+    ASSERT_EQ(core_.Beat(response->incarnation), R::RENEWED);
   }
   EXPECT_EQ(Commits(), commits);
 }
@@ -158,7 +156,7 @@ TEST_F(RegistryTest, ALongLeaseKeepsItsLength) {
   ASSERT_NE(lease, nullptr);
   EXPECT_EQ(core.leases.Remaining(*lease), kYear);
   v1::HeartbeatRequest beat;
-  beat.add_lease_handles(response->lease_handle());
+  beat.add_lease_handles(response->incarnation);
   EXPECT_EQ(core.registry.Heartbeat(beat)->remaining_ms(0), 0xFFFFFFFF) << "as much as fits";
 }
 
@@ -166,7 +164,7 @@ TEST_F(RegistryTest, AStoppedProcessExpiresNobody) {
   const auto response = core_.Register(Request("a"));
   clock_.Advance(absl::Seconds(9));
   core_.Advance(absl::Seconds(1));
-  EXPECT_EQ(core_.Beat(response->lease_handle()), R::RENEWED);
+  EXPECT_EQ(core_.Beat(response->incarnation), R::RENEWED);
 }
 
 TEST_F(RegistryTest, DeregisterBehindARegisterInTheQueueIsSeen) {
@@ -176,12 +174,12 @@ TEST_F(RegistryTest, DeregisterBehindARegisterInTheQueueIsSeen) {
   *remove.mutable_key() = Key("a");
   core_.registry.Deregister(remove, [&](auto result) { removed = result.ok(); });
   // The same content and life: a no-op by the applied state, but not by the queue.
-  absl::StatusOr<v1::RegisterResponse> again = absl::UnknownError("");
+  absl::StatusOr<Registered> again = absl::UnknownError("");
   core_.registry.Register(Request("a"), {}, [&](auto result) { again = std::move(result); });
   core_.Run();
   EXPECT_TRUE(removed);
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_TRUE(again->changed());
+  EXPECT_TRUE(again->changed);
   EXPECT_EQ(core_.View("api")->size(), 1u);
 }
 
@@ -189,7 +187,7 @@ TEST_F(RegistryTest, BatchTellsPerItem) {
   v1::BatchRegisterRequest batch;
   for (int i = 0; i < 500; ++i) *batch.add_requests() = Request(absl::StrCat("i", i));
   batch.mutable_requests(7)->mutable_instance()->set_port(70000);
-  std::vector<absl::StatusOr<v1::RegisterResponse>> results;
+  std::vector<absl::StatusOr<Registered>> results;
   core_.registry.BatchRegister(batch, {}, [&](auto r) { results = std::move(r); });
   core_.Run();
   ASSERT_EQ(results.size(), 500u);
@@ -209,9 +207,9 @@ TEST_F(RegistryTest, Preconditions) {
   auto other = Request("a", 'b');
   other.mutable_precondition()->set_must_be_new(true);
   EXPECT_EQ(ReasonOf(core_.Register(other).status()), Reason::kAlreadyExists);
-  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation() + 5);
+  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation + 5);
   EXPECT_EQ(ReasonOf(core_.Register(other).status()), Reason::kPreconditionFailed);
-  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation());
+  other.mutable_precondition()->set_must_replace_incarnation(first->incarnation);
   EXPECT_TRUE(core_.Register(other).ok());
 }
 
@@ -225,7 +223,7 @@ TEST_F(RegistryTest, ReportedHealthIsSeenAndKeptAcrossRegistrations) {
   EXPECT_EQ(core_.View("api")->count(v1::CRITICAL), 1u) << "until the first report";
   v1::ReportHealthRequest report;
   *report.mutable_key() = Key("a");
-  report.set_incarnation(first->incarnation());
+  report.set_incarnation(first->incarnation);
   report.set_status(v1::PASSING);
   ASSERT_TRUE(core_.Report(report).ok());
   EXPECT_EQ(core_.View("api")->count(v1::PASSING), 1u);
@@ -340,7 +338,7 @@ TEST_F(RegistryTest, NothingCertainIsSaidAfterAnUnknownOutcome) {
   EXPECT_EQ(ReasonOf(core_.Deregister(removal).status()), Reason::kStorageReadOnly);
   // Others are what they were: their leases are renewed by the same registration.
   const auto other = core_.Register(Request("b"));
-  EXPECT_TRUE(other.ok() && !other->changed()) << other.status();
+  EXPECT_TRUE(other.ok() && !other->changed) << other.status();
 }
 
 TEST_F(RegistryTest, WritesOfOneKeyGoInTheirOrder) {
@@ -349,7 +347,7 @@ TEST_F(RegistryTest, WritesOfOneKeyGoInTheirOrder) {
     *batch.add_requests() = Request("a");
     batch.mutable_requests()->rbegin()->mutable_instance()->set_port(port);
   }
-  std::vector<absl::StatusOr<v1::RegisterResponse>> results;
+  std::vector<absl::StatusOr<Registered>> results;
   core_.registry.BatchRegister(batch, {}, [&](auto all) { results = std::move(all); });
   // While the batch is on its way.
   absl::StatusOr<v1::DeregisterResponse> removed = absl::UnknownError("no answer");
@@ -361,8 +359,8 @@ TEST_F(RegistryTest, WritesOfOneKeyGoInTheirOrder) {
   uint64_t last = 0;
   for (const auto& result : results) {
     ASSERT_TRUE(result.ok()) << result.status();
-    EXPECT_GT(result->revision().seq(), last);
-    last = result->revision().seq();
+    EXPECT_GT(result->revision.seq, last);
+    last = result->revision.seq;
   }
   EXPECT_TRUE(removed.ok());
   EXPECT_EQ(core_.View("api")->size(), 0u);
@@ -378,7 +376,7 @@ TEST_F(RegistryTest, ARegistrationThatComesWhileItsLeaseFallsDueStays) {
   ASSERT_EQ(core_.leases.TakeExpired(10).size(), 1u);  // it is expiring, nothing is proposed yet
   const auto second = core_.Register(Request("a"));
   ASSERT_TRUE(second.ok());
-  EXPECT_EQ(second->incarnation(), first->incarnation()) << "the same life";
+  EXPECT_EQ(second->incarnation, first->incarnation) << "the same life";
   EXPECT_EQ(core_.leases.Remaining(*core_.leases.Find(InstanceKeyOf("a"))), absl::Seconds(3));
   core_.Advance(absl::Milliseconds(2900));
   EXPECT_EQ(core_.View("api")->size(), 1u) << "a sign of life: its whole TTL begins anew";
@@ -407,7 +405,7 @@ TEST_F(RegistryTest, AServiceIsShownAsFirstGiven) {
   ASSERT_TRUE(core_.Register(Request("a")).ok());
   auto second = Request("b");
   second.mutable_instance()->set_service("API");
-  EXPECT_EQ(core_.Register(second)->key().service(), "Api");
+  EXPECT_EQ(core_.Register(second)->key.service, "Api");
 }
 
 TEST_F(RegistryTest, TheLimitOfInstancesIsAClearError) {

@@ -103,7 +103,7 @@ class WatchHeldTest : public WatchSessionTest {
     request.mutable_ttl()->set_seconds(absl::ToInt64Seconds(kTtl));
     const auto response = core_.Register(request);
     EXPECT_TRUE(response.ok()) << response.status();
-    return response->lease_handle();
+    return response->incarnation;
   }
   void Freeze() { store_->FailWrites(absl::ResourceExhaustedError("no space left")); }
   // The next event's zone and ids, e.g. "z1: a b"; "" when there is none; other events by name.
