@@ -60,14 +60,15 @@ UnitResult JudgeUnit(const Unit& unit, const Overlay& overlay) {
 
 }  // namespace
 
-JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, ModSeqReader mod_seqs,
+JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqReader mod_seqs,
                        GroupReader reader) {
   JudgedGroup judged;
   judged.last_seq = last_seq;
   judged.results.reserve(units.size());
   judged.commits.reserve(units.size());
   Overlay overlay(mod_seqs, reader);
-  for (Unit& unit : units) {
+  for (Unit* const each : units) {
+    Unit& unit = *each;
     UnitResult result = JudgeUnit(unit, overlay);
     if (result.verdict == UnitResult::Verdict::kCommitted) {
       if (!unit.ops.empty()) {

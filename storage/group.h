@@ -6,9 +6,9 @@
 // `reader`. Every engine uses this, so that no two
 // of them can differ in what a precondition means.
 //
-// Ownership: the result's commits point into `units`, which must outlive it and stay where it is.
-// Cost: one look at `mod_seqs` per precondition whose key no earlier unit of the group has written,
-// and one read where that doesn't tell or the precondition fails.
+// Ownership: the result's commits point into the units, which must outlive it and stay where they
+// are. Cost: one look at `mod_seqs` per precondition whose key no earlier unit of the group has
+// written, and one read where that doesn't tell or the precondition fails.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct JudgedGroup {
 
 // Stamps the seq into the ops of each unit that holds, beginning with last_seq + 1. A unit whose
 // preconditions can't be read is kNotCommitted with the reader's error.
-JudgedGroup JudgeGroup(absl::Span<Unit> units, uint64_t last_seq, ModSeqReader mod_seqs,
+JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqReader mod_seqs,
                        GroupReader reader);
 
 // What a unit weighs against max_unit_bytes: keys and values of its ops.

@@ -78,15 +78,23 @@ void Strand::Start(const Revision& revision, std::vector<CommitSink*> sinks) {
 }
 
 void Strand::Propose(Batch batch, WriteClass write_class, Done done) {
+  // Before the lock, which all who propose share with the strand, what needs none.
+  const absl::Status valid = CheckUnits(batch);
+  auto open = std::make_shared<OpenBatch>();
+  open->batch = std::move(batch);
+  open->done = std::move(done);
+  const size_t count = open->batch.units.size();
+  open->waiting = count;
+  open->results.resize(count);
+  size_t bytes = 0;
+  for (const Unit& unit : open->batch.units) bytes += UnitBytes(unit);
+
   std::function<void()> run_here;
   {
     MutexLock lock(mu_);
-    absl::Status status = Admit(batch, write_class);
-    if (status.ok() && !batch.units.empty()) {
-      Enqueue(std::move(batch), std::move(done));
-      return;
-    }
-    auto refuse = [done = std::move(done), count = batch.units.size(), status = std::move(status)] {
+    absl::Status status = Admit(valid, count, bytes, write_class);
+    if (status.ok() && count > 0) return Enqueue(std::move(open), bytes);
+    auto refuse = [done = std::move(open->done), count, status = std::move(status)] {
       done(NotCommitted(count, status));
     };
     if (state_ == State::kOpen || state_ == State::kClosing) {
@@ -98,14 +106,15 @@ void Strand::Propose(Batch batch, WriteClass write_class, Done done) {
   if (run_here) run_here();
 }
 
-absl::Status Strand::Admit(const Batch& batch, WriteClass write_class) const {
+absl::Status Strand::Admit(const absl::Status& valid, size_t count, size_t bytes,
+                           WriteClass write_class) const {
   if (state_ != State::kOpen) {
     return MakeError(absl::StatusCode::kCancelled, Reason::kClosed, "the storage engine is closed");
   }
   if (frozen_) return FrozenStatus();
-  if (absl::Status status = CheckUnits(batch); !status.ok()) return status;
+  if (!valid.ok()) return valid;
   if (absl::Status status = CheckSpace(write_class); !status.ok()) return status;
-  return CheckRoom(batch, write_class);
+  return CheckRoom(count, bytes, write_class);
 }
 
 absl::Status Strand::CheckUnits(const Batch& batch) const {
@@ -127,15 +136,13 @@ absl::Status Strand::CheckUnits(const Batch& batch) const {
   return absl::OkStatus();
 }
 
-absl::Status Strand::CheckRoom(const Batch& batch, WriteClass write_class) const {
+absl::Status Strand::CheckRoom(size_t count, size_t bytes, WriteClass write_class) const {
   // One that is larger than the queue would never get in otherwise.
   if (queue_.empty()) return absl::OkStatus();
-  size_t bytes = queue_bytes_;
-  for (const Unit& unit : batch.units) bytes += UnitBytes(unit);
   const size_t percent =
       write_class == WriteClass::kInternal ? 100 : 100 - limits_.reserved_percent;
-  if (queue_.size() + batch.units.size() <= limits_.queue_max * percent / 100 &&
-      bytes <= limits_.queue_max_bytes * percent / 100) {
+  if (queue_.size() + count <= limits_.queue_max * percent / 100 &&
+      queue_bytes_ + bytes <= limits_.queue_max_bytes * percent / 100) {
     return absl::OkStatus();
   }
   return base::WithRetryAfter(
@@ -145,16 +152,16 @@ absl::Status Strand::CheckRoom(const Batch& batch, WriteClass write_class) const
       kQueueRetryAfter);
 }
 
-void Strand::Enqueue(Batch batch, Done done) {
-  auto open = std::make_shared<OpenBatch>();
-  open->done = std::move(done);
-  open->waiting = batch.units.size();
-  open->results.resize(batch.units.size());
-  for (size_t i = 0; i < batch.units.size(); ++i) {
-    const size_t bytes = UnitBytes(batch.units[i]);
-    queue_bytes_ += bytes;
-    queue_.push_back({std::move(batch.units[i]), bytes, i, open});
+void Strand::Enqueue(std::shared_ptr<OpenBatch> batch, size_t bytes) {
+  queue_bytes_ += bytes;
+  const std::vector<Unit>& units = batch->batch.units;
+  const size_t last = units.size() - 1;
+  for (size_t i = 0; i < last; ++i) {
+    const size_t of_unit = UnitBytes(units[i]);
+    queue_.push_back({batch, i, of_unit});
+    bytes -= of_unit;
   }
+  queue_.push_back({std::move(batch), last, bytes});
   wake_.NotifyOne();
 }
 
@@ -223,13 +230,13 @@ std::vector<Strand::Waiting> Strand::TakeGroup() {
 }
 
 void Strand::RunGroup(std::vector<Waiting> group) {
-  std::vector<Unit> units;
+  std::vector<Unit*> units;
   units.reserve(group.size());
-  for (Waiting& waiting : group) units.push_back(std::move(waiting.unit));
-  Settle(std::move(group), JudgeAndWrite(absl::MakeSpan(units)));
+  for (const Waiting& waiting : group) units.push_back(&waiting.unit());
+  Settle(std::move(group), JudgeAndWrite(units));
 }
 
-std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
+std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit* const> units) {
   {
     MutexLock lock(mu_);
     if (frozen_) return NotCommitted(units.size(), FrozenStatus());
@@ -243,7 +250,7 @@ std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit> units) {
     if (base::ReasonOf(status) == Reason::kStorageFull) return NotCommitted(units.size(), status);
     Freeze(status);
     std::vector<bool> wrote;
-    for (const Unit& unit : units) wrote.push_back(!unit.ops.empty());
+    for (const Unit* unit : units) wrote.push_back(!unit->ops.empty());
     MutexLock lock(mu_);
     MarkFailed(judged.results, wrote,
                MakeError(absl::StatusCode::kUnknown, Reason::kOutcomeUnknown,
@@ -311,9 +318,9 @@ void Strand::SetShortage(Shortage shortage, const std::string& why) {
 void Strand::Settle(std::vector<Waiting> group, std::vector<UnitResult> results) {
   std::vector<std::shared_ptr<OpenBatch>> complete;
   for (size_t i = 0; i < group.size(); ++i) {
-    OpenBatch& batch = *group[i].batch;
+    OpenBatch& batch = *group[i].of;
     batch.results[group[i].index] = std::move(results[i]);
-    if (--batch.waiting == 0) complete.push_back(std::move(group[i].batch));
+    if (--batch.waiting == 0) complete.push_back(std::move(group[i].of));
   }
   if (complete.empty()) return;
   MutexLock lock(mu_);

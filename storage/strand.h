@@ -88,28 +88,33 @@ class Strand {
  private:
   // A batch until its last unit is settled; then its done runs.
   struct OpenBatch {
+    Batch batch;
     Done done;
     std::vector<UnitResult> results;
     size_t waiting = 0;
   };
   struct Waiting {
-    Unit unit;
+    std::shared_ptr<OpenBatch> of;
+    size_t index = 0;  // of the unit in the batch
     size_t bytes = 0;
-    size_t index = 0;  // in the batch
-    std::shared_ptr<OpenBatch> batch;
+
+    Unit& unit() const { return of->batch.units[index]; }
   };
   enum class State : uint8_t { kNew, kOpen, kClosing, kClosed };
 
-  absl::Status Admit(const Batch& batch, WriteClass write_class) const MUSTER_REQUIRES(mu_);
-  absl::Status CheckRoom(const Batch& batch, WriteClass write_class) const MUSTER_REQUIRES(mu_);
   absl::Status CheckUnits(const Batch& batch) const;
-  void Enqueue(Batch batch, Done done) MUSTER_REQUIRES(mu_);
+  // So many units and bytes; `valid`: what CheckUnits says of them.
+  absl::Status Admit(const absl::Status& valid, size_t count, size_t bytes,
+                     WriteClass write_class) const MUSTER_REQUIRES(mu_);
+  absl::Status CheckRoom(size_t count, size_t bytes, WriteClass write_class) const
+      MUSTER_REQUIRES(mu_);
+  void Enqueue(std::shared_ptr<OpenBatch> batch, size_t bytes) MUSTER_REQUIRES(mu_);
   void PostCompletion(std::function<void()> completion) MUSTER_REQUIRES(mu_);
   void Loop();
   bool RunCompletion();
   std::vector<Waiting> TakeGroup() MUSTER_REQUIRES(mu_);
   void RunGroup(std::vector<Waiting> group);
-  std::vector<UnitResult> JudgeAndWrite(absl::Span<Unit> units);
+  std::vector<UnitResult> JudgeAndWrite(absl::Span<Unit* const> units);
   std::optional<uint64_t> AppliedModSeq(Family family, std::string_view key) const;
   void Freeze(const absl::Status& status);
   absl::Status FrozenStatus() const MUSTER_REQUIRES(mu_);

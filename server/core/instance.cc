@@ -174,14 +174,14 @@ absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_vi
   if (!key.ok()) return key.status();
   auto address = AddressOf(instance, peer_address, loopback_peer_ok);
   if (!address.ok()) return address.status();
-  key->id =
-      instance.id().empty() ? DefaultId(key->service, *address, instance.port()) : instance.id();
+  key->id = instance.id().empty() ? DefaultId(key->service, *address, instance.port())
+                                  : std::move(*instance.mutable_id());
   if (auto s = CheckText({kParent, "id"}, key->id, 1, kMaxId); !s.ok()) return s;
   if (auto s = CheckFields(instance); !s.ok()) return s;
   if (auto s = NormaliseChecks(*instance.mutable_checks()); !s.ok()) return s;
 
   NormalInstance out;
-  out.display_name = instance.service();
+  out.display_name = std::move(*instance.mutable_service());
   out.endpoint = EncodeEndpoint(instance, *key, *address);
   out.key = *std::move(key);
   absl::InlinedVector<std::string_view, 4> encoded;

@@ -50,7 +50,7 @@ absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_vie
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field);
 
 // `peer_address` (an IP, may be empty) stands in for an empty address; it is refused when loopback
-// unless `loopback_peer_ok`. The first normalises the checks in the instance itself.
+// unless `loopback_peer_ok`. The first takes what it can out of the instance.
 absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
                                          bool loopback_peer_ok);
 absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,

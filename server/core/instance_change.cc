@@ -210,7 +210,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.origin = registration.origin;
   record.health = CarryChecks(registration, present, read_check, out.unit.ops);
   record.never_reported = present == nullptr || present->record.never_reported();
-  const std::string key(registration.key);
+  std::string key(registration.key);
   out.unit.preconditions.reserve(2);  // the caller adds one
   if (present == nullptr) {
     out.unit.preconditions.push_back(storage::Absent(Family::kInstances, key));
@@ -239,7 +239,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   std::string value =
       storage::EncodeInstanceValue(words, "", MaxRecordSize(registration.instance, record));
   AppendRecord(registration.instance, record, value);
-  out.unit.ops.push_back(storage::Put(Family::kInstances, key, std::move(value)));
+  out.unit.ops.push_back(storage::Put(Family::kInstances, std::move(key), std::move(value)));
   return out;
 }
 

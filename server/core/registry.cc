@@ -80,7 +80,9 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
   write->SetNames(std::move(instance->key));
   write->registration.key = write->key;
   write->registration.instance = *std::move(instance);
-  write->registration.life = request.life_id();
+  if (!request.life_id().empty()) {
+    write->registration.life = std::move(*request.mutable_life_id());
+  }
   write->registration.ttl = *ttl;
   write->registration.precondition = request.precondition();
   write->registration.origin = caller.origin;
@@ -111,10 +113,7 @@ void Registry::Register(const v1::RegisterRequest& request, const Caller& caller
 void Registry::Register(v1::RegisterRequest&& request, const Caller& caller, RegisterDone done) {
   auto write = MakeRegistration(std::move(request), caller);
   if (!write.ok()) return done(write.status());
-  (*write)->done = [this, w = write->get(), done = std::move(done)](auto outcome) {
-    if (!outcome.ok()) return done(outcome.status());
-    done(RegisteredAs(*w, *outcome));
-  };
+  (*write)->registered = std::move(done);
   Begin(*std::move(write));
 }
 
@@ -155,10 +154,7 @@ void Registry::BatchRegister(v1::BatchRegisterRequest&& request, const Caller& c
       settle(i, write.status());
       continue;
     }
-    (*write)->done = [this, settle, i, w = write->get()](auto outcome) {
-      if (!outcome.ok()) return settle(i, outcome.status());
-      settle(i, RegisteredAs(*w, *outcome));
-    };
+    (*write)->registered = [settle, i](auto result) { settle(i, std::move(result)); };
     writes.push_back(*std::move(write));
   }
   BeginMany(std::move(writes));
@@ -273,17 +269,24 @@ void Registry::Finish(Write& write, absl::Status status, uint64_t seq, Writes& n
   if (write.waits_its_turn()) {
     if (auto waiting = turns_->Leave(write)) next.push_back(std::move(waiting));
   }
-  if (!status.ok()) return write.done(std::move(status));
+  const bool registers = write.kind == Write::Kind::kRegister;
+  if (!status.ok()) {
+    return registers ? write.registered(std::move(status)) : write.done(std::move(status));
+  }
   // Written anew in the life it had, just as its lease fell due: that was a sign of life.
   const uint64_t kept = write.change.incarnation;
-  if (write.kind == Write::Kind::kRegister && write.change.changed && kept != 0) {
+  if (registers && write.change.changed && kept != 0) {
     leases_.Renew(write.key, kept);
   }
   Outcome outcome;
   outcome.seq = seq;
   outcome.incarnation = write.change.incarnation == 0 ? seq : write.change.incarnation;
   outcome.changed = write.change.changed;
-  write.done(outcome);
+  if (registers) {
+    write.registered(RegisteredAs(write, outcome));
+  } else {
+    write.done(outcome);
+  }
 }
 
 }  // namespace muster::core

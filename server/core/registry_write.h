@@ -55,7 +55,8 @@ struct Registry::Write {
   bool waits_its_turn() const { return kind != Kind::kExpire; }
   std::string_view service_key() const { return storage::ServiceKeyOf(key); }
 
-  std::function<void(absl::StatusOr<Outcome>)> done;
+  RegisterDone registered;                            // kRegister
+  std::function<void(absl::StatusOr<Outcome>)> done;  // the others
 };
 
 // Writes of one instance go one after another, so that each is decided on what the one before led

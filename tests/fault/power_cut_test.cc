@@ -140,8 +140,10 @@ class Life {
 
 // With what was of unknown outcome.
 Expected WithUnknown(Expected expected) {
+  std::vector<storage::Unit*> unknown;
+  for (storage::Unit& unit : expected.unknown) unknown.push_back(&unit);
   auto judged = storage::JudgeGroup(
-      absl::MakeSpan(expected.unknown), expected.seq,
+      unknown, expected.seq,
       [](Family, std::string_view) -> std::optional<uint64_t> { return std::nullopt; },
       [&](Family family, std::string_view key) -> absl::StatusOr<std::optional<std::string>> {
         const auto& table = expected.tables[static_cast<int>(family)];

@@ -17,8 +17,10 @@ class GroupTest : public ::testing::Test {
  protected:
   JudgedGroup Judge(std::vector<Unit> units) {
     units_ = std::move(units);
+    std::vector<Unit*> group;
+    for (Unit& unit : units_) group.push_back(&unit);
     return JudgeGroup(
-        absl::MakeSpan(units_), 100,
+        group, 100,
         [this](Family, std::string_view key) -> std::optional<uint64_t> {
           const auto found = applied_.find(std::string(key));
           return found == applied_.end() ? std::nullopt : std::optional(found->second);
