@@ -8,14 +8,18 @@
 #include <optional>
 
 // Null in a program that is not linked to jemalloc.
-extern "C" decltype(mallctl) mallctl __attribute__((weak));
+extern "C" {
+decltype(mallctl) mallctl __attribute__((weak));
+decltype(mallocx) mallocx __attribute__((weak));
+decltype(dallocx) dallocx __attribute__((weak));
+}
 
 namespace muster::base {
 namespace {
 
 // The allocator asks for more each time, from 2 MiB on. What holds little waits for memory little,
-// and would grow by whole huge pages of which it needs a part: its first 33 MiB are in small pages.
-constexpr size_t kWorthHugePages = 8 << 20;
+// and would grow by whole huge pages of which it needs a part: its first 11 MiB are in small pages.
+constexpr size_t kWorthHugePages = 4 << 20;
 
 extent_hooks_t* g_usual = nullptr;
 
@@ -40,13 +44,25 @@ std::optional<unsigned> NewArena() {
   return arena;
 }
 
+int Flags() {
+  static const std::optional<unsigned> arena = NewArena();
+  // Without the thread's cache, which takes no heed of where a block stands.
+  return arena ? MALLOCX_ARENA(*arena) | MALLOCX_TCACHE_NONE : 0;
+}
+
 }  // namespace
 
-void AllocateInHugePages() {
-  static const std::optional<unsigned> arena = NewArena();
-  if (!arena) return;
-  unsigned of_thread = *arena;
-  mallctl("thread.arena", nullptr, nullptr, &of_thread, sizeof(of_thread));
+void* AllocateKept(size_t size) {
+  const int flags = Flags();
+  if (flags == 0) return ::operator new(size);
+  void* const block = mallocx(size, flags);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+void FreeKept(void* block) {
+  if (Flags() == 0) return ::operator delete(block);
+  dallocx(block, MALLOCX_TCACHE_NONE);
 }
 
 }  // namespace muster::base
@@ -54,7 +70,8 @@ void AllocateInHugePages() {
 #else
 
 namespace muster::base {
-void AllocateInHugePages() {}
+void* AllocateKept(size_t size) { return ::operator new(size); }
+void FreeKept(void* block) { ::operator delete(block); }
 }  // namespace muster::base
 
 #endif

@@ -80,8 +80,8 @@ IpKind KindOfIp(std::string_view host) {
   const auto ip = ParseIp(host);
   if (!ip) return IpKind::kNone;
   const bool v4 = IsMappedV4(*ip);
-  const bool all_but_last_zero = std::all_of(ip->begin() + (v4 ? 12 : 0), ip->begin() + 15,
-                                             [](uint8_t b) { return b == 0; });
+  const bool all_but_last_zero =
+      std::all_of(ip->begin() + (v4 ? 12 : 0), ip->begin() + 15, [](uint8_t b) { return b == 0; });
   const uint8_t last = ip->back();
   if (all_but_last_zero && last == 0) return IpKind::kUnspecified;
   const bool loopback = v4 ? (*ip)[12] == 127 : all_but_last_zero && last == 1;

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
-#include "base/huge_pages.h"
 #include "base/log.h"
 #include "storage/group.h"
 
@@ -174,7 +173,6 @@ void Strand::PostCompletion(std::function<void()> completion) {
 }
 
 void Strand::Loop() {
-  base::AllocateInHugePages();  // the sinks' memory stays
   while (true) {
     std::vector<Waiting> group;
     {

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/errors.h"
 #include "base/executor.h"
-#include "base/huge_pages.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/rng.h"
@@ -322,7 +321,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
       new Server(std::make_unique<Rooms>(config, *descriptors, std::move(tokens))));
   Rooms& rooms = *server->rooms_;
   if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
-  base::AllocateInHugePages();  // what the store holds is read by this thread
   if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
   rooms.engine->Tend();
   rooms.leases.SetLoaded();

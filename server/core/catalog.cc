@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/strings/match.h"
+#include "base/huge_pages.h"
 #include "base/text.h"
 
 namespace muster::core {
@@ -26,7 +27,7 @@ struct Catalog::Slot {
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
   static SlotPtr Make(std::string_view key, Shard& shard, std::shared_ptr<const ServiceInfo> info) {
-    void* const block = ::operator new(sizeof(Slot) + key.size());
+    void* const block = base::AllocateKept(sizeof(Slot) + key.size());
     SlotPtr slot(new (block) Slot{shard, std::move(info), key.size()});
     std::memcpy(static_cast<void*>(slot.get() + 1), key.data(), key.size());
     return slot;
@@ -35,7 +36,7 @@ struct Catalog::Slot {
 
 void Catalog::SlotDelete::operator()(Slot* slot) const {
   slot->~Slot();
-  ::operator delete(slot);
+  base::FreeKept(slot);
 }
 
 Catalog::Shard::Shard() = default;

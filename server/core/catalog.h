@@ -17,6 +17,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "server/core/service_view.h"
 #include "storage/engine.h"
@@ -122,7 +123,8 @@ class Catalog {
     Shard();
     ~Shard();
     mutable base::Mutex mu;
-    absl::flat_hash_set<SlotPtr, SlotHash, SlotEq> services MUSTER_GUARDED_BY(mu);
+    absl::flat_hash_set<SlotPtr, SlotHash, SlotEq, base::KeptAllocator<SlotPtr>> services
+        MUSTER_GUARDED_BY(mu);
   };
   Shard& ShardOf(size_t hash) const;
   // Calls `found` with the slot and holds the shard's lock meanwhile; what it returns, or

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "absl/hash/hash.h"
+#include "base/huge_pages.h"
 #include "base/text.h"
 
 namespace muster::core {
@@ -48,14 +49,14 @@ Lease::Lease(const LeaseSpec& spec)
 }
 
 LeasePtr Lease::Make(const LeaseSpec& spec) {
-  void* block = ::operator new(sizeof(Lease) + spec.key.size());
+  void* block = base::AllocateKept(sizeof(Lease) + spec.key.size());
   return LeasePtr(new (block) Lease(spec));
 }
 
 void LeasePtr::Drop() {
   if (lease_ == nullptr || lease_->owners_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   lease_->~Lease();
-  ::operator delete(const_cast<Lease*>(lease_));
+  base::FreeKept(const_cast<Lease*>(lease_));
 }
 
 LeaseSpec Lease::spec() const {

@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,9 +30,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "server/core/instance.h"
@@ -201,13 +204,16 @@ class LeaseTable {
   };
   struct Shard {
     mutable base::Mutex mu;
-    absl::flat_hash_set<LeasePtr, KeyHash, KeyEq> by_key MUSTER_GUARDED_BY(mu);
+    absl::flat_hash_set<LeasePtr, KeyHash, KeyEq, base::KeptAllocator<LeasePtr>> by_key
+        MUSTER_GUARDED_BY(mu);
   };
   // A pointer stays here no longer than its lease stands in by_key, or is being taken out. Handles
   // of replaced lives point to the present lease, whose incarnation differs.
   struct HandleShard {
     mutable base::Mutex mu;
-    absl::flat_hash_map<uint64_t, const Lease*> by_handle MUSTER_GUARDED_BY(mu);
+    absl::flat_hash_map<uint64_t, const Lease*, absl::Hash<uint64_t>, std::equal_to<uint64_t>,
+                        base::KeptAllocator<std::pair<const uint64_t, const Lease*>>>
+        by_handle MUSTER_GUARDED_BY(mu);
   };
 
   Shard& ShardOf(size_t hash) const;  // KeyHash of a key

@@ -89,8 +89,7 @@ grpc::ByteBuffer EncodeBatch(absl::Span<const absl::StatusOr<core::Registered>> 
   for (const auto& result : results) {
     response.clear();
     if (result.ok()) {
-      core::AppendFields(response, SizeOf(*result),
-                         [&](FieldWriter& out) { Write(*result, out); });
+      core::AppendFields(response, SizeOf(*result), [&](FieldWriter& out) { Write(*result, out); });
     }
     status = result.ok() ? "" : ToStatusProto(result.status()).SerializeAsString();
     const size_t size = FieldWriter::AnyTextSize(status) + FieldWriter::TextSize(response);

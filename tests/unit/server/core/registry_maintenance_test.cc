@@ -26,8 +26,8 @@ class UpkeepTest : public testing::Test {
     const auto registered = core.Register(Request(service, id));
     ASSERT_TRUE(registered.ok()) << registered.status();
     v1::DeregisterRequest remove;
-    *remove.mutable_key() = ToProto({registered->key.ns, registered->key.service,
-                                    registered->key.node, registered->key.id});
+    *remove.mutable_key() = ToProto(
+        {registered->key.ns, registered->key.service, registered->key.node, registered->key.id});
     ASSERT_TRUE(core.Deregister(remove).ok());
   }
   // s0, s1, …
