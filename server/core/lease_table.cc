@@ -382,6 +382,11 @@ std::vector<LeasePtr> LeaseTable::TakeExpired(size_t max) {
   return out;
 }
 
+size_t LeaseTable::due() const {
+  base::MutexLock lock(wheel_mu_);
+  return due_.size();
+}
+
 void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
   const size_t hash = KeyHash()(lease.key());
   Shard& shard = ShardOf(hash);

@@ -182,6 +182,8 @@ class LeaseTable {
   void Tick();
   // Leases that fell due, at most `max`, the longest overdue first: each is now expiring.
   std::vector<LeasePtr> TakeExpired(size_t max);
+  // How many the last TakeExpired left, for now or since they were renewed.
+  size_t due() const;
   // The removal of an expiring lease failed: live again, as overdue as before, and taken again
   // after `delay`. Nothing happens when the lease was replaced or erased since.
   void GiveBack(const Lease& lease, absl::Duration delay);
@@ -246,7 +248,7 @@ class LeaseTable {
   std::atomic<int64_t> last_tick_us_{0};  // steady
   std::atomic<uint64_t> size_{0};
 
-  base::Mutex wheel_mu_;  // after a shard's mu
+  mutable base::Mutex wheel_mu_;  // after a shard's mu
   TimerWheel<LeasePtr> wheel_ MUSTER_GUARDED_BY(wheel_mu_);
   // Each live lease is filed once, in wheel_ or due_; one that was erased, until its turn comes.
   std::deque<LeasePtr> due_ MUSTER_GUARDED_BY(wheel_mu_);

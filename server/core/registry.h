@@ -91,10 +91,10 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, the longest overdue first, up to 512 on their way at a
-  // time, so that user writes go in between. Returns how many it took. While the store
-  // takes no writes they are held instead, and one a second is proposed to see whether it does
-  // again. By one thread.
+  // Proposes the removal of what fell due, the longest overdue first, a turn of up to 512 when the
+  // last is nearly gone, so that user writes go in between. Returns how many it took. While the
+  // store takes no writes they are held instead, and one a second is proposed to see whether it
+  // does again. By one thread.
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }

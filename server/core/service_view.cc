@@ -42,11 +42,17 @@ int CompareKeys(std::string_view node_a, std::string_view id_a, std::string_view
   return by_node != 0 ? by_node : id_a.compare(id_b);
 }
 
-size_t LowerBoundIn(const Leaf& leaf, std::string_view node, std::string_view id) {
+// The index of the first entry, `from` or later, whose key is not less.
+size_t LowerBoundIn(const Leaf& leaf, size_t from, std::string_view node, std::string_view id) {
   auto it = std::partition_point(
-      leaf.entries.begin(), leaf.entries.end(),
+      leaf.entries.begin() + static_cast<std::ptrdiff_t>(from), leaf.entries.end(),
       [&](const EndpointEntry& e) { return CompareKeys(leaf.node(e), leaf.id(e), node, id) < 0; });
   return static_cast<size_t>(it - leaf.entries.begin());
+}
+
+bool HasKey(const Leaf& leaf, size_t entry, std::string_view node, std::string_view id) {
+  const EndpointEntry& e = leaf.entries[entry];
+  return leaf.node(e) == node && leaf.id(e) == id;
 }
 
 // The last leaf whose first key is not greater than (node, id); 0 when there is none.
@@ -115,16 +121,23 @@ LeafRef MakeRef(std::shared_ptr<const Leaf> leaf) {
   return ref;
 }
 
-// Copies one entry with its bytes to the end of `to`.
-void CopyEntry(const Leaf& from, const EndpointEntry& e, Leaf& to) {
-  EndpointEntry copy = e;
-  const auto shift = static_cast<uint32_t>(to.bytes.size()) - e.offset;
-  copy.offset += shift;
-  copy.body += shift;
-  copy.node_offset += shift;
-  copy.id_offset += shift;
-  to.bytes.append(from.field(e));
-  to.entries.push_back(copy);
+// Copies the entries [begin, end) with their bytes, which stand together, to the end of `to`.
+void CopyEntries(const Leaf& from, size_t begin, size_t end, Leaf& to) {
+  if (begin == end) return;
+  const uint32_t first = from.entries[begin].offset;
+  const EndpointEntry& last = from.entries[end - 1];
+  const auto shift = static_cast<uint32_t>(to.bytes.size()) - first;
+  to.bytes.append(from.bytes, first, last.offset + last.size - first);
+  const size_t copied = to.entries.size();
+  const auto entries = absl::MakeSpan(from.entries).subspan(begin, end - begin);
+  to.entries.insert(to.entries.end(), entries.begin(), entries.end());
+  if (shift == 0) return;
+  for (EndpointEntry& e : absl::MakeSpan(to.entries).subspan(copied)) {
+    e.offset += shift;
+    e.body += shift;
+    e.node_offset += shift;
+    e.id_offset += shift;
+  }
 }
 
 void DropBelow(uint64_t floor, std::vector<std::shared_ptr<const TombstoneChunk>>& chunks) {
@@ -163,11 +176,10 @@ std::optional<ServiceView::Position> ServiceView::Find(std::string_view node,
                                                        std::string_view id) const {
   if (leaves_.empty()) return std::nullopt;
   const Leaf& leaf = *leaves_[LeafIndex(leaves_, node, id)].leaf;
-  const size_t i = LowerBoundIn(leaf, node, id);
+  const size_t i = LowerBoundIn(leaf, 0, node, id);
   if (i == leaf.entries.size()) return std::nullopt;
-  const EndpointEntry& e = leaf.entries[i];
-  if (leaf.node(e) != node || leaf.id(e) != id) return std::nullopt;
-  return Position{&leaf, &e};
+  if (!HasKey(leaf, i, node, id)) return std::nullopt;
+  return Position{&leaf, &leaf.entries[i]};
 }
 
 std::pair<size_t, size_t> ServiceView::UpperBound(std::string_view node,
@@ -175,11 +187,8 @@ std::pair<size_t, size_t> ServiceView::UpperBound(std::string_view node,
   if (leaves_.empty()) return {0, 0};
   const size_t l = LeafIndex(leaves_, node, id);
   const Leaf& leaf = *leaves_[l].leaf;
-  size_t i = LowerBoundIn(leaf, node, id);
-  if (i < leaf.entries.size() && leaf.node(leaf.entries[i]) == node &&
-      leaf.id(leaf.entries[i]) == id) {
-    ++i;
-  }
+  size_t i = LowerBoundIn(leaf, 0, node, id);
+  if (i < leaf.entries.size() && HasKey(leaf, i, node, id)) ++i;
   return i == leaf.entries.size() ? std::pair<size_t, size_t>{l + 1, 0}
                                   : std::pair<size_t, size_t>{l, i};
 }
@@ -192,29 +201,21 @@ class ViewBuilder::Merger {
   // `old` may be null.
   static Leaf Merge(const Leaf* old, Changes changes) {
     Leaf out;
-    size_t i = 0;
-    const size_t n = old == nullptr ? 0 : old->entries.size();
     Reserve(old, changes, out);
-    auto it = changes.begin();
-    while (i < n || it != changes.end()) {
-      int order = 1;  // < 0: the old entry comes first; 0: the change replaces it
+    const size_t n = old == nullptr ? 0 : old->entries.size();
+    size_t i = 0;  // of the old entries: the first that is neither copied nor replaced
+    for (const Change& change : changes) {
+      const EndpointState& endpoint = change.endpoint;
       if (i < n) {
-        const EndpointEntry& e = old->entries[i];
-        order = it == changes.end()
-                    ? -1
-                    : CompareKeys(old->node(e), old->id(e), it->endpoint.node, it->endpoint.id);
+        const size_t at = LowerBoundIn(*old, i, endpoint.node, endpoint.id);
+        CopyEntries(*old, i, at, out);
+        i = at < n && HasKey(*old, at, endpoint.node, endpoint.id) ? at + 1 : at;
       }
-      if (order < 0) {
-        CopyEntry(*old, old->entries[i++], out);
-        continue;
-      }
-      if (order == 0) ++i;
-      if (!it->remove) {
-        AppendEndpoint(it->endpoint, out);
-        LocateKey(out.bytes, out.entries.back());
-      }
-      ++it;
+      if (change.remove) continue;
+      AppendEndpoint(endpoint, out);
+      LocateKey(out.bytes, out.entries.back());
     }
+    if (i < n) CopyEntries(*old, i, n, out);
     return out;
   }
 
@@ -231,9 +232,7 @@ class ViewBuilder::Merger {
     }
     for (size_t p = 0; p < parts; ++p) {
       auto part = std::make_shared<Leaf>();
-      for (size_t i = n * p / parts; i < n * (p + 1) / parts; ++i) {
-        CopyEntry(merged, merged.entries[i], *part);
-      }
+      CopyEntries(merged, n * p / parts, n * (p + 1) / parts, *part);
       leaves.push_back(MakeRef(std::move(part)));
     }
   }

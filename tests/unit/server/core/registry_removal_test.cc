@@ -1,10 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "storage/schema.h"
 #include "tests/support/core_stack.h"
@@ -156,6 +159,47 @@ TEST_F(RemovalTest, AnInstanceThatChangedBeforeItsRemovalIsJudgedStays) {
   EXPECT_EQ(store_->reads, 1) << "the second attempt looks";
   EXPECT_EQ(core_.View("api")->size(), 1U);
   EXPECT_NE(core_.leases.Find(StoredKey()), nullptr);
+}
+
+// All of them, and their TTL is over.
+void MakeHerd(CoreStack& core, base::FakeClock& clock, v1::RegisterRequest request, int count) {
+  constexpr int kBatch = 1000;
+  for (int first = 0; first < count; first += kBatch) {
+    v1::BatchRegisterRequest batch;
+    for (int i = first; i < std::min(first + kBatch, count); ++i) {
+      request.mutable_instance()->set_id(absl::StrCat("i", i));
+      *batch.add_requests() = request;
+    }
+    core.registry.BatchRegister(batch, {}, [](const auto&) {});
+    core.Run();
+  }
+  ASSERT_EQ(core.catalog.instance_count(), static_cast<uint64_t>(count));
+  for (int tenth = 0; tenth < 25; ++tenth) {
+    clock.Advance(absl::Milliseconds(100));
+    core.leases.Tick();
+  }
+}
+
+TEST_F(RemovalTest, AHerdLeavesInTurns) {
+  ASSERT_NO_FATAL_FAILURE(MakeHerd(core_, clock_, Request(), 500));
+  std::vector<size_t> turns;
+  while (core_.catalog.instance_count() > 0) {
+    if (turns.size() == 2) clock_.Advance(absl::Milliseconds(5));
+    turns.push_back(core_.registry.ExpireDue());
+    EXPECT_EQ(core_.registry.ExpireDue(), 0u) << "the rest waits until these are gone";
+    core_.Run();
+    ASSERT_LT(turns.size(), 10u);
+  }
+  EXPECT_EQ(turns, (std::vector<size_t>{48, 48, 120, 48, 48, 48, 48, 48, 44}));
+}
+
+TEST_F(RemovalTest, AGreatHerdLeavesFaster) {
+  constexpr int kCount = 60'000;
+  ASSERT_NO_FATAL_FAILURE(MakeHerd(core_, clock_, Request(), kCount));
+  ASSERT_EQ(core_.registry.ExpireDue(), 48u);
+  core_.Run();
+  clock_.Advance(absl::Milliseconds(5));
+  EXPECT_EQ(core_.registry.ExpireDue(), 5u * ((kCount - 48) / 2000));
 }
 
 }  // namespace

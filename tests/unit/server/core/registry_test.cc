@@ -384,23 +384,6 @@ TEST_F(RegistryTest, ARegistrationThatComesWhileItsLeaseFallsDueStays) {
   EXPECT_EQ(core_.View("api")->size(), 0u);
 }
 
-TEST_F(RegistryTest, AHerdLeavesInChunks) {
-  for (int i = 0; i < 500; ++i) ASSERT_TRUE(core_.Register(Request(absl::StrCat(i))).ok());
-  for (int tenth = 0; tenth < 35; ++tenth) {
-    clock_.Advance(absl::Milliseconds(100));
-    core_.leases.Tick();
-  }
-  std::vector<size_t> chunks;
-  while (core_.View("api")->size() > 0) {
-    if (chunks.size() == 2) clock_.Advance(absl::Milliseconds(5));
-    chunks.push_back(core_.registry.ExpireDue());
-    EXPECT_EQ(core_.registry.ExpireDue(), 0u) << "the rest waits until these are gone";
-    core_.Run();
-    ASSERT_LT(chunks.size(), 10u);
-  }
-  EXPECT_EQ(chunks, (std::vector<size_t>{64, 64, 160, 64, 64, 64, 20}));
-}
-
 TEST_F(RegistryTest, AServiceIsShownAsFirstGiven) {
   ASSERT_TRUE(core_.Register(Request("a")).ok());
   auto second = Request("b");
