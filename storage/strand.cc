@@ -77,7 +77,7 @@ void Strand::Start(const Revision& revision, std::vector<CommitSink*> sinks) {
 }
 
 void Strand::Propose(Batch batch, WriteClass write_class, Done done) {
-  // Before the lock, which all who propose share with the strand, what needs none.
+  // Before the lock, which all who propose share with the strand, what may take long.
   const absl::Status valid = CheckUnits(batch);
   auto open = std::make_shared<OpenBatch>();
   open->batch = std::move(batch);

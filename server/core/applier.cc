@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "base/log.h"
@@ -25,6 +26,8 @@ struct Applier::Draft {
   bool is_new() const { return slot == nullptr; }
   std::string_view key() const { return own_key.empty() ? Catalog::KeyOf(*slot) : own_key; }
 };
+
+static_assert(std::is_nothrow_move_constructible_v<ViewBuilder>, "a vector would copy drafts");
 
 Applier::Applier(Catalog& catalog, LeaseTable& leases, WatchHub& hub)
     : catalog_(catalog), leases_(leases), hub_(hub) {}

@@ -11,7 +11,7 @@
 // As in proto3, empty texts and zeroes are not written, unless the name says so.
 //
 // Thread safety: none. REQUIRES: field numbers below 16, texts below 2^32 bytes, and room for what
-// is written, which kMaxNumber and kMaxHead bound.
+// is written, which kMaxNumber and kMaxHead bound: the process ends where there is none.
 #pragma once
 
 #include <google/protobuf/io/coded_stream.h>
@@ -19,6 +19,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -30,15 +31,15 @@ class FieldWriter {
   static constexpr size_t kMaxNumber = 1 + 10;  // a number with its tag
   static constexpr size_t kMaxHead = 1 + 5;     // what stands before a text
 
-  explicit FieldWriter(uint8_t* at) : at_(at) {}
-  // Behind the last byte.
-  const uint8_t* end() const { return at_; }
+  FieldWriter(uint8_t* at, size_t most) : begin_(at), at_(at), end_(at + most) {}
+  size_t written() const { return static_cast<size_t>(at_ - begin_); }
 
   void Text(int field, std::string_view text) {
     if (!text.empty()) AnyText(field, text);
   }
   void AnyText(int field, std::string_view text) {
     Head(field, text.size());
+    Need(text.size());
     std::memcpy(at_, text.data(), text.size());
     at_ += text.size();
   }
@@ -72,11 +73,19 @@ class FieldWriter {
   using Wire = google::protobuf::internal::WireFormatLite;
   using Coded = google::protobuf::io::CodedOutputStream;
 
+  void Need(size_t bytes) const {
+    if (bytes > static_cast<size_t>(end_ - at_)) std::abort();
+  }
+  // And room for the number or the length behind it.
   void Tag(int field, Wire::WireType type) {
+    assert(field < 16);
+    Need(type == Wire::WIRETYPE_LENGTH_DELIMITED ? kMaxHead : kMaxNumber);
     *at_++ = static_cast<uint8_t>(Wire::MakeTag(field, type));
   }
 
+  uint8_t* const begin_;
   uint8_t* at_;
+  uint8_t* const end_;
 };
 
 // Appends what `write` writes: at most `most` bytes.
@@ -84,12 +93,9 @@ template <typename Write>
 void AppendFields(std::string& out, size_t most, Write write) {
   const size_t begin = out.size();
   out.resize(begin + most);
-  auto* const at = reinterpret_cast<uint8_t*>(out.data()) + begin;
-  FieldWriter writer(at);
+  FieldWriter writer(reinterpret_cast<uint8_t*>(out.data()) + begin, most);
   write(writer);
-  const auto size = static_cast<size_t>(writer.end() - at);
-  assert(size <= most);
-  out.resize(begin + size);
+  out.resize(begin + writer.written());
 }
 
 }  // namespace muster::core

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "muster/v1/registry.pb.h"
 #include "muster/v1/types.pb.h"

@@ -37,7 +37,7 @@
 #include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "base/rng.h"
-#include "server/core/instance.h"
+#include "server/core/definition.h"
 #include "server/core/timer_wheel.h"
 
 namespace muster::core {
@@ -182,7 +182,7 @@ class LeaseTable {
   void Tick();
   // Leases that fell due, at most `max`, the longest overdue first: each is now expiring.
   std::vector<LeasePtr> TakeExpired(size_t max);
-  // How many the last TakeExpired left, for now or since they were renewed.
+  // How many the last TakeExpired left. Some may have been renewed or erased since they fell due.
   size_t due() const;
   // The removal of an expiring lease failed: live again, as overdue as before, and taken again
   // after `delay`. Nothing happens when the lease was replaced or erased since.

@@ -53,8 +53,8 @@ size_t SizeOf(const storage::v1::SupersededLife& old) {
   return FieldWriter::TextSize(old.life()) + FieldWriter::NumberSize(old.incarnation());
 }
 
-// At most.
-size_t SizeOf(const RecordRest& rest) {
+// What WriteRest writes at most.
+size_t MostOf(const RecordRest& rest) {
   size_t size = rest.life.size() + rest.origin.size() + 2 * FieldWriter::kMaxHead +
                 4 * FieldWriter::kMaxNumber;
   for (const auto& old : rest.superseded) size += FieldWriter::kMaxHead + SizeOf(old);
@@ -112,7 +112,7 @@ std::string SerializeRecord(const InstanceRecord& record) {
 }
 
 size_t MaxRecordSize(const NormalInstance& instance, const RecordRest& rest) {
-  size_t most = FieldWriter::kMaxHead + instance.endpoint.size() + SizeOf(rest);
+  size_t most = FieldWriter::kMaxHead + instance.endpoint.size() + MostOf(rest);
   for (const NormalCheck& check : instance.checks) {
     most += FieldWriter::kMaxHead + check.encoded.size();
   }

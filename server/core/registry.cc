@@ -77,7 +77,7 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
                             caller.loopback_peer_ok);
   if (!instance.ok()) return instance.status();
   auto write = std::make_shared<Write>();
-  write->SetNames(std::move(instance->key));
+  write->SetNames(std::exchange(instance->key, {}));  // here only
   write->registration.key = write->key;
   write->registration.instance = *std::move(instance);
   if (!request.life_id().empty()) {
@@ -89,7 +89,6 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
   return write;
 }
 
-// The write's last.
 Registered Registry::RegisteredAs(Write& write, const Outcome& outcome) const {
   Registered out;
   out.incarnation = outcome.incarnation;

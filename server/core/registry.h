@@ -21,7 +21,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
@@ -73,7 +72,7 @@ class Registry {
   ~Registry();
 
   using RegisterDone = std::function<void(absl::StatusOr<Registered>)>;
-  // The first takes what it can out of the request, which is cheapest when that lives in an arena.
+  // The first takes what it can out of the request.
   void Register(v1::RegisterRequest&& request, const Caller& caller, RegisterDone done);
   void Register(const v1::RegisterRequest& request, const Caller& caller, RegisterDone done);
 
@@ -91,10 +90,11 @@ class Registry {
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
-  // Proposes the removal of what fell due, the longest overdue first, a turn of up to 512 when the
-  // last is nearly gone, so that user writes go in between. Returns how many it took. While the
-  // store takes no writes they are held instead, and one a second is proposed to see whether it
-  // does again. By one thread.
+  // Proposes the removal of what fell due, the longest overdue first, a turn when the last is
+  // nearly gone, so that user writes go in between: 20,000 a second, or all within two seconds when
+  // that is more, at most 512 a turn. Returns how many it took. While the store takes no writes
+  // they are held instead, and one a second is proposed to see whether it does again. By one
+  // thread.
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }
@@ -121,6 +121,7 @@ class Registry {
 
   absl::StatusOr<std::shared_ptr<Write>> MakeRegistration(v1::RegisterRequest&& request,
                                                           const Caller& caller);
+  // The write's last: takes its names.
   Registered RegisteredAs(Write& write, const Outcome& outcome) const;
   // True: write.change is to be proposed. False: done, nothing to write.
   absl::StatusOr<bool> Decide(Write& write);
@@ -161,6 +162,7 @@ class Registry {
   std::atomic<size_t> removals_under_way_{0};
   base::SteadyTime last_turn_;         // of ExpireDue
   bool herd_ = false;                  // the last turn was full
+  size_t herd_pace_ = 0;               // removals a second
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};

@@ -19,12 +19,12 @@ using base::Reason;
 
 // However many leases fall due at once, they leave in turns: user writes go in between, and wait
 // for a group of so many. A herd leaves at an even pace, so that others have the processors and the
-// disk, too: 24,000 a second, or as many as have all gone within two seconds when that is more.
-// Where a group takes the disk long, the next turn makes up for it.
-constexpr size_t kTurn = 48;
+// disk, too: that of the least, or what takes two seconds for as many as were ever due in this herd
+// when that is more. Where a group takes the disk long, the next turn makes up for it.
+constexpr size_t kTurn = 40;
 constexpr size_t kLongestTurn = 512;
-constexpr size_t kTurnForEachMs = 24;
-constexpr size_t kAllWithinMs = 2000;
+constexpr size_t kLeastPace = 20'000;  // a second
+constexpr size_t kSecondsForAll = 2;
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
@@ -104,9 +104,9 @@ size_t Registry::ExpireDue() {
   // Nearly all of the last turn are gone.
   if (removals_under_way_.load() > kTurn / 2) return 0;
   const base::SteadyTime turn = clock_.Steady();
-  const auto ms = static_cast<size_t>(absl::ToInt64Milliseconds(turn - last_turn_));
-  const size_t for_each_ms = std::max(kTurnForEachMs, leases_.due() / kAllWithinMs);
-  const size_t most = herd_ ? std::clamp(for_each_ms * ms, kTurn, kLongestTurn) : kTurn;
+  const auto us = static_cast<size_t>(absl::ToInt64Microseconds(turn - last_turn_));
+  herd_pace_ = std::max(herd_ ? herd_pace_ : kLeastPace, leases_.due() / kSecondsForAll);
+  const size_t most = herd_ ? std::clamp(herd_pace_ * us / 1'000'000, kTurn, kLongestTurn) : kTurn;
   last_turn_ = turn;
   const auto due = leases_.TakeExpired(most);
   herd_ = due.size() == most;

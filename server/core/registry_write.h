@@ -106,7 +106,7 @@ class Registry::Turns {
   };
   struct Shard {
     base::Mutex mu;
-    // At most one for each key.
+    // At most one for each key: until Leave, its proposal owns it.
     absl::flat_hash_set<Write*, KeyHash, KeyEq> at_turn MUSTER_GUARDED_BY(mu);
   };
   // The top bits: the sets in the shards use the others.

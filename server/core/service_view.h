@@ -137,6 +137,9 @@ class ViewBuilder {
 
   // `base` may be null: an empty view.
   explicit ViewBuilder(std::shared_ptr<const ServiceView> base, Texts texts = Texts::kCopied);
+  // A copy's changes would point to the other's texts.
+  ViewBuilder(ViewBuilder&&) noexcept = default;
+  ViewBuilder& operator=(ViewBuilder&&) noexcept = default;
 
   void Upsert(const EndpointState& endpoint);
   // Removes the endpoint, if any, and keeps a tombstone of `seq`.

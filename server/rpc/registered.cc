@@ -62,8 +62,8 @@ void Write(const core::Registered& registered, FieldWriter& out) {
   WriteKey(registered.key, out);
 }
 
-// At most.
-size_t SizeOf(const core::Registered& registered) {
+// What Write writes at most.
+size_t MostOf(const core::Registered& registered) {
   constexpr size_t kNumbers = 9;  // three, and two in each of three messages
   constexpr size_t kTexts = 4;
   constexpr size_t kMessages = 4;
@@ -75,10 +75,10 @@ size_t SizeOf(const core::Registered& registered) {
 }  // namespace
 
 grpc::ByteBuffer EncodeRegistered(const core::Registered& registered) {
-  absl::InlinedVector<uint8_t, kUsualSize> bytes(SizeOf(registered));
-  FieldWriter out(bytes.data());
+  absl::InlinedVector<uint8_t, kUsualSize> bytes(MostOf(registered));
+  FieldWriter out(bytes.data(), bytes.size());
   Write(registered, out);
-  grpc::Slice slice(bytes.data(), static_cast<size_t>(out.end() - bytes.data()));
+  grpc::Slice slice(bytes.data(), out.written());
   return {&slice, 1};
 }
 
@@ -89,7 +89,7 @@ grpc::ByteBuffer EncodeBatch(absl::Span<const absl::StatusOr<core::Registered>> 
   for (const auto& result : results) {
     response.clear();
     if (result.ok()) {
-      core::AppendFields(response, SizeOf(*result), [&](FieldWriter& out) { Write(*result, out); });
+      core::AppendFields(response, MostOf(*result), [&](FieldWriter& out) { Write(*result, out); });
     }
     status = result.ok() ? "" : ToStatusProto(result.status()).SerializeAsString();
     const size_t size = FieldWriter::AnyTextSize(status) + FieldWriter::TextSize(response);

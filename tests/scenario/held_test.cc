@@ -198,6 +198,11 @@ TEST_F(FullDisk, TheOverdueAreHeldAndMarkedUntilThereIsSpaceAgain) {
 
 TEST_F(FullDisk, FiftyThousandThatAreHeldCostLittle) {
   constexpr int kBatches = 50, kEach = 1000;
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr double kShare = 0.4;  // of a processor: everything costs several times as much
+#else
+  constexpr double kShare = 0.1;
+#endif
   for (int batch = 0; batch < kBatches; ++batch) {
     v1::BatchRegisterRequest request;
     for (int i = 0; i < kEach; ++i) {
@@ -224,7 +229,7 @@ TEST_F(FullDisk, FiftyThousandThatAreHeldCostLittle) {
   const absl::Duration after = CpuOf(server_->pid());
   std::cout << "holding took " << held - before << " of CPU, keeping them " << after - held
             << " in " << kWatched << std::endl;
-  EXPECT_LT(after - held, kWatched / 10);
+  EXPECT_LT(after - held, kWatched * kShare);
 }
 
 }  // namespace

@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/rng.h"
 #include "tests/unit/server/core/view_model.h"
 
 namespace muster::core {
@@ -22,6 +25,15 @@ std::shared_ptr<const ServiceView> WithEndpoints(int count) {
         {"", endpoint.id(), definition, v1::PASSING, v1::ACTIVE, static_cast<uint64_t>(100 + i)});
   }
   return builder.Build();
+}
+
+// All endpoints as they are encoded, in the view's order.
+std::vector<std::string> EndpointsOf(const ServiceView& view) {
+  std::vector<std::string> out;
+  for (const LeafRef& ref : view.leaves()) {
+    for (const EndpointEntry& e : ref.leaf->entries) out.emplace_back(ref.leaf->field(e));
+  }
+  return out;
 }
 
 TEST(EndpointHash, IsTheDocumentedOne) {
@@ -52,6 +64,53 @@ TEST(ServiceView, KeepsKeyOrderAcrossLeaves) {
       EXPECT_LT(last, ref.leaf->id(e));
       last = std::string(ref.leaf->id(e));
     }
+  }
+}
+
+class ManyChanges : public testing::TestWithParam<ViewBuilder::Texts> {};
+INSTANTIATE_TEST_SUITE_P(Texts, ManyChanges,
+                         testing::Values(ViewBuilder::Texts::kCopied, ViewBuilder::Texts::kStay),
+                         [](const auto& info) {
+                           return info.param == ViewBuilder::Texts::kStay ? "Stay" : "Copied";
+                         });
+
+// In no order, endpoints changed, removed and put back more than once, in one build and in one
+// build for each.
+TEST_P(ManyChanges, EndAsTheSameOneByOne) {
+  base::SeededRng rng{3};
+  for (int round = 0; round < 40; ++round) {
+    const auto base = round == 0 ? nullptr : WithEndpoints(300);
+    auto one_by_one = base;
+    std::deque<std::string> texts;  // stay where they are
+    ViewBuilder together(base, GetParam());
+    for (uint64_t seq = 1000; seq < 1080; ++seq) {
+      v1::Endpoint endpoint;
+      endpoint.set_id(absl::StrFormat("i%05d", rng.Uniform(30) * 13));
+      endpoint.set_port(static_cast<uint32_t>(seq));
+      const std::string& id = texts.emplace_back(endpoint.id());
+      const std::string& definition = texts.emplace_back(EncodeDefinition(endpoint));
+      const bool remove = rng.Uniform(3) == 0;
+      ViewBuilder alone(one_by_one);
+      for (ViewBuilder* builder : {&together, &alone}) {
+        if (remove) {
+          builder->Remove("", id, seq);
+        } else {
+          builder->Upsert({"", id, definition, v1::WARNING, v1::ACTIVE, seq});
+        }
+      }
+      one_by_one = alone.Build();
+      if (GetParam() == ViewBuilder::Texts::kCopied) {
+        for (std::string& text : texts) text.assign(text.size(), '#');
+        texts.clear();
+      }
+    }
+    const auto view = together.Build();
+    EXPECT_EQ(EndpointsOf(*view), EndpointsOf(*one_by_one));
+    EXPECT_EQ(view->seq(), one_by_one->seq());
+    EXPECT_EQ(view->size(), one_by_one->size());
+    EXPECT_EQ(view->default_checksum(), one_by_one->default_checksum());
+    EXPECT_EQ(view->count(v1::WARNING), one_by_one->count(v1::WARNING));
+    EXPECT_EQ(view->tombstone_count(), one_by_one->tombstone_count());
   }
 }
 
