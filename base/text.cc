@@ -49,8 +49,8 @@ bool IsControl(std::string_view text, size_t size) {
 size_t PrintableAscii(std::string_view text) {
   constexpr uint64_t kOnes = 0x0101010101010101;
   size_t n = 0;
-  // Eight at a time. A sum or a difference that borrows from the next byte only happens beside one
-  // that is none, and the word is then left to the loop below.
+  // Eight at a time: what is none sets the high bit of its own byte. It may also spoil the next,
+  // but the whole word is left to the loop below then.
   for (uint64_t word; n + sizeof(word) <= text.size(); n += sizeof(word)) {
     std::memcpy(&word, text.data() + n, sizeof(word));
     const uint64_t below_space = word - kOnes * 0x20;

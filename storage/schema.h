@@ -105,7 +105,7 @@ struct InstanceWords {
   uint64_t incarnation = 0;     // when this life registered
 };
 
-// Header with modify seq zero, then `payload`.
+// Header with modify seq zero, then `payload`. `room`: bytes that the caller is about to append.
 std::string EncodeValue(std::string_view payload);
 std::string EncodeInstanceValue(const InstanceWords& words, std::string_view payload,
                                 size_t room = 0);

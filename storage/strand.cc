@@ -160,7 +160,7 @@ void Strand::Enqueue(std::shared_ptr<OpenBatch> batch, size_t bytes) {
     queue_.push_back({batch, i, of_unit});
     bytes -= of_unit;
   }
-  queue_.push_back({std::move(batch), last, bytes});
+  queue_.push_back({std::move(batch), last, bytes});  // what is left of them
   wake_.NotifyOne();
 }
 

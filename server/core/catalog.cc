@@ -60,13 +60,13 @@ Catalog::Shard& Catalog::ShardOf(size_t hash) const {
   return shards_[hash >> 58];  // the sets in the shards use the other bits
 }
 
-template <typename T, typename F>
-T Catalog::With(std::string_view key, T otherwise, F found) const {
+template <typename F>
+auto Catalog::With(std::string_view key, F found) const {
   const size_t hash = SlotHash()(key);
   Shard& shard = ShardOf(hash);
   base::MutexLock lock(shard.mu);
   const auto it = shard.services.find(key, hash);
-  return it == shard.services.end() ? otherwise : found(**it);
+  return it == shard.services.end() ? decltype(found(**it)){} : found(**it);
 }
 
 std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
@@ -75,16 +75,15 @@ std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
 }
 
 std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
-  return With(service_key, std::shared_ptr<const ServiceInfo>(),
-              [](const Slot& slot) { return slot.info; });
+  return With(service_key, [](const Slot& slot) { return slot.info; });
 }
 
 uint64_t Catalog::ModSeqOf(std::string_view service_key) const {
-  return With(service_key, uint64_t{0}, [](const Slot& slot) { return slot.info->mod_seq; });
+  return With(service_key, [](const Slot& slot) { return slot.info->mod_seq; });
 }
 
 Catalog::Slot* Catalog::FindSlot(std::string_view service_key) {
-  return With(service_key, static_cast<Slot*>(nullptr), [](Slot& slot) { return &slot; });
+  return With(service_key, [](Slot& slot) { return &slot; });
 }
 
 std::string_view Catalog::KeyOf(const Slot& slot) { return slot.key(); }

@@ -127,10 +127,9 @@ class Catalog {
         MUSTER_GUARDED_BY(mu);
   };
   Shard& ShardOf(size_t hash) const;
-  // Calls `found` with the slot and holds the shard's lock meanwhile; what it returns, or
-  // `otherwise` when there is none.
-  template <typename T, typename F>
-  T With(std::string_view key, T otherwise, F found) const;
+  // What `found` says of the slot, under its shard's lock; zero or null when there is none.
+  template <typename F>
+  auto With(std::string_view key, F found) const;
   void Add(std::string_view key, std::shared_ptr<const ServiceInfo> info);
   void Count(const ServiceView* before, const ServiceView* after);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
