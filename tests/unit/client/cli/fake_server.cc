@@ -108,27 +108,38 @@ FakeServer::~FakeServer() {
 
 std::string FakeServer::address() const { return "127.0.0.1:" + std::to_string(port_); }
 
-std::string DeadAddress() {
-  // Its port is free again once it is gone.
-  return FakeServer().address();
-}
+namespace {
 
-HungServer::HungServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+// A socket with a port of its own on loopback.
+int Bound() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in loopback{};
   loopback.sin_family = AF_INET;
   loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&loopback), sizeof loopback), 0);
-  EXPECT_EQ(listen(fd_, 8), 0);
+  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&loopback), sizeof loopback), 0);
+  return fd;
 }
+
+std::string AddressOf(int fd) {
+  sockaddr_in bound{};
+  socklen_t size = sizeof bound;
+  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size), 0);
+  return "127.0.0.1:" + std::to_string(ntohs(bound.sin_port));
+}
+
+}  // namespace
+
+std::string DeadAddress() {
+  // It doesn't listen, and stays for as long as the process: a port that is given back may be
+  // another test's server by the time that somebody connects.
+  return AddressOf(Bound());
+}
+
+HungServer::HungServer() : fd_(Bound()) { EXPECT_EQ(listen(fd_, 8), 0); }
 
 HungServer::~HungServer() { close(fd_); }
 
-std::string HungServer::address() const {
-  sockaddr_in bound{};
-  socklen_t size = sizeof bound;
-  EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&bound), &size), 0);
-  return "127.0.0.1:" + std::to_string(ntohs(bound.sin_port));
-}
+std::string HungServer::address() const { return AddressOf(fd_); }
 
 Ran RunWords(const std::vector<std::string>& words, const RunOptions& options) {
   std::istringstream in(options.input);
