@@ -145,6 +145,8 @@ class Registry {
   // A removal was settled.
   void Removed(const Lease& lease, const absl::Status& status);
   void HoldOverdue(const Lease& lease);
+  // How many leases may leave in a turn that begins now.
+  size_t SizeOfTurn();
   std::deque<std::string> FindUpkeep() const;
   // True: the service needs more.
   bool MaintainService(const std::string& service_key);
@@ -160,9 +162,10 @@ class Registry {
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
   std::atomic<size_t> removals_under_way_{0};
-  base::SteadyTime last_turn_;         // of ExpireDue
-  bool herd_ = false;                  // the last turn was full
-  size_t herd_pace_ = 0;               // removals a second
+  base::SteadyTime last_turn_;  // of ExpireDue
+  bool herd_ = false;           // the last turn was full
+  size_t most_due_ = 0;         // in this herd
+  base::SteadyTime herd_gone_by_{};
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
   std::atomic<int64_t> try_removal_at_us_{0};
@@ -172,6 +175,7 @@ class Registry {
   std::deque<std::string> unfinished_upkeep_;
   size_t upkeep_part_ = 0;
   base::SteadyTime next_upkeep_{};
+  base::SteadyTime upkeep_waits_until_{};
   std::atomic<bool> upkeep_refused_{false};
 };
 

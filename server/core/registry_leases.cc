@@ -19,12 +19,15 @@ using base::Reason;
 
 // However many leases fall due at once, they leave in turns: user writes go in between, and wait
 // for a group of so many. A herd leaves at an even pace, so that others have the processors and the
-// disk, too: that of the least, or what takes two seconds for as many as were ever due in this herd
-// when that is more. Where a group takes the disk long, the next turn makes up for it.
+// disk, too: that of the least, or what they need to be gone in time, counted from when the most of
+// them were due. Where a group takes long, the next turn makes up for a few milliseconds only, or
+// it would be the next that takes long, and the pace for the rest.
 constexpr size_t kTurn = 40;
 constexpr size_t kLongestTurn = 512;
-constexpr size_t kLeastPace = 20'000;  // a second
-constexpr size_t kSecondsForAll = 2;
+constexpr absl::Duration kMadeUp = absl::Milliseconds(3);
+constexpr double kLeastPace = 20'000;  // a second
+constexpr absl::Duration kTimeForAll = absl::Milliseconds(1500);
+constexpr absl::Duration kLeastTime = absl::Milliseconds(100);
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
@@ -100,14 +103,28 @@ void Registry::HoldOverdue(const Lease& lease) {
                    std::clamp(kRetryForEachHeld * held_.size(), kRemovalRetry, kMaxRemovalRetry));
 }
 
+size_t Registry::SizeOfTurn() {
+  const base::SteadyTime now = clock_.Steady();
+  const absl::Duration since = now - std::exchange(last_turn_, now);
+  if (!herd_) {
+    most_due_ = 0;
+    return kTurn;
+  }
+  const size_t due = leases_.due();
+  if (due > most_due_) {
+    most_due_ = due;
+    herd_gone_by_ = now + kTimeForAll;
+  }
+  const absl::Duration left = std::max(herd_gone_by_ - now, kLeastTime);
+  const double pace = std::max(kLeastPace, static_cast<double>(due) / absl::ToDoubleSeconds(left));
+  const double wanted = pace * absl::ToDoubleSeconds(std::min(since, kMadeUp));
+  return std::clamp(static_cast<size_t>(wanted), kTurn, kLongestTurn);
+}
+
 size_t Registry::ExpireDue() {
   // Nearly all of the last turn are gone.
   if (removals_under_way_.load() > kTurn / 2) return 0;
-  const base::SteadyTime turn = clock_.Steady();
-  const auto us = static_cast<size_t>(absl::ToInt64Microseconds(turn - last_turn_));
-  herd_pace_ = std::max(herd_ ? herd_pace_ : kLeastPace, leases_.due() / kSecondsForAll);
-  const size_t most = herd_ ? std::clamp(herd_pace_ * us / 1'000'000, kTurn, kLongestTurn) : kTurn;
-  last_turn_ = turn;
+  const size_t most = SizeOfTurn();
   const auto due = leases_.TakeExpired(most);
   herd_ = due.size() == most;
   Writes writes;

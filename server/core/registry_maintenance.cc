@@ -76,6 +76,9 @@ void Registry::Maintain() {
 
 void Registry::MaintainPart() {
   const base::SteadyTime now = clock_.Steady();
+  // A herd goes first, for a while.
+  if (!herd_) upkeep_waits_until_ = now + kUpkeepEvery;
+  if (herd_ && now < upkeep_waits_until_) return;
   if (upkeep_refused_.exchange(false)) {
     // All of it would be refused: not before the next time.
     upkeep_.clear();
@@ -146,7 +149,8 @@ bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
     for (const Tombstone& t : *chunk) {
       const std::string key = storage::EncodeInstanceKey(info.ns, info.service, t.node, t.id);
       // A key that came back has no tombstone in the store, or a newer one later in the list.
-      const auto stored = ReadTombstone(engine_, key);
+      const bool back = leases_.ModSeqOf(key) != 0;
+      const auto stored = back ? std::nullopt : ReadTombstone(engine_, key);
       const bool same = stored && stored->seq == t.seq;
       if (count >= kMaxPrunedAtOnce ||
           (count >= excess && same && stored->deleted_at_ms + age_ms > now_ms)) {

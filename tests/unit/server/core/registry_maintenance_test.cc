@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/core/registry.h"
 #include "tests/support/core_stack.h"
+#include "tests/support/counting_store.h"
 
 namespace muster::core {
 namespace {
@@ -43,7 +44,7 @@ class UpkeepTest : public testing::Test {
   }
 
   base::FakeClock clock_;
-  std::shared_ptr<storage::MemoryStore> store_ = std::make_shared<storage::MemoryStore>();
+  std::shared_ptr<test::CountingStore> store_ = std::make_shared<test::CountingStore>();
   CoreStack core_{clock_, store_};
 };
 
@@ -75,6 +76,46 @@ TEST_F(UpkeepTest, ManyDeletionsRaiseTheFloor) {
   core.Run();
   EXPECT_EQ(core.View("api")->tombstone_count(), 10u);
   EXPECT_GT(core.View("api")->floor(), 0u);
+}
+
+TEST_F(UpkeepTest, DeletionsOfWhatCameBackGoWithoutReadingThem) {
+  for (int i = 0; i < 20; ++i) ComeAndGo(core_, "api", absl::StrCat("i", i));
+  for (int i = 0; i < 19; ++i) {
+    ASSERT_TRUE(core_.Register(Request("api", absl::StrCat("i", i))).ok());
+  }
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 20u);
+  store_->reads = 0;
+  EXPECT_EQ(Part(), 1u);
+  EXPECT_EQ(store_->reads, 2) << "the tombstone that counts and the service's record";
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 1u);
+}
+
+TEST_F(UpkeepTest, LetsAHerdGoFirstForAWhile) {
+  ComeAndGo(core_, "api", "a");
+  clock_.Advance(absl::Hours(24) - absl::Seconds(5));
+  core_.leases.Tick();
+  v1::RegisterRequest request = Request("herd", "");
+  request.mutable_ttl()->set_seconds(10);
+  for (int i = 0; i < 1000; ++i) {
+    request.mutable_instance()->set_id(absl::StrCat("i", i));
+    ASSERT_TRUE(core_.Register(request).ok());
+  }
+  EXPECT_EQ(Part(), 0u) << "too young";
+  for (int second = 0; second < 11; ++second) {
+    clock_.Advance(absl::Seconds(1));
+    core_.leases.Tick();
+    if (second < 9) {
+      EXPECT_EQ(Part(), 0u) << "not yet";
+    }
+  }
+  ASSERT_GT(core_.registry.ExpireDue(), 0u);
+  core_.Run();
+  EXPECT_EQ(Part(), 0u) << "the herd goes first";
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 1u);
+  // It stays: nobody asks for its next turn.
+  clock_.Advance(absl::Seconds(11));
+  EXPECT_GT(Part(), 0u);
+  EXPECT_EQ(core_.View("api")->tombstone_count(), 0u);
 }
 
 // However much there is to forget, each part holds up the other writes for a moment only.
