@@ -16,6 +16,23 @@ namespace {
 
 constexpr size_t kMaxNameChanges = 65536;
 
+constexpr size_t kLine = 64;  // bytes of memory that come at once
+// Of the endpoints, when they are asked for: of those behind, the processor sees what comes.
+constexpr size_t kEndpointsAhead = 10 * kLine;
+
+// Inlined, or the compiler sees functions without effect and leaves them out.
+[[gnu::always_inline]] inline void Prefetch(const char* begin, size_t size) {
+  for (size_t at = 0; at < size; at += kLine) __builtin_prefetch(begin + at);
+  __builtin_prefetch(begin + size - 1);
+}
+
+// The count of its owners stands before it.
+template <typename T>
+[[gnu::always_inline]] inline void PrefetchShared(const T* object) {
+  constexpr size_t kCounts = 16;
+  Prefetch(reinterpret_cast<const char*>(object) - kCounts, kCounts + sizeof(T));
+}
+
 }  // namespace
 
 // One block of memory, so that whoever looks for a name waits for one.
@@ -23,12 +40,30 @@ struct Catalog::Slot {
   Shard& shard;
   // Guarded by the mutex of the shard, but written by the strand alone.
   std::shared_ptr<const ServiceInfo> info;
+  std::shared_ptr<const ServiceView> view;  // the info's
+  // The view's first, or null. Each of these is found through the one before, and in a large
+  // catalog none of it is in a cache: asked for all at once, it comes in the time of one.
+  const Leaf* leaf = nullptr;
   const size_t key_size;  // the key's bytes stand behind the object
+
+  void Set(std::shared_ptr<const ServiceInfo>& now) {
+    info.swap(now);
+    view = info->view;
+    leaf = view->leaves().empty() ? nullptr : view->leaves().front().leaf.get();
+  }
+  [[gnu::always_inline]] void PrefetchView() const {
+    PrefetchShared(view.get());
+    if (leaf == nullptr) return;
+    PrefetchShared(leaf);
+    // The bytes stand behind it.
+    Prefetch(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
+  }
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
   static SlotPtr Make(std::string_view key, Shard& shard, std::shared_ptr<const ServiceInfo> info) {
     void* const block = base::AllocateKept(sizeof(Slot) + key.size());
-    SlotPtr slot(new (block) Slot{shard, std::move(info), key.size()});
+    SlotPtr slot(new (block) Slot{.shard = shard, .key_size = key.size()});
+    slot->Set(info);
     std::memcpy(static_cast<void*>(slot.get() + 1), key.data(), key.size());
     return slot;
   }
@@ -44,28 +79,33 @@ Catalog::Shard::~Shard() = default;
 Catalog::Catalog() = default;
 Catalog::~Catalog() = default;
 
-size_t Catalog::SlotHash::operator()(std::string_view key) const {
-  return absl::HashOf(base::Av(key));
+Catalog::HashedKey::HashedKey(std::string_view of) : key(of), hash(absl::HashOf(base::Av(of))) {}
+
+size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const {
+  return HashedKey(slot->key()).hash;
 }
-size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const { return (*this)(slot->key()); }
 
 bool Catalog::SlotEq::operator()(const SlotPtr& a, const SlotPtr& b) const {
   return a->key() == b->key();
 }
-bool Catalog::SlotEq::operator()(const SlotPtr& a, std::string_view b) const {
-  return a->key() == b;
+bool Catalog::SlotEq::operator()(const SlotPtr& a, const HashedKey& b) const {
+  // Wherever in their lines it begins and its key goes on.
+  __builtin_prefetch(a.get());
+  __builtin_prefetch(a.get() + 1);
+  return a->key() == b.key;
 }
 
-Catalog::Shard& Catalog::ShardOf(size_t hash) const {
-  return shards_[hash >> 58];  // the sets in the shards use the other bits
+Catalog::Shard& Catalog::ShardOf(const HashedKey& key) const {
+  return shards_[key.hash >> 58];  // the sets in the shards use the other bits
 }
 
 template <typename F>
 auto Catalog::With(std::string_view key, F found) const {
-  const size_t hash = SlotHash()(key);
-  Shard& shard = ShardOf(hash);
+  const HashedKey hashed(key);
+  Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.services.find(key, hash);
+  shard.services.prefetch(hashed);
+  const auto it = shard.services.find(hashed);
   return it == shard.services.end() ? decltype(found(**it)){} : found(**it);
 }
 
@@ -76,6 +116,13 @@ std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
 
 std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
   return With(service_key, [](const Slot& slot) { return slot.info; });
+}
+
+std::shared_ptr<const ServiceView> Catalog::ViewByKey(std::string_view service_key) const {
+  return With(service_key, [](const Slot& slot) {
+    slot.PrefetchView();
+    return slot.view;
+  });
 }
 
 uint64_t Catalog::ModSeqOf(std::string_view service_key) const {
@@ -175,8 +222,9 @@ void Catalog::Publish(std::shared_ptr<const ServiceInfo> info) {
 
 void Catalog::Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info) {
   Count(slot.info->view.get(), info->view.get());
+  const auto before = slot.view;  // they end outside the lock
   base::MutexLock lock(slot.shard.mu);
-  slot.info.swap(info);  // the one before ends outside the lock
+  slot.Set(info);
 }
 
 void Catalog::Add(std::string_view key, std::shared_ptr<const ServiceInfo> info) {
@@ -184,7 +232,7 @@ void Catalog::Add(std::string_view key, std::shared_ptr<const ServiceInfo> info)
   ++services_;
   base::MutexLock lock(names_mu_);
   AddNameChange({info->ns, info->display, true});
-  Shard& shard = ShardOf(SlotHash()(key));
+  Shard& shard = ShardOf(HashedKey(key));
   SlotPtr slot = Slot::Make(key, shard, std::move(info));
   names_.emplace(slot->key(), slot.get());
   base::MutexLock shard_lock(shard.mu);
@@ -204,9 +252,10 @@ void Catalog::Forget(std::string_view ns, std::string_view service) {
   SlotPtr slot;
   base::MutexLock lock(names_mu_);
   {
-    Shard& shard = ShardOf(SlotHash()(key));
+    const HashedKey hashed(key);
+    Shard& shard = ShardOf(hashed);
     base::MutexLock shard_lock(shard.mu);
-    const auto it = shard.services.find(key);
+    const auto it = shard.services.find(hashed);
     if (it == shard.services.end()) return;
     slot = std::move(shard.services.extract(it).value());
   }

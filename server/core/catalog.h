@@ -1,8 +1,9 @@
 // Catalog: service name -> present view. Written by the strand (Applier), read by anyone.
 //
 // Thread safety: Get and List from any thread; the members marked [strand] from the strand only.
-// Cost: Get is one hash look-up under a shard's lock, whatever the number of services; revision and
-// counts are atomic loads. Publishing a known service takes its shard's lock only.
+// Cost: Get is one hash look-up under a shard's lock, whatever the number of services; ViewByKey
+// also asks for the memory of the view and its first endpoints, so that the waits for it overlap.
+// Revision and counts are atomic loads. Publishing a known service takes its shard's lock only.
 #pragma once
 
 #include <array>
@@ -26,12 +27,12 @@ namespace muster::core {
 
 // One known service, for as long as it is known.
 struct ServiceInfo {
-  std::string ns;        // lower case
-  std::string service;   // lower case
-  std::string display;   // as first given
-  uint64_t mod_seq = 0;  // of its record
-  uint64_t created_at_ms = 0;
   std::shared_ptr<const ServiceView> view;  // never null
+  uint64_t mod_seq = 0;                     // of its record
+  uint64_t created_at_ms = 0;
+  std::string ns;       // lower case
+  std::string service;  // lower case
+  std::string display;  // as first given
 };
 
 // A name that was added or removed.
@@ -51,6 +52,8 @@ class Catalog {
 
   // The same by storage::EncodeServiceKey.
   std::shared_ptr<const ServiceInfo> GetByKey(std::string_view service_key) const;
+  // Its view; null when the service isn't known. For those that read the endpoints at once.
+  std::shared_ptr<const ServiceView> ViewByKey(std::string_view service_key) const;
   // Of its record; 0 = not known.
   uint64_t ModSeqOf(std::string_view service_key) const;
 
@@ -109,15 +112,21 @@ class Catalog {
     void operator()(Slot* slot) const;
   };
   using SlotPtr = std::unique_ptr<Slot, SlotDelete>;
+  // Hashed once, whatever it is used for.
+  struct HashedKey {
+    explicit HashedKey(std::string_view of);
+    std::string_view key;
+    size_t hash;
+  };
   struct SlotHash {
     using is_transparent = void;
-    size_t operator()(std::string_view key) const;
+    size_t operator()(const HashedKey& key) const { return key.hash; }
     size_t operator()(const SlotPtr& slot) const;
   };
   struct SlotEq {
     using is_transparent = void;
     bool operator()(const SlotPtr& a, const SlotPtr& b) const;
-    bool operator()(const SlotPtr& a, std::string_view b) const;
+    bool operator()(const SlotPtr& a, const HashedKey& b) const;
   };
   struct Shard {
     Shard();
@@ -126,7 +135,7 @@ class Catalog {
     absl::flat_hash_set<SlotPtr, SlotHash, SlotEq, base::KeptAllocator<SlotPtr>> services
         MUSTER_GUARDED_BY(mu);
   };
-  Shard& ShardOf(size_t hash) const;
+  Shard& ShardOf(const HashedKey& key) const;
   // What `found` says of the slot, under its shard's lock; zero or null when there is none.
   template <typename F>
   auto With(std::string_view key, F found) const;

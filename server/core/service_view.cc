@@ -1,6 +1,11 @@
 #include "server/core/service_view.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
 
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
@@ -16,9 +21,76 @@ constexpr size_t kMaxHead = 1 + 5;               // with its length
 
 // Three tags of one byte, two enums and a 64-bit number.
 constexpr size_t kMaxTail = 3 + 2 * 10 + 10;
-// Of enums below 128 and a seq below 2^56: seqs count from a time in microseconds.
-constexpr size_t kUsualTail = 3 + 2 + 8;
 constexpr size_t kMaxLoose = 64;  // bytes of a leaf that may stay unused
+
+// Memory for one T with so many bytes behind it: std::allocate_shared puts the T last in its block.
+template <typename T>
+struct WithRoomBehind {
+  using value_type = T;
+  explicit WithRoomBehind(size_t bytes) : room(bytes) {}
+  template <typename U>
+  WithRoomBehind(const WithRoomBehind<U>& other) : room(other.room) {}  // as of the standard's
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T) + room)); }
+  void deallocate(T* block, size_t) { ::operator delete(block); }
+  template <typename U>
+  friend bool operator==(const WithRoomBehind&, const WithRoomBehind<U>&) {
+    return true;
+  }
+  size_t room;
+};
+
+// A leaf while it is written: appends to its end, in a block that has room for so much.
+class LeafWriter {
+ public:
+  LeafWriter(size_t max_bytes, size_t max_entries)
+      : max_bytes_(Aligned(max_bytes)),
+        max_entries_(max_entries),
+        leaf_(std::allocate_shared<Leaf>(
+            WithRoomBehind<Leaf>(max_bytes_ + max_entries * sizeof(EndpointEntry)))),
+        text_(reinterpret_cast<char*>(leaf_.get() + 1)),
+        entries_(reinterpret_cast<EndpointEntry*>(text_ + max_bytes_)) {}
+
+  size_t size() const { return leaf_->bytes.size(); }
+  // What was written.
+  const Leaf& leaf() const { return *leaf_; }
+  void Append(std::string_view text) {
+    if (text.size() > max_bytes_ - size()) std::abort();
+    if (!text.empty()) std::memcpy(text_ + size(), text.data(), text.size());
+    leaf_->bytes = {text_, size() + text.size()};
+  }
+  // Returns the copies, whose offsets are still those of where they came from.
+  absl::Span<EndpointEntry> Add(absl::Span<const EndpointEntry> entries) {
+    const size_t n = leaf_->entries.size();
+    if (entries.size() > max_entries_ - n) std::abort();
+    std::uninitialized_copy(entries.begin(), entries.end(), entries_ + n);
+    leaf_->entries = {entries_, n + entries.size()};
+    return {entries_ + n, entries.size()};
+  }
+  // What is kept long is kept tight.
+  std::shared_ptr<const Leaf> Take() && {
+    const size_t n = leaf_->entries.size();
+    const size_t loose = max_bytes_ - size() + (max_entries_ - n) * sizeof(EndpointEntry);
+    if (loose <= kMaxLoose) return std::move(leaf_);
+    LeafWriter tight(size(), n);
+    tight.Append(leaf_->bytes);
+    tight.Add(leaf_->entries);
+    return std::move(tight.leaf_);
+  }
+
+ private:
+  static size_t Aligned(size_t bytes) {
+    constexpr size_t kTo = alignof(EndpointEntry);
+    return (bytes + kTo - 1) / kTo * kTo;
+  }
+  size_t max_bytes_;
+  size_t max_entries_;
+  std::shared_ptr<Leaf> leaf_;
+  char* text_;
+  EndpointEntry* entries_;
+};
+
+static_assert(std::is_trivially_destructible_v<EndpointEntry>, "nobody destroys them");
+static_assert(alignof(EndpointEntry) <= alignof(Leaf), "they stand behind a Leaf");
 
 // What a view knows of an endpoint beside its definition, as fields of a v1::Endpoint. Returns the
 // end.
@@ -33,6 +105,10 @@ uint8_t* EncodeTail(const EndpointState& endpoint, uint8_t* out) {
     out = WireFormatLite::WriteUInt64ToArray(v1::Endpoint::kRevisionFieldNumber, endpoint.seq, out);
   }
   return out;
+}
+
+std::string_view TextOf(const uint8_t* begin, const uint8_t* end) {
+  return {reinterpret_cast<const char*>(begin), static_cast<size_t>(end - begin)};
 }
 
 int CompareKeys(std::string_view node_a, std::string_view id_a, std::string_view node_b,
@@ -68,30 +144,8 @@ bool DefaultMatches(const EndpointEntry& e) {
   return e.health == v1::PASSING && e.state == v1::ACTIVE;
 }
 
-// Appends one endpoint. The keys are the first fields of an encoded endpoint, but are written here
-// so that their place is known whatever the definition holds.
-void AppendEndpoint(const EndpointState& state, Leaf& leaf) {
-  uint8_t tail[kMaxTail];
-  uint8_t* const tail_end = EncodeTail(state, tail);
-  const size_t body_size = state.definition.size() + static_cast<size_t>(tail_end - tail);
-  EndpointEntry e;
-  e.offset = static_cast<uint32_t>(leaf.bytes.size());
-  uint8_t head[kMaxHead] = {kEndpointsTag};
-  leaf.bytes.append(
-      head, CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(body_size), head + 1));
-  e.body = static_cast<uint32_t>(leaf.bytes.size());
-  leaf.bytes.append(state.definition);
-  leaf.bytes.append(tail, tail_end);
-  e.size = static_cast<uint32_t>(leaf.bytes.size()) - e.offset;
-  e.health = state.health;
-  e.state = state.state;
-  e.seq = state.seq;
-  e.hash = EndpointHash(state.node, state.id, state.seq);
-  leaf.entries.push_back(e);
-}
-
 // Finds node and id in the encoded endpoint: fields 1 and 2 come first and are short.
-void LocateKey(const std::string& bytes, EndpointEntry& e) {
+void LocateKey(std::string_view bytes, EndpointEntry& e) {
   const auto* begin = reinterpret_cast<const uint8_t*>(bytes.data()) + e.body;
   google::protobuf::io::CodedInputStream in(begin, static_cast<int>(e.offset + e.size - e.body));
   e.node_offset = e.id_offset = e.body;
@@ -105,6 +159,29 @@ void LocateKey(const std::string& bytes, EndpointEntry& e) {
     (field == 1 ? e.node_size : e.id_size) = static_cast<uint16_t>(size);
     if (!in.Skip(static_cast<int>(size))) return;
   }
+}
+
+// Appends one endpoint. The keys are the first fields of an encoded endpoint, but are written here
+// so that their place is known whatever the definition holds.
+void AppendEndpoint(const EndpointState& state, LeafWriter& leaf) {
+  uint8_t tail[kMaxTail];
+  uint8_t* const tail_end = EncodeTail(state, tail);
+  const size_t body_size = state.definition.size() + static_cast<size_t>(tail_end - tail);
+  EndpointEntry e;
+  e.offset = static_cast<uint32_t>(leaf.size());
+  uint8_t head[kMaxHead] = {kEndpointsTag};
+  leaf.Append(TextOf(
+      head, CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(body_size), head + 1)));
+  e.body = static_cast<uint32_t>(leaf.size());
+  leaf.Append(state.definition);
+  leaf.Append(TextOf(tail, tail_end));
+  e.size = static_cast<uint32_t>(leaf.size()) - e.offset;
+  e.health = state.health;
+  e.state = state.state;
+  e.seq = state.seq;
+  e.hash = EndpointHash(state.node, state.id, state.seq);
+  LocateKey(leaf.leaf().bytes, e);
+  leaf.Add({&e, 1});
 }
 
 LeafRef MakeRef(std::shared_ptr<const Leaf> leaf) {
@@ -121,17 +198,15 @@ LeafRef MakeRef(std::shared_ptr<const Leaf> leaf) {
 }
 
 // Copies the entries [begin, end) with their bytes, which stand together, to the end of `to`.
-void CopyEntries(const Leaf& from, size_t begin, size_t end, Leaf& to) {
+void CopyEntries(const Leaf& from, size_t begin, size_t end, LeafWriter& to) {
   if (begin == end) return;
   const uint32_t first = from.entries[begin].offset;
   const EndpointEntry& last = from.entries[end - 1];
-  const auto shift = static_cast<uint32_t>(to.bytes.size()) - first;
-  to.bytes.append(from.bytes, first, last.offset + last.size - first);
-  const size_t copied = to.entries.size();
-  const auto entries = absl::MakeSpan(from.entries).subspan(begin, end - begin);
-  to.entries.insert(to.entries.end(), entries.begin(), entries.end());
+  const auto shift = static_cast<uint32_t>(to.size()) - first;
+  to.Append(from.bytes.substr(first, last.offset + last.size - first));
+  const auto copies = to.Add(from.entries.subspan(begin, end - begin));
   if (shift == 0) return;
-  for (EndpointEntry& e : absl::MakeSpan(to.entries).subspan(copied)) {
+  for (EndpointEntry& e : copies) {
     e.offset += shift;
     e.body += shift;
     e.node_offset += shift;
@@ -197,57 +272,64 @@ class ViewBuilder::Merger {
  public:
   using Changes = absl::Span<const Change>;
 
-  // `old` may be null.
-  static Leaf Merge(const Leaf* old, Changes changes) {
-    Leaf out;
-    Reserve(old, changes, out);
-    const size_t n = old == nullptr ? 0 : old->entries.size();
-    size_t i = 0;  // of the old entries: the first that is neither copied nor replaced
-    for (const Change& change : changes) {
-      const EndpointState& endpoint = change.endpoint;
-      if (i < n) {
-        const size_t at = LowerBoundIn(*old, i, endpoint.node, endpoint.id);
-        CopyEntries(*old, i, at, out);
-        i = at < n && HasKey(*old, at, endpoint.node, endpoint.id) ? at + 1 : at;
-      }
-      if (change.remove) continue;
-      AppendEndpoint(endpoint, out);
-      LocateKey(out.bytes, out.entries.back());
+  static LeafWriter Merge(const Leaf& old, Changes changes) {
+    Places places;
+    LeafWriter out = RoomFor(old, changes, places);
+    size_t copied = 0;  // of the old entries, or replaced
+    for (size_t i = 0; i < changes.size(); ++i) {
+      const Place& place = places[i];
+      CopyEntries(old, copied, place.at, out);
+      copied = place.at + (place.taken ? 1 : 0);
+      if (!changes[i].remove) AppendEndpoint(changes[i].endpoint, out);
     }
-    if (i < n) CopyEntries(*old, i, n, out);
+    CopyEntries(old, copied, old.entries.size(), out);
     return out;
   }
 
-  static void Append(Leaf merged, absl::InlinedVector<LeafRef, 1>& leaves) {
+  static void Append(LeafWriter written, absl::InlinedVector<LeafRef, 1>& leaves) {
+    const Leaf& merged = written.leaf();
     const size_t n = merged.entries.size();
     if (n == 0) return;
     const size_t parts = (n + kMaxLeafEndpoints - 1) / kMaxLeafEndpoints;
-    if (parts == 1) {
-      // Endpoints that were replaced or removed left room: what is kept long is kept tight.
-      const bool tight = merged.bytes.capacity() <= merged.bytes.size() + kMaxLoose;
-      leaves.push_back(MakeRef(tight ? std::make_shared<const Leaf>(std::move(merged))
-                                     : std::make_shared<const Leaf>(std::as_const(merged))));
-      return;
-    }
+    if (parts == 1) return leaves.push_back(MakeRef(std::move(written).Take()));
     for (size_t p = 0; p < parts; ++p) {
-      auto part = std::make_shared<Leaf>();
-      CopyEntries(merged, n * p / parts, n * (p + 1) / parts, *part);
-      leaves.push_back(MakeRef(std::move(part)));
+      const size_t begin = n * p / parts;
+      const size_t end = n * (p + 1) / parts;
+      const EndpointEntry& last = merged.entries[end - 1];
+      LeafWriter part(last.offset + last.size - merged.entries[begin].offset, end - begin);
+      CopyEntries(merged, begin, end, part);
+      leaves.push_back(MakeRef(std::move(part).Take()));
     }
   }
 
  private:
-  // Room for what may come: nearly always just what does.
-  static void Reserve(const Leaf* old, Changes changes, Leaf& out) {
-    size_t bytes = old == nullptr ? 0 : old->bytes.size();
-    size_t entries = old == nullptr ? 0 : old->entries.size();
+  // Where a change belongs among the old entries, and whether one of its key is there.
+  struct Place {
+    size_t at;
+    bool taken;
+  };
+  using Places = absl::InlinedVector<Place, 4>;
+
+  // Room for nearly just what comes.
+  static LeafWriter RoomFor(const Leaf& old, Changes changes, Places& places) {
+    size_t bytes = old.bytes.size();
+    size_t entries = old.entries.size();
+    places.reserve(changes.size());
+    size_t at = 0;
     for (const Change& change : changes) {
+      const EndpointState& endpoint = change.endpoint;
+      at = LowerBoundIn(old, at, endpoint.node, endpoint.id);
+      const bool taken = at < old.entries.size() && HasKey(old, at, endpoint.node, endpoint.id);
+      places.push_back({at, taken});
+      if (taken) {
+        bytes -= old.entries[at].size;
+        --entries;
+      }
       if (change.remove) continue;
-      bytes += kMaxHead + change.endpoint.definition.size() + kUsualTail;
+      bytes += kMaxHead + endpoint.definition.size() + kMaxTail;
       ++entries;
     }
-    out.bytes.reserve(bytes);
-    out.entries.reserve(entries);
+    return {bytes, entries};
   }
 };
 
@@ -312,7 +394,7 @@ void ViewBuilder::SortChanges() {
 void ViewBuilder::BuildLeaves(ServiceView& view) const {
   Merger::Changes changes = changes_;
   const size_t n = base_ == nullptr ? 0 : base_->leaves_.size();
-  if (n == 0) return Merger::Append(Merger::Merge(nullptr, changes), view.leaves_);
+  if (n == 0) return Merger::Append(Merger::Merge(Leaf(), changes), view.leaves_);
   view.leaves_.reserve(n);
   for (size_t l = 0; l < n; ++l) {
     Merger::Changes of_leaf = changes;
@@ -328,7 +410,7 @@ void ViewBuilder::BuildLeaves(ServiceView& view) const {
     if (of_leaf.empty()) {
       view.leaves_.push_back(base_->leaves_[l]);
     } else {
-      Merger::Append(Merger::Merge(base_->leaves_[l].leaf.get(), of_leaf), view.leaves_);
+      Merger::Append(Merger::Merge(*base_->leaves_[l].leaf, of_leaf), view.leaves_);
     }
   }
 }

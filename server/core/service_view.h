@@ -41,24 +41,21 @@ struct EndpointEntry {
   uint64_t hash = 0;  // what the endpoint adds to a checksum
 };
 
+// Bytes and entries stand behind it, in the same block of memory: whoever reads them waits once.
 struct Leaf {
-  std::string bytes;
-  std::vector<EndpointEntry> entries;  // by (node, id)
+  std::string_view bytes;
+  absl::Span<const EndpointEntry> entries;  // by (node, id)
 
   std::string_view node(const EndpointEntry& e) const {
-    return std::string_view(bytes).substr(e.node_offset, e.node_size);
+    return bytes.substr(e.node_offset, e.node_size);
   }
-  std::string_view id(const EndpointEntry& e) const {
-    return std::string_view(bytes).substr(e.id_offset, e.id_size);
-  }
+  std::string_view id(const EndpointEntry& e) const { return bytes.substr(e.id_offset, e.id_size); }
   // The encoded v1::Endpoint.
   std::string_view endpoint(const EndpointEntry& e) const {
-    return std::string_view(bytes).substr(e.body, e.offset + e.size - e.body);
+    return bytes.substr(e.body, e.offset + e.size - e.body);
   }
   // The same with the tag of field 1 and its length.
-  std::string_view field(const EndpointEntry& e) const {
-    return std::string_view(bytes).substr(e.offset, e.size);
-  }
+  std::string_view field(const EndpointEntry& e) const { return bytes.substr(e.offset, e.size); }
 };
 
 // What the spine knows of a leaf without touching it.

@@ -140,14 +140,10 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   // Before the view: what was applied up to here is in the view.
   const storage::Revision revision = catalog_.revision();
   const std::string& key = wanted->service_key;
-  const auto info = catalog_.GetByKey(key);
-  // What is not counted isn't written to: other threads read it, too.
-  const core::ServiceView* view = info == nullptr ? nullptr : info->view.get();
+  std::shared_ptr<const core::ServiceView> view = catalog_.ViewByKey(key);
   const auto& token = wanted->token;
-  std::shared_ptr<const core::ServiceView> pinned;
   if (token && (view == nullptr || view->seq() != token->seq)) {
-    pinned = pinned_.Get(key, token->seq);
-    view = pinned.get();
+    view = pinned_.Get(key, token->seq);
   }
   if (token && (view == nullptr || token->epoch != revision.epoch)) return PageTokenExpired();
 
@@ -171,11 +167,11 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,
                                                 .after = std::move(page.last)}));
-      pinned_.Pin(key, pinned != nullptr ? pinned : info->view);
+      pinned_.Pin(key, view);
     }
     SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
   }
-  const core::Selection selection = core::Select(view, wanted->selector());
+  const core::Selection selection = core::Select(view.get(), wanted->selector());
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
   SetRevision(revision, tail.mutable_revision());
