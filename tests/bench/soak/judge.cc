@@ -10,19 +10,22 @@
 namespace muster::bench {
 namespace {
 
+using Value = double (*)(const Sample&);
 struct Flat {
   const char* what;
-  double Sample::*value;
+  Value value;
 };
-constexpr Flat kFlat[] = {{"memory, B", &Sample::resident_bytes},
-                          {"descriptors", &Sample::descriptors},
-                          {"median latency of Register, us", &Sample::register_p50_us},
-                          {"median latency of Discover, us", &Sample::discover_p50_us}};
+constexpr Flat kFlat[] = {
+    {"memory, B", [](const Sample& s) { return s.resident_bytes; }},
+    {"descriptors", [](const Sample& s) { return s.descriptors; }},
+    {"median latency of Register, times bare",
+     [](const Sample& s) { return s.register_p50_us / s.bare_register_p50_us; }},
+    {"median latency of Discover, times empty",
+     [](const Sample& s) { return s.discover_p50_us / s.empty_call_p50_us; }}};
 
-double MedianOf(const std::vector<Sample>& samples, size_t begin, size_t end,
-                double Sample::*value) {
+double MedianOf(const std::vector<Sample>& samples, size_t begin, size_t end, Value value) {
   std::vector<double> values;
-  for (size_t i = begin; i < end; ++i) values.push_back(samples[i].*value);
+  for (size_t i = begin; i < end; ++i) values.push_back(value(samples[i]));
   return Median(std::move(values));
 }
 
@@ -56,16 +59,17 @@ void WriteSample(std::ostream& out, const Sample& sample) {
   constexpr double kMiB = 1 << 20;
   out << absl::StreamFormat(
              "%6.1f min  memory %7.1f MiB  descriptors %4.0f  disk %7.1f MiB  instances %7.0f  "
-             "Register %6.0f us, p99 %7.0f  Discover %6.0f us, p99 %7.0f",
+             "Register %6.0f us, p99 %7.0f, bare %6.0f  Discover %6.0f us, p99 %7.0f, empty %6.0f",
              absl::ToDoubleMinutes(sample.at), sample.resident_bytes / kMiB, sample.descriptors,
              sample.disk_bytes / kMiB, sample.instances, sample.register_p50_us,
-             sample.register_p99_us, sample.discover_p50_us, sample.discover_p99_us)
+             sample.register_p99_us, sample.bare_register_p50_us, sample.discover_p50_us,
+             sample.discover_p99_us, sample.empty_call_p50_us)
       << std::endl;  // seen at once, also in a file
 }
 
 void WriteFindings(std::ostream& out, const std::vector<Finding>& findings) {
   for (const Finding& finding : findings) {
-    out << absl::StreamFormat("%-38s %14.0f -> %14.0f  %+6.1f %%  %s\n", finding.what,
+    out << absl::StreamFormat("%-40s %14.6g -> %14.6g  %+6.1f %%  %s\n", finding.what,
                               finding.first, finding.last, 100 * finding.growth,
                               finding.grew ? "GREW" : "holds");
   }

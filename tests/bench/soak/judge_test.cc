@@ -20,7 +20,9 @@ std::vector<Sample> Samples(int count, const std::function<void(int, Sample&)>& 
                   .descriptors = 100,
                   .disk_bytes = 200,
                   .register_p50_us = 900,
-                  .discover_p50_us = 300};
+                  .discover_p50_us = 300,
+                  .bare_register_p50_us = 600,
+                  .empty_call_p50_us = 200};
     change(i, sample);
     out.push_back(sample);
   }
@@ -51,9 +53,20 @@ TEST(SoakJudgeTest, EachIsJudged) {
   EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.descriptors += i; })),
               testing::ElementsAre("descriptors"));
   EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.register_p50_us += 5 * i; })),
-              testing::ElementsAre("median latency of Register, us"));
+              testing::ElementsAre("median latency of Register, times bare"));
   EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.discover_p50_us += 5 * i; })),
-              testing::ElementsAre("median latency of Discover, us"));
+              testing::ElementsAre("median latency of Discover, times empty"));
+}
+
+TEST(SoakJudgeTest, AMachineThatGetsSlowerIsNoGrowth) {
+  const auto slower = [](int i, Sample& s) {
+    const double times = 1 + 0.02 * i;
+    for (double* us :
+         {&s.register_p50_us, &s.discover_p50_us, &s.bare_register_p50_us, &s.empty_call_p50_us}) {
+      *us *= times;
+    }
+  };
+  EXPECT_THAT(Grown(Samples(60, slower)), testing::IsEmpty());
 }
 
 TEST(SoakJudgeTest, WhatGrowsWhileItSettlesDoesNotCount) {
@@ -79,7 +92,7 @@ TEST(SoakJudgeTest, TooFewSamplesFindNothing) {
 TEST(SoakJudgeTest, FindingsSayWhatGrew) {
   std::ostringstream out;
   WriteFindings(out, Judge(Samples(60, [](int i, Sample& s) { s.descriptors += i; }), kBounds));
-  EXPECT_THAT(out.str(), testing::ContainsRegex("descriptors +118 -> +152 +\\+28.7 %  GREW"));
+  EXPECT_THAT(out.str(), testing::ContainsRegex("descriptors +118.5 -> +152.5 +\\+28.7 %  GREW"));
   EXPECT_THAT(out.str(), testing::ContainsRegex("memory, B +1000 -> +1000 +\\+0.0 %  holds"));
 }
 

@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "base/thread.h"
 #include "tests/bench/soak/churn.h"
 #include "tests/bench/soak/judge.h"
+#include "tests/bench/soak/machine_pace.h"
 
 namespace muster::bench {
 namespace {
@@ -33,16 +35,25 @@ absl::StatusOr<std::shared_ptr<ServerProcess>> StartServer() {
   return StartMusterd({"--config", config}, std::move(dir));
 }
 
-absl::StatusOr<std::vector<Sample>> Soak(const Arguments& arguments, const ServerProcess& server) {
+absl::StatusOr<std::vector<Sample>> Soak(const Arguments& arguments, const ServerProcess& server,
+                                         const ServerProcess& yardstick) {
   auto churn = Churn::Start(server, arguments.churn);
   if (!churn.ok()) return churn.status();
   std::cout << "half load: " << (*churn)->registrations_per_second() << " registrations/s, "
             << (*churn)->discovers_per_second() << " discovers/s\n";
+  MachinePace pace(yardstick);
   std::vector<Sample> samples;
   const absl::Time begin = test::Now();
   while (test::Now() - begin < arguments.length) {
     Sample sample;
-    if (absl::Status status = (*churn)->Run(arguments.every, &sample); !status.ok()) return status;
+    absl::Status paced;
+    {
+      const base::NamedThread beside("pace", [&] { paced = pace.Run(arguments.every, &sample); });
+      if (absl::Status status = (*churn)->Run(arguments.every, &sample); !status.ok()) {
+        return status;
+      }
+    }
+    if (!paced.ok()) return paced;
     const test::Usage usage = test::UsageOf(server.pid());
     sample.at = test::Now() - begin;
     sample.resident_bytes = static_cast<double>(usage.resident_bytes);
@@ -62,7 +73,12 @@ int Run(const Arguments& arguments) {
     std::cerr << "muster_soak: " << server.status() << "\n";
     return 2;
   }
-  const auto samples = Soak(arguments, **server);
+  const auto yardstick = StartYardstick();
+  if (!yardstick.ok()) {
+    std::cerr << "muster_soak: " << yardstick.status() << "\n";
+    return 2;
+  }
+  const auto samples = Soak(arguments, **server, **yardstick);
   if (!samples.ok()) {
     std::cerr << "muster_soak: " << samples.status() << "\n";
     return 2;
