@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kMaxNameChanges = 65536;
 
 constexpr size_t kLine = 64;  // bytes of memory that come at once
-// Of the endpoints, when they are asked for: of those behind, the processor sees what comes.
+// Bytes of endpoints to ask for; from there on the processor's own prefetch follows.
 constexpr size_t kEndpointsAhead = 10 * kLine;
 
 // Inlined, or the compiler sees functions without effect and leaves them out.
@@ -89,7 +89,7 @@ bool Catalog::SlotEq::operator()(const SlotPtr& a, const SlotPtr& b) const {
   return a->key() == b->key();
 }
 bool Catalog::SlotEq::operator()(const SlotPtr& a, const HashedKey& b) const {
-  // Wherever in their lines it begins and its key goes on.
+  // The object and its key may stand in two lines.
   __builtin_prefetch(a.get());
   __builtin_prefetch(a.get() + 1);
   return a->key() == b.key;

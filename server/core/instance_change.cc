@@ -81,6 +81,7 @@ Change Removal(std::string_view key, uint64_t mod_seq, uint64_t incarnation, uin
   out.incarnation = incarnation;
   const std::string k(key);
   out.unit.preconditions.push_back(storage::ModSeqIs(Family::kInstances, k, mod_seq));
+  out.unit.ops.reserve(2);
   out.unit.ops.push_back(storage::Delete(Family::kInstances, k));
   storage::v1::TombstoneRecord tombstone;
   tombstone.set_deleted_at_ms(now_ms);

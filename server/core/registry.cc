@@ -216,6 +216,8 @@ void Registry::AttemptMany(Writes writes) {
   Writes proposed;  // null: a service's record
   absl::flat_hash_set<std::string> ensured;
   auto write_class = storage::WriteClass::kInternal;
+  batch.units.reserve(writes.size());
+  proposed.reserve(writes.size());
   for (size_t i = 0; i < writes.size(); ++i) {  // Finish may append
     std::shared_ptr<Write> write = std::move(writes[i]);
     ++write->attempts;

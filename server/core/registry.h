@@ -91,20 +91,20 @@ class Registry {
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
   // Proposes the removal of what fell due, the longest overdue first, a turn when the last is
-  // nearly gone, so that user writes go in between: 20,000 a second, or all within two seconds when
-  // that is more, at most 512 a turn. Returns how many it took. While the store takes no writes
-  // they are held instead, and one a second is proposed to see whether it does again. By one
-  // thread.
+  // nearly gone, so that user writes go in between: 20,000 a second, or all within 1.5 s of when
+  // the most of them were due if that is more, at most 512 a turn. Returns how many it took. While
+  // the store takes no writes they are held instead, and one a second is proposed to see whether it
+  // does again. By one thread.
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }
   // Upkeep: prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   // All at once: for tests.
   void Maintain();
-  // The same in parts, so that it holds up nobody: every 100 ms or so, by one thread. It begins
-  // every ten seconds, and each service has had its turn about six seconds later; where more than
-  // 256 are to be pruned it has another one. When the store refuses, the rest waits for the next
-  // ten.
+  // The same in parts, so that it holds up nobody: every 100 ms or so, by the thread that calls
+  // ExpireDue. It begins every ten seconds, and each service has had its turn about six seconds
+  // later; where more than 256 are to be pruned it has another one. While a herd of leases leaves
+  // it waits, ten seconds at most. When the store refuses, the rest waits for the next ten.
   void MaintainPart();
 
   const RegistryOptions& options() const { return options_; }
@@ -162,9 +162,11 @@ class Registry {
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
   std::atomic<size_t> removals_under_way_{0};
-  base::SteadyTime last_turn_;  // of ExpireDue
-  bool herd_ = false;           // the last turn was full
-  size_t most_due_ = 0;         // in this herd
+  // Of ExpireDue, for its thread.
+  base::SteadyTime last_turn_;
+  bool herd_ = false;     // the last turn was full
+  size_t most_due_ = 0;   // in this herd, since it was last given time
+  size_t least_due_ = 0;  // since then
   base::SteadyTime herd_gone_by_{};
   std::atomic<uint64_t> creating_{0};  // new instances on their way: they count for the limit
   // Steady, in us: when to try a removal again after the store refused one. 0 = it took the last.
@@ -175,7 +177,6 @@ class Registry {
   std::deque<std::string> unfinished_upkeep_;
   size_t upkeep_part_ = 0;
   base::SteadyTime next_upkeep_{};
-  base::SteadyTime upkeep_waits_until_{};
   std::atomic<bool> upkeep_refused_{false};
 };
 

@@ -20,8 +20,9 @@ using base::Reason;
 // However many leases fall due at once, they leave in turns: user writes go in between, and wait
 // for a group of so many. A herd leaves at an even pace, so that others have the processors and the
 // disk, too: that of the least, or what they need to be gone in time, counted from when the most of
-// them were due. Where a group takes long, the next turn makes up for a few milliseconds only, or
-// it would be the next that takes long, and the pace for the rest.
+// them were due; a herd that comes into another one gets time of its own. Where a group takes long,
+// the next turn makes up for a few milliseconds only, or it would be the next that takes long; what
+// is lost beyond that is spread over the time that is left.
 constexpr size_t kTurn = 40;
 constexpr size_t kLongestTurn = 512;
 constexpr absl::Duration kMadeUp = absl::Milliseconds(3);
@@ -66,12 +67,9 @@ absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatReq
 }
 
 std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
-  const auto names = storage::DecodeInstanceKey(lease->key());
-  if (!names) return nullptr;
   auto write = std::make_shared<Write>();
   write->kind = Write::Kind::kExpire;
-  write->SetNames({std::string(names->ns), std::string(names->service), std::string(names->node),
-                   std::string(names->id)});
+  write->key = std::string(lease->key());
   write->write_class = storage::WriteClass::kInternal;
   write->lease = lease;
   ++removals_under_way_;
@@ -111,8 +109,9 @@ size_t Registry::SizeOfTurn() {
     return kTurn;
   }
   const size_t due = leases_.due();
-  if (due > most_due_) {
-    most_due_ = due;
+  least_due_ = std::min(least_due_, due);
+  if (due > most_due_ || due > 2 * least_due_ + kTurn) {
+    most_due_ = least_due_ = due;
     herd_gone_by_ = now + kTimeForAll;
   }
   const absl::Duration left = std::max(herd_gone_by_ - now, kLeastTime);
@@ -139,7 +138,7 @@ size_t Registry::ExpireDue() {
       // This one tries for all.
       try_removal_at_us_ = (now + kRemovalRetry).us;
     }
-    if (auto write = MakeRemoval(lease)) writes.push_back(std::move(write));
+    writes.push_back(MakeRemoval(lease));
   }
   BeginMany(std::move(writes));
   return due.size();

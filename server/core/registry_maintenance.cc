@@ -77,8 +77,7 @@ void Registry::Maintain() {
 void Registry::MaintainPart() {
   const base::SteadyTime now = clock_.Steady();
   // A herd goes first, for a while.
-  if (!herd_) upkeep_waits_until_ = now + kUpkeepEvery;
-  if (herd_ && now < upkeep_waits_until_) return;
+  if (herd_ && now < next_upkeep_ + kUpkeepEvery) return;
   if (upkeep_refused_.exchange(false)) {
     // All of it would be refused: not before the next time.
     upkeep_.clear();
@@ -148,7 +147,8 @@ bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   for (const auto& chunk : view.tombstones()) {
     for (const Tombstone& t : *chunk) {
       const std::string key = storage::EncodeInstanceKey(info.ns, info.service, t.node, t.id);
-      // A key that came back has no tombstone in the store, or a newer one later in the list.
+      // A key that came back has no tombstone in the store, or a newer one later in the list; or
+      // one that its next removal overwrites, when it came back just as it was removed.
       const bool back = leases_.ModSeqOf(key) != 0;
       const auto stored = back ? std::nullopt : ReadTombstone(engine_, key);
       const bool same = stored && stored->seq == t.seq;

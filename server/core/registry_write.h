@@ -26,9 +26,9 @@ namespace muster::core {
 struct Registry::Write {
   enum class Kind { kRegister, kDeregister, kReport, kExpire };
   Kind kind = Kind::kRegister;
-  storage::InstanceKey names;
-  std::string key;      // of names
-  size_t key_hash = 0;  // of key
+  storage::InstanceKey names;  // not of kExpire
+  std::string key;             // of names
+  size_t key_hash = 0;         // of key; not of kExpire
   storage::WriteClass write_class = storage::WriteClass::kUser;
   int attempts = 0;
   bool creating = false;  // counted in creating_

@@ -7,6 +7,7 @@
 #include <new>
 #include <type_traits>
 
+#include "base/log.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 
@@ -21,9 +22,9 @@ constexpr size_t kMaxHead = 1 + 5;               // with its length
 
 // Three tags of one byte, two enums and a 64-bit number.
 constexpr size_t kMaxTail = 3 + 2 * 10 + 10;
-constexpr size_t kMaxLoose = 64;  // bytes of a leaf that may stay unused
 
-// Memory for one T with so many bytes behind it: std::allocate_shared puts the T last in its block.
+// Memory for one T with so many bytes behind it: std::allocate_shared of libstdc++ and of libc++
+// puts the T last in its block.
 template <typename T>
 struct WithRoomBehind {
   using value_type = T;
@@ -39,54 +40,50 @@ struct WithRoomBehind {
   size_t room;
 };
 
-// A leaf while it is written: appends to its end, in a block that has room for so much.
+// A leaf while it is written: appends to its end, in a block that has room for just so much.
 class LeafWriter {
  public:
-  LeafWriter(size_t max_bytes, size_t max_entries)
-      : max_bytes_(Aligned(max_bytes)),
-        max_entries_(max_entries),
+  LeafWriter(size_t bytes, size_t entries)
+      : max_bytes_(bytes),
+        max_entries_(entries),
         leaf_(std::allocate_shared<Leaf>(
-            WithRoomBehind<Leaf>(max_bytes_ + max_entries * sizeof(EndpointEntry)))),
+            WithRoomBehind<Leaf>(Aligned(bytes) + entries * sizeof(EndpointEntry)))),
         text_(reinterpret_cast<char*>(leaf_.get() + 1)),
-        entries_(reinterpret_cast<EndpointEntry*>(text_ + max_bytes_)) {}
+        entries_(reinterpret_cast<EndpointEntry*>(text_ + Aligned(bytes))) {}
+  LeafWriter(LeafWriter&&) noexcept = default;
 
   size_t size() const { return leaf_->bytes.size(); }
   // What was written.
   const Leaf& leaf() const { return *leaf_; }
   void Append(std::string_view text) {
-    if (text.size() > max_bytes_ - size()) std::abort();
+    if (text.size() > max_bytes_ - size()) NoRoom();
     if (!text.empty()) std::memcpy(text_ + size(), text.data(), text.size());
     leaf_->bytes = {text_, size() + text.size()};
   }
   // Returns the copies, whose offsets are still those of where they came from.
   absl::Span<EndpointEntry> Add(absl::Span<const EndpointEntry> entries) {
     const size_t n = leaf_->entries.size();
-    if (entries.size() > max_entries_ - n) std::abort();
+    if (entries.size() > max_entries_ - n) NoRoom();
     std::uninitialized_copy(entries.begin(), entries.end(), entries_ + n);
     leaf_->entries = {entries_, n + entries.size()};
     return {entries_ + n, entries.size()};
   }
-  // What is kept long is kept tight.
-  std::shared_ptr<const Leaf> Take() && {
-    const size_t n = leaf_->entries.size();
-    const size_t loose = max_bytes_ - size() + (max_entries_ - n) * sizeof(EndpointEntry);
-    if (loose <= kMaxLoose) return std::move(leaf_);
-    LeafWriter tight(size(), n);
-    tight.Append(leaf_->bytes);
-    tight.Add(leaf_->entries);
-    return std::move(tight.leaf_);
-  }
+  std::shared_ptr<const Leaf> Take() && { return std::move(leaf_); }
 
  private:
+  [[noreturn]] static void NoRoom() {
+    base::Log(base::LogLevel::kError, "a leaf is larger than was reckoned: that is a defect");
+    std::abort();
+  }
   static size_t Aligned(size_t bytes) {
     constexpr size_t kTo = alignof(EndpointEntry);
     return (bytes + kTo - 1) / kTo * kTo;
   }
-  size_t max_bytes_;
-  size_t max_entries_;
+  const size_t max_bytes_;
+  const size_t max_entries_;
   std::shared_ptr<Leaf> leaf_;
-  char* text_;
-  EndpointEntry* entries_;
+  char* const text_;
+  EndpointEntry* const entries_;
 };
 
 static_assert(std::is_trivially_destructible_v<EndpointEntry>, "nobody destroys them");
@@ -105,6 +102,14 @@ uint8_t* EncodeTail(const EndpointState& endpoint, uint8_t* out) {
     out = WireFormatLite::WriteUInt64ToArray(v1::Endpoint::kRevisionFieldNumber, endpoint.seq, out);
   }
   return out;
+}
+
+// What an endpoint takes among the bytes of a leaf.
+size_t FieldBytes(const EndpointState& endpoint) {
+  uint8_t tail[kMaxTail];
+  const auto of_tail = static_cast<size_t>(EncodeTail(endpoint, tail) - tail);
+  const size_t body = endpoint.definition.size() + of_tail;
+  return 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(body)) + body;
 }
 
 std::string_view TextOf(const uint8_t* begin, const uint8_t* end) {
@@ -310,7 +315,7 @@ class ViewBuilder::Merger {
   };
   using Places = absl::InlinedVector<Place, 4>;
 
-  // Room for nearly just what comes.
+  // Room for just what comes.
   static LeafWriter RoomFor(const Leaf& old, Changes changes, Places& places) {
     size_t bytes = old.bytes.size();
     size_t entries = old.entries.size();
@@ -326,7 +331,7 @@ class ViewBuilder::Merger {
         --entries;
       }
       if (change.remove) continue;
-      bytes += kMaxHead + endpoint.definition.size() + kMaxTail;
+      bytes += FieldBytes(endpoint);
       ++entries;
     }
     return {bytes, entries};

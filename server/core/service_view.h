@@ -43,6 +43,10 @@ struct EndpointEntry {
 
 // Bytes and entries stand behind it, in the same block of memory: whoever reads them waits once.
 struct Leaf {
+  Leaf() = default;
+  Leaf(const Leaf&) = delete;
+  Leaf& operator=(const Leaf&) = delete;
+
   std::string_view bytes;
   absl::Span<const EndpointEntry> entries;  // by (node, id)
 

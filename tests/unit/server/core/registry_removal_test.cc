@@ -55,10 +55,11 @@ class RemovalTest : public testing::Test {
     ASSERT_TRUE(core_.Deregister(remove).ok());
   }
   // Until a herd is gone, in turns of 2.3 ms, the 50th of which takes longer by `held_up`.
-  absl::Duration TimeToGo(absl::Duration held_up) {
+  absl::Duration TimeToGo(absl::Duration held_up, size_t* longest_turn = nullptr) {
     const base::SteadyTime begin = clock_.Steady();
     for (int turn = 1; core_.catalog.instance_count() > 0 && turn < 3000; ++turn) {
-      core_.registry.ExpireDue();
+      const size_t left = core_.registry.ExpireDue();
+      if (longest_turn != nullptr) *longest_turn = std::max(*longest_turn, left);
       core_.Run();
       clock_.Advance(absl::Microseconds(2300));
       if (turn == 50) clock_.Advance(held_up);
@@ -164,8 +165,9 @@ TEST_F(RemovalTest, AnInstanceThatChangedBeforeItsRemovalIsJudgedStays) {
 }
 
 // All of them, and their TTL is over.
-void MakeHerd(CoreStack& core, base::FakeClock& clock, v1::RegisterRequest request, int count) {
+void RegisterMany(CoreStack& core, v1::RegisterRequest request, int count) {
   constexpr int kBatch = 1000;
+  const uint64_t before = core.catalog.instance_count();
   for (int first = 0; first < count; first += kBatch) {
     v1::BatchRegisterRequest batch;
     for (int i = first; i < std::min(first + kBatch, count); ++i) {
@@ -175,7 +177,12 @@ void MakeHerd(CoreStack& core, base::FakeClock& clock, v1::RegisterRequest reque
     core.registry.BatchRegister(batch, {}, [](const auto&) {});
     core.Run();
   }
-  ASSERT_EQ(core.catalog.instance_count(), static_cast<uint64_t>(count));
+  ASSERT_EQ(core.catalog.instance_count(), before + static_cast<uint64_t>(count));
+}
+
+void MakeHerd(CoreStack& core, base::FakeClock& clock, const v1::RegisterRequest& request,
+              int count) {
+  ASSERT_NO_FATAL_FAILURE(RegisterMany(core, request, count));
   for (int tenth = 0; tenth < 25; ++tenth) {
     clock.Advance(absl::Milliseconds(100));
     core.leases.Tick();
@@ -201,6 +208,20 @@ TEST_F(RemovalTest, AGreatHerdIsGoneInTime) {
   const absl::Duration took = TimeToGo(absl::ZeroDuration());
   EXPECT_LT(took, absl::Milliseconds(1600));
   EXPECT_GT(took, absl::Milliseconds(1450)) << "no faster than it has to";
+}
+
+// When few of the first are left.
+TEST_F(RemovalTest, AHerdWithinAnotherGetsTimeOfItsOwn) {
+  v1::RegisterRequest later = Request();
+  later.mutable_instance()->set_service("later");
+  later.mutable_ttl()->set_seconds(3);
+  later.mutable_ttl()->set_nanos(900'000'000);
+  ASSERT_NO_FATAL_FAILURE(RegisterMany(core_, later, 30'000));
+  ASSERT_NO_FATAL_FAILURE(MakeHerd(core_, clock_, Request(), 60'000));
+  size_t longest = 0;
+  const absl::Duration took = TimeToGo(absl::ZeroDuration(), &longest);
+  EXPECT_LT(longest, 150u);
+  EXPECT_LT(took, absl::Milliseconds(1400 + 1600));
 }
 
 TEST_F(RemovalTest, AHerdThatWasHeldUpMakesUpForIt) {
