@@ -5,10 +5,10 @@
 // What should be flat: of the samples after `settled`, the median of the last third is compared
 // with the median of the first third. Medians, since a compaction, or another program on the
 // machine, makes single samples high; thirds, so that each has many samples and a slow growth shows
-// in full but for a third. Latency is the median of a sample's calls, since the 99th percentile of
-// a shared machine says more of the machine; it is judged as a multiple of that of a yardstick in
-// the same sample, since the machine is not as fast at all times. What should be bounded: its
-// highest sample.
+// in full but for a third. Latency is that of single calls between two stretches of churn, as a
+// multiple of a yardstick's at the same time: the machine is not as fast at all times, and under
+// load a slow one answers late whatever the server does. What should be bounded: its highest
+// sample.
 //
 // Pure. Thread safety: none. Units: as named.
 #pragma once
@@ -31,9 +31,10 @@ struct Sample {
   double register_p99_us = 0;
   double discover_p50_us = 0;
   double discover_p99_us = 0;
-  // The yardsticks.
-  double bare_register_p50_us = 0;
-  double empty_call_p50_us = 0;
+  // Single calls without load.
+  double register_times_bare = 0;
+  double discover_times_empty = 0;
+  double server_cpu = 0;  // under load, in seconds a second
 };
 
 struct Bounds {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <sstream>
 
@@ -19,10 +20,8 @@ std::vector<Sample> Samples(int count, const std::function<void(int, Sample&)>& 
                   .resident_bytes = 1000,
                   .descriptors = 100,
                   .disk_bytes = 200,
-                  .register_p50_us = 900,
-                  .discover_p50_us = 300,
-                  .bare_register_p50_us = 600,
-                  .empty_call_p50_us = 200};
+                  .register_times_bare = 1.5,
+                  .discover_times_empty = 1.25};
     change(i, sample);
     out.push_back(sample);
   }
@@ -52,19 +51,21 @@ TEST(SoakJudgeTest, SlowGrowthIsFound) {
 TEST(SoakJudgeTest, EachIsJudged) {
   EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.descriptors += i; })),
               testing::ElementsAre("descriptors"));
-  EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.register_p50_us += 5 * i; })),
-              testing::ElementsAre("median latency of Register, times bare"));
-  EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.discover_p50_us += 5 * i; })),
-              testing::ElementsAre("median latency of Discover, times empty"));
+  EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.register_times_bare += 0.005 * i; })),
+              testing::ElementsAre("latency of Register alone, times bare"));
+  EXPECT_THAT(Grown(Samples(60, [](int i, Sample& s) { s.discover_times_empty += 0.005 * i; })),
+              testing::ElementsAre("latency of Discover alone, times empty"));
 }
 
-TEST(SoakJudgeTest, AMachineThatGetsSlowerIsNoGrowth) {
+TEST(SoakJudgeTest, WithoutAYardstickNothingHolds) {
+  EXPECT_THAT(Grown(Samples(60, [](int, Sample& s) { s.discover_times_empty = std::nan(""); })),
+              testing::ElementsAre("latency of Discover alone, times empty"));
+}
+
+TEST(SoakJudgeTest, ASlowMachineUnderLoadIsNoGrowth) {
   const auto slower = [](int i, Sample& s) {
-    const double times = 1 + 0.02 * i;
-    for (double* us :
-         {&s.register_p50_us, &s.discover_p50_us, &s.bare_register_p50_us, &s.empty_call_p50_us}) {
-      *us *= times;
-    }
+    s.register_p50_us = 900 + 20 * i;
+    s.discover_p50_us = 300 + 10 * i;
   };
   EXPECT_THAT(Grown(Samples(60, slower)), testing::IsEmpty());
 }
@@ -78,7 +79,7 @@ TEST(SoakJudgeTest, WhatGrowsWhileItSettlesDoesNotCount) {
 TEST(SoakJudgeTest, SinglePeaksDoNotCountButOnDisk) {
   const auto samples = Samples(60, [](int i, Sample& s) {
     if (i % 20 != 0) return;
-    s.resident_bytes = s.register_p50_us = 5000;
+    s.resident_bytes = s.register_times_bare = 5000;
     s.disk_bytes = 301;
   });
   EXPECT_THAT(Grown(samples), testing::ElementsAre("data directory, B, highest and bound"));
@@ -91,9 +92,15 @@ TEST(SoakJudgeTest, TooFewSamplesFindNothing) {
 
 TEST(SoakJudgeTest, FindingsSayWhatGrew) {
   std::ostringstream out;
-  WriteFindings(out, Judge(Samples(60, [](int i, Sample& s) { s.descriptors += i; }), kBounds));
+  WriteFindings(out, Judge(Samples(60,
+                                   [](int i, Sample& s) {
+                                     s.descriptors += i;
+                                     s.disk_bytes = 123'456'789;
+                                   }),
+                           kBounds));
   EXPECT_THAT(out.str(), testing::ContainsRegex("descriptors +118.5 -> +152.5 +\\+28.7 %  GREW"));
   EXPECT_THAT(out.str(), testing::ContainsRegex("memory, B +1000 -> +1000 +\\+0.0 %  holds"));
+  EXPECT_THAT(out.str(), testing::HasSubstr(" 123456789 "));
 }
 
 }  // namespace

@@ -7,22 +7,24 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "base/thread.h"
 #include "tests/bench/soak/churn.h"
 #include "tests/bench/soak/judge.h"
-#include "tests/bench/soak/machine_pace.h"
+#include "tests/bench/soak/probes.h"
 
 namespace muster::bench {
 namespace {
 
 // Logs of twice the write buffer, a flush under way, and tables of some tens of MiB.
 constexpr double kDiskBytes = 384 << 20;
+// Instances that the churn never comes to.
+constexpr size_t kFirstProbe = 5'000'000;
 constexpr absl::Duration kSettled = absl::Minutes(5);
 
 struct Arguments {
   absl::Duration length;
   absl::Duration every = absl::Seconds(30);
   ChurnOptions churn;
+  ProbeOptions probes;
   bool quick = false;
 };
 
@@ -41,24 +43,21 @@ absl::StatusOr<std::vector<Sample>> Soak(const Arguments& arguments, const Serve
   if (!churn.ok()) return churn.status();
   std::cout << "half load: " << (*churn)->registrations_per_second() << " registrations/s, "
             << (*churn)->discovers_per_second() << " discovers/s\n";
-  MachinePace pace(yardstick);
+  Probes probes(server, yardstick, arguments.probes);
   std::vector<Sample> samples;
   const absl::Time begin = test::Now();
   while (test::Now() - begin < arguments.length) {
     Sample sample;
-    absl::Status paced;
-    {
-      const base::NamedThread beside("pace", [&] { paced = pace.Run(arguments.every, &sample); });
-      if (absl::Status status = (*churn)->Run(arguments.every, &sample); !status.ok()) {
-        return status;
-      }
-    }
-    if (!paced.ok()) return paced;
+    const absl::Time began = test::Now();
+    const Meter meter(server);
+    if (absl::Status status = (*churn)->Run(arguments.every, &sample); !status.ok()) return status;
+    sample.server_cpu = absl::FDivDuration(meter.CpuTime(), test::Now() - began);
     const test::Usage usage = test::UsageOf(server.pid());
     sample.at = test::Now() - begin;
     sample.resident_bytes = static_cast<double>(usage.resident_bytes);
     sample.descriptors = static_cast<double>(usage.fds);
     sample.disk_bytes = static_cast<double>(BytesIn(server.data_dir()));
+    if (absl::Status status = probes.Run(&sample); !status.ok()) return status;
     WriteSample(std::cout, sample);
     samples.push_back(sample);
   }
@@ -115,7 +114,10 @@ int Main(int argc, char** argv) {
                        .calibration = absl::Milliseconds(200),
                        .life = absl::Seconds(1),
                        .watchers = {.streams = 4, .services_each = 25, .services = 100}};
+    arguments.probes = {.burst = absl::Milliseconds(5), .turns = 2};
   }
+  arguments.probes.services = arguments.churn.services;
+  arguments.probes.first = kFirstProbe;
   return Run(arguments);
 }
 
