@@ -58,8 +58,8 @@ class RemovalTest : public testing::Test {
   absl::Duration TimeToGo(absl::Duration held_up, size_t* longest_turn = nullptr) {
     const base::SteadyTime begin = clock_.Steady();
     for (int turn = 1; core_.catalog.instance_count() > 0 && turn < 3000; ++turn) {
-      const size_t left = core_.registry.ExpireDue();
-      if (longest_turn != nullptr) *longest_turn = std::max(*longest_turn, left);
+      const size_t took = core_.registry.ExpireDue();
+      if (longest_turn != nullptr) *longest_turn = std::max(*longest_turn, took);
       core_.Run();
       clock_.Advance(absl::Microseconds(2300));
       if (turn == 50) clock_.Advance(held_up);
@@ -164,7 +164,6 @@ TEST_F(RemovalTest, AnInstanceThatChangedBeforeItsRemovalIsJudgedStays) {
   EXPECT_NE(core_.leases.Find(StoredKey()), nullptr);
 }
 
-// All of them, and their TTL is over.
 void RegisterMany(CoreStack& core, v1::RegisterRequest request, int count) {
   constexpr int kBatch = 1000;
   const uint64_t before = core.catalog.instance_count();
@@ -180,6 +179,7 @@ void RegisterMany(CoreStack& core, v1::RegisterRequest request, int count) {
   ASSERT_EQ(core.catalog.instance_count(), before + static_cast<uint64_t>(count));
 }
 
+// All of them, and their TTL is over.
 void MakeHerd(CoreStack& core, base::FakeClock& clock, const v1::RegisterRequest& request,
               int count) {
   ASSERT_NO_FATAL_FAILURE(RegisterMany(core, request, count));
