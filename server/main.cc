@@ -16,7 +16,8 @@
 // Read by jemalloc where musterd is linked to it: what was freed goes back to the system within
 // seconds, also from a server that has become idle.
 extern "C" const char* malloc_conf;
-const char* malloc_conf = "narenas:4,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
+const char* malloc_conf =
+    "narenas:4,background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:0,slab_sizes:1-1024:64";
 
 namespace {
 

@@ -10,7 +10,9 @@ namespace {
 // The committed state with the writes of the group's earlier units on top.
 class Overlay {
  public:
-  Overlay(ModSeqReader mod_seqs, GroupReader reader) : mod_seqs_(mod_seqs), reader_(reader) {}
+  // Of so many ops.
+  Overlay(size_t ops, ModSeqReader mod_seqs, GroupReader reader)
+      : mod_seqs_(mod_seqs), reader_(reader), writes_(ops) {}
 
   // nullopt: has to be read.
   std::optional<uint64_t> ModSeq(Family family, std::string_view key) const {
@@ -66,7 +68,9 @@ JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqR
   judged.last_seq = last_seq;
   judged.results.reserve(units.size());
   judged.commits.reserve(units.size());
-  Overlay overlay(mod_seqs, reader);
+  size_t ops = 0;
+  for (const Unit* unit : units) ops += unit->ops.size();
+  Overlay overlay(ops, mod_seqs, reader);
   for (Unit* const each : units) {
     Unit& unit = *each;
     UnitResult result = JudgeUnit(unit, overlay);

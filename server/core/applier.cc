@@ -5,20 +5,26 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/hashed_key.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "server/core/record_view.h"
 
 namespace muster::core {
 
+using base::HashedKey;
 using storage::Family;
 using storage::Op;
 
+// So many commits before it is needed, memory is asked for.
+constexpr size_t kAhead = 4;
+
 // A service that the present group changes: published once, whatever the number of changes.
 struct Applier::Draft {
-  Catalog::Slot* slot;  // null: not known yet
-  std::string own_key;  // when it isn't, or is forgotten
-  std::shared_ptr<ServiceInfo> info;
+  Catalog::Slot* slot;                        // null: not known yet
+  std::string own_key;                        // when it isn't, or is forgotten
+  std::shared_ptr<ServiceIdentity> identity;  // null: as it was
   ViewBuilder view;
   bool visible = false;
   bool forgotten = false;
@@ -68,7 +74,11 @@ void Applier::OnReplayed() {
 
 void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
   drafts_.reserve(commits.size());
-  for (const storage::Commit& commit : commits) {
+  for (size_t i = 0; i < commits.size() + 2 * kAhead; ++i) {
+    if (i < commits.size()) PrefetchKeys(commits[i]);
+    if (i >= kAhead && i - kAhead < commits.size()) PrefetchEndpoints(commits[i - kAhead]);
+    if (i < 2 * kAhead) continue;
+    const storage::Commit& commit = commits[i - 2 * kAhead];
     for (const Op& op : commit.ops) ApplyOp(commit.seq, op);
     revision_.seq = std::max(revision_.seq, commit.seq);
   }
@@ -79,19 +89,34 @@ void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
 }
 
 std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view key) const {
-  if (family == Family::kInstances) return leases_.ModSeqOf(key);
-  if (family == Family::kServices) return catalog_.ModSeqOf(key);
+  if (family == Family::kInstances) return leases_.AppliedModSeq(HashedKey(key));
+  if (family == Family::kServices) return catalog_.AppliedModSeq(HashedKey(key));
   return std::nullopt;
 }
 
+void Applier::PrefetchKeys(const storage::Commit& commit) const {
+  for (const Op& op : commit.ops) {
+    if (op.family != Family::kInstances) continue;
+    leases_.PrefetchOnStrand(HashedKey(op.key), commit.seq);
+    catalog_.PrefetchOnStrand(HashedKey(storage::ServiceKeyOf(op.key)));
+  }
+}
+
+void Applier::PrefetchEndpoints(const storage::Commit& commit) {
+  for (const Op& op : commit.ops) {
+    if (op.family != Family::kInstances) continue;
+    const auto* const slot = catalog_.FindSlot(HashedKey(storage::ServiceKeyOf(op.key)));
+    if (slot != nullptr) Catalog::PrefetchEndpoints(*slot);
+  }
+}
+
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {
-  Catalog::Slot* const slot = catalog_.FindSlot(service_key);
+  Catalog::Slot* const slot = catalog_.FindSlot(HashedKey(service_key));
   if (slot != nullptr) {
-    const auto [it, first] = draft_of_.try_emplace(slot, drafts_.size());
-    if (!first) return drafts_[it->second];
+    if (const uint32_t mark = Catalog::MarkOf(*slot); mark != 0) return drafts_[mark - 1];
   } else {
-    const auto [it, first] = new_draft_of_.try_emplace(std::string(service_key), drafts_.size());
-    if (!first) return drafts_[it->second];
+    const auto it = new_draft_of_.find(base::Av(service_key));
+    if (it != new_draft_of_.end()) return drafts_[it->second];
   }
   // Keys of a service stand together in what is replayed: the draft before is complete. All its
   // tombstones go into one view, which sorts them.
@@ -99,22 +124,25 @@ Applier::Draft& Applier::DraftOf(std::string_view service_key) {
     Publish();
     return DraftOf(service_key);
   }
-  std::shared_ptr<ServiceInfo> info;
-  if (slot != nullptr) {
-    info = std::make_shared<ServiceInfo>(*Catalog::InfoOf(*slot));
-  } else {
-    info = std::make_shared<ServiceInfo>();
+  std::shared_ptr<ServiceIdentity> identity;
+  if (slot == nullptr) {
+    identity = std::make_shared<ServiceIdentity>();
     if (const auto names = storage::DecodeServiceKey(service_key)) {
-      info->ns = std::string(names->ns);
-      info->service = info->display = std::string(names->service);
+      identity->ns = std::string(names->ns);
+      identity->service = identity->display = std::string(names->service);
     }
   }
-  ViewBuilder view(info->view, texts());
+  ViewBuilder view(slot == nullptr ? nullptr : Catalog::ViewOf(*slot), texts());
   Draft& draft = drafts_.emplace_back(
       Draft{.slot = slot,
             .own_key = std::string(slot == nullptr ? service_key : std::string_view()),
-            .info = std::move(info),
+            .identity = std::move(identity),
             .view = std::move(view)});
+  if (slot != nullptr) {
+    Catalog::MarkOf(*slot) = static_cast<uint32_t>(drafts_.size());
+  } else {
+    new_draft_of_.emplace(std::string(service_key), drafts_.size() - 1);
+  }
   // What a restored store holds keeps its seqs; what clients were told of the service since the
   // backup is above them, and below this.
   if (replaying_) draft.view.Touch(base_seq_);
@@ -168,9 +196,12 @@ void Applier::PutService(std::string_view key, std::string_view value) {
     draft.forgotten = false;
     draft.view = ViewBuilder(nullptr, texts());
   }
-  draft.info->display = record.name();
-  draft.info->mod_seq = decoded->mod_seq;
-  draft.info->created_at_ms = record.created_at_ms();
+  if (draft.identity == nullptr) {
+    draft.identity = std::make_shared<ServiceIdentity>(*Catalog::IdentityOf(*draft.slot));
+  }
+  draft.identity->display = record.name();
+  draft.identity->mod_seq = decoded->mod_seq;
+  draft.identity->created_at_ms = record.created_at_ms();
   draft.view.SetFloor(record.floor());
   if (draft.is_new()) {
     draft.view.Touch(decoded->mod_seq);
@@ -213,21 +244,24 @@ void Applier::Publish() {
   for (Draft& draft : drafts_) {
     if (draft.forgotten) {
       draft.own_key = std::string(draft.key());  // the slot goes
-      catalog_.Forget(draft.info->ns, draft.info->service);
+      draft.slot = nullptr;
+      catalog_.Forget(draft.own_key);
       continue;
     }
-    draft.info->view = draft.view.Build();
+    ServiceInfo info{std::move(draft.identity), draft.view.Build()};
     if (draft.slot != nullptr) {
-      catalog_.Publish(*draft.slot, std::move(draft.info));
+      catalog_.Publish(*draft.slot, std::move(info));
     } else {
-      catalog_.Publish(std::move(draft.info));
+      catalog_.Publish(std::move(info));
     }
   }
   if (replaying_) ClearDrafts();
 }
 
 void Applier::ClearDrafts() {
-  draft_of_.clear();
+  for (const Draft& draft : drafts_) {
+    if (draft.slot != nullptr) Catalog::MarkOf(*draft.slot) = 0;
+  }
   new_draft_of_.clear();
   drafts_.clear();
 }

@@ -35,6 +35,10 @@ class Applier : public storage::CommitSink {
   struct Draft;  // a service that the present group changes
   // Until the next one is made.
   Draft& DraftOf(std::string_view service_key);
+  // Ask for the memory that applying a commit waits for: first that of the tables, then that of the
+  // endpoints.
+  void PrefetchKeys(const storage::Commit& commit) const;
+  void PrefetchEndpoints(const storage::Commit& commit);
   ViewBuilder::Texts texts() const;
   void ApplyOp(uint64_t seq, const storage::Op& op);
   void PutService(std::string_view key, std::string_view value);
@@ -52,10 +56,10 @@ class Applier : public storage::CommitSink {
   storage::Revision revision_;
   uint64_t base_seq_ = 0;  // where this epoch begins
   bool replaying_ = true;
-  // In the order in which the group came to them, and by service.
+  // In the order in which the group came to them.
   std::vector<Draft> drafts_;
-  absl::flat_hash_map<const Catalog::Slot*, size_t> draft_of_;
-  absl::flat_hash_map<std::string, size_t> new_draft_of_;  // of services not known yet
+  // Of services not known yet. A known one's slot is marked with the number of its draft, from 1.
+  absl::flat_hash_map<std::string, size_t> new_draft_of_;
 };
 
 }  // namespace muster::core

@@ -6,12 +6,14 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/hash/hash.h"
 #include "absl/strings/match.h"
 #include "base/huge_pages.h"
 #include "base/text.h"
 
 namespace muster::core {
+
+using base::HashedKey;
+
 namespace {
 
 constexpr size_t kMaxNameChanges = 65536;
@@ -21,7 +23,7 @@ constexpr size_t kLine = 64;  // bytes of memory that come at once
 constexpr size_t kEndpointsAhead = 10 * kLine;
 
 // Inlined, or the compiler sees functions without effect and leaves them out.
-[[gnu::always_inline]] inline void Prefetch(const char* begin, size_t size) {
+[[gnu::always_inline]] inline void PrefetchLines(const char* begin, size_t size) {
   for (size_t at = 0; at < size; at += kLine) __builtin_prefetch(begin + at);
   __builtin_prefetch(begin + size - 1);
 }
@@ -30,39 +32,52 @@ constexpr size_t kEndpointsAhead = 10 * kLine;
 template <typename T>
 [[gnu::always_inline]] inline void PrefetchShared(const T* object) {
   constexpr size_t kCounts = 16;
-  Prefetch(reinterpret_cast<const char*>(object) - kCounts, kCounts + sizeof(T));
+  PrefetchLines(reinterpret_cast<const char*>(object) - kCounts, kCounts + sizeof(T));
 }
 
 }  // namespace
 
-// One block of memory, so that whoever looks for a name waits for one.
+// One block of memory, so that whoever looks for a name waits for one. The first part is guarded by
+// the mutex of the shard, but written by the strand alone.
 struct Catalog::Slot {
   Shard& shard;
-  // Guarded by the mutex of the shard, but written by the strand alone.
-  std::shared_ptr<const ServiceInfo> info;
-  std::shared_ptr<const ServiceView> view;  // the info's
+  ServiceInfo info;
   // The view's first, or null. Each of these is found through the one before, and in a large
   // catalog none of it is in a cache: asked for all at once, it comes in the time of one.
   const Leaf* leaf = nullptr;
-  const size_t key_size;  // the key's bytes stand behind the object
+  // Of the info, for those that need no more of it.
+  uint64_t mod_seq = 0;
+  bool has_instances = false;
+  bool has_tombstones = false;
+  bool plain = false;  // display is the service
 
-  void Set(std::shared_ptr<const ServiceInfo>& now) {
-    info.swap(now);
-    view = info->view;
-    leaf = view->leaves().empty() ? nullptr : view->leaves().front().leaf.get();
+  uint32_t mark = 0;        // the strand's
+  const uint32_t key_size;  // the key's bytes stand behind the object
+
+  // `now` gets what was.
+  void Set(ServiceInfo& now) {
+    if (now.identity != nullptr) {
+      info.identity.swap(now.identity);
+      mod_seq = info.identity->mod_seq;
+      plain = info.identity->display == info.identity->service;
+    }
+    info.view.swap(now.view);
+    has_instances = info.view->size() > 0;
+    has_tombstones = info.view->tombstone_count() > 0;
+    leaf = info.view->leaves().empty() ? nullptr : info.view->leaves().front().leaf.get();
   }
   [[gnu::always_inline]] void PrefetchView() const {
-    PrefetchShared(view.get());
+    PrefetchShared(info.view.get());
     if (leaf == nullptr) return;
     PrefetchShared(leaf);
     // The bytes stand behind it.
-    Prefetch(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
+    PrefetchLines(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
   }
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
-  static SlotPtr Make(std::string_view key, Shard& shard, std::shared_ptr<const ServiceInfo> info) {
+  static SlotPtr Make(std::string_view key, Shard& shard, ServiceInfo info) {
     void* const block = base::AllocateKept(sizeof(Slot) + key.size());
-    SlotPtr slot(new (block) Slot{.shard = shard, .key_size = key.size()});
+    SlotPtr slot(new (block) Slot{.shard = shard, .key_size = static_cast<uint32_t>(key.size())});
     slot->Set(info);
     std::memcpy(static_cast<void*>(slot.get() + 1), key.data(), key.size());
     return slot;
@@ -79,8 +94,6 @@ Catalog::Shard::~Shard() = default;
 Catalog::Catalog() = default;
 Catalog::~Catalog() = default;
 
-Catalog::HashedKey::HashedKey(std::string_view of) : key(of), hash(absl::HashOf(base::Av(of))) {}
-
 size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const {
   return HashedKey(slot->key()).hash;
 }
@@ -92,7 +105,7 @@ bool Catalog::SlotEq::operator()(const SlotPtr& a, const HashedKey& b) const {
   // The object and its key may stand in two lines.
   __builtin_prefetch(a.get());
   __builtin_prefetch(a.get() + 1);
-  return a->key() == b.key;
+  return a->key() == b.text;
 }
 
 Catalog::Shard& Catalog::ShardOf(const HashedKey& key) const {
@@ -109,37 +122,76 @@ auto Catalog::With(std::string_view key, F found) const {
   return it == shard.services.end() ? decltype(found(**it)){} : found(**it);
 }
 
-std::shared_ptr<const ServiceInfo> Catalog::Get(std::string_view ns,
-                                                std::string_view service) const {
+std::optional<ServiceInfo> Catalog::Get(std::string_view ns, std::string_view service) const {
   return GetByKey(storage::EncodeServiceKey(ns, service));
 }
 
-std::shared_ptr<const ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
-  return With(service_key, [](const Slot& slot) { return slot.info; });
+std::optional<ServiceInfo> Catalog::GetByKey(std::string_view service_key) const {
+  return With(service_key, [](const Slot& slot) { return std::optional(slot.info); });
 }
 
 std::shared_ptr<const ServiceView> Catalog::ViewByKey(std::string_view service_key) const {
   return With(service_key, [](const Slot& slot) {
     slot.PrefetchView();
-    return slot.view;
+    return slot.info.view;
   });
 }
 
-uint64_t Catalog::ModSeqOf(std::string_view service_key) const {
-  return With(service_key, [](const Slot& slot) { return slot.info->mod_seq; });
+Catalog::Standing Catalog::StandingOf(std::string_view service_key,
+                                      std::string_view spelling) const {
+  return With(service_key, [&](const Slot& slot) {
+    slot.PrefetchView();
+    Standing out{
+        .known = true, .has_instances = slot.has_instances, .has_tombstones = slot.has_tombstones};
+    const auto names = storage::DecodeServiceKey(service_key);
+    if (slot.plain && names && names->service == spelling) return out;
+    const std::string& display = slot.info.identity->display;
+    if (display != spelling) out.display = display;
+    return out;
+  });
 }
 
-Catalog::Slot* Catalog::FindSlot(std::string_view service_key) {
-  return With(service_key, [](Slot& slot) { return &slot; });
+// Without the lock: nobody else changes the sets.
+Catalog::Slot* Catalog::FindSlot(const HashedKey& service_key) MUSTER_NO_THREAD_SAFETY_ANALYSIS {
+  const auto& services = ShardOf(service_key).services;
+  const auto it = services.find(service_key);
+  return it == services.end() ? nullptr : it->get();
+}
+
+void Catalog::Prefetch(const HashedKey& service_key) const {
+  Shard& shard = ShardOf(service_key);
+  base::MutexLock lock(shard.mu);
+  shard.services.prefetch(service_key);
+}
+
+void Catalog::PrefetchOnStrand(const HashedKey& service_key) const
+    MUSTER_NO_THREAD_SAFETY_ANALYSIS {
+  ShardOf(service_key).services.prefetch(service_key);
+}
+
+uint32_t& Catalog::MarkOf(Slot& slot) { return slot.mark; }
+
+void Catalog::PrefetchEndpoints(const Slot& slot) { slot.PrefetchView(); }
+
+uint64_t Catalog::AppliedModSeq(const HashedKey& service_key) const
+    MUSTER_NO_THREAD_SAFETY_ANALYSIS {
+  const auto& services = ShardOf(service_key).services;
+  const auto it = services.find(service_key);
+  return it == services.end() ? 0 : (*it)->mod_seq;
 }
 
 std::string_view Catalog::KeyOf(const Slot& slot) { return slot.key(); }
 
-const std::shared_ptr<const ServiceInfo>& Catalog::InfoOf(const Slot& slot) { return slot.info; }
+const std::shared_ptr<const ServiceIdentity>& Catalog::IdentityOf(const Slot& slot) {
+  return slot.info.identity;
+}
 
-uint64_t Catalog::List(
-    std::string_view ns, std::string_view prefix, std::string_view after,
-    const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const {
+const std::shared_ptr<const ServiceView>& Catalog::ViewOf(const Slot& slot) {
+  return slot.info.view;
+}
+
+uint64_t Catalog::List(std::string_view ns, std::string_view prefix, std::string_view after,
+                       const std::function<bool(const ServiceInfo&)>& visit) const {
   const bool all = ns == "*";
   // With one namespace, names of a prefix stand together; with all, each is looked at.
   const std::string first = all ? std::string() : storage::EncodeServiceKey(ns, prefix);
@@ -149,11 +201,11 @@ uint64_t Catalog::List(
   if (it != names_.end() && !after.empty() && it->first == after) ++it;
   for (; it != names_.end(); ++it) {
     if (!all && !it->first.starts_with(first)) break;
-    const auto info = [slot = it->second] {
+    const ServiceInfo info = [slot = it->second] {
       base::MutexLock shard_lock(slot->shard.mu);
       return slot->info;
     }();
-    if (all && !absl::StartsWith(info->service, base::Av(prefix))) continue;
+    if (all && !absl::StartsWith(info.identity->service, base::Av(prefix))) continue;
     if (!visit(info)) break;
   }
   return position;
@@ -211,27 +263,26 @@ void Catalog::Count(const ServiceView* before, const ServiceView* after) {
   tombstones_ += tombs(after) - tombs(before);
 }
 
-void Catalog::Publish(std::shared_ptr<const ServiceInfo> info) {
-  const std::string key = storage::EncodeServiceKey(info->ns, info->service);
-  if (Slot* const slot = FindSlot(key)) {
+void Catalog::Publish(ServiceInfo info) {
+  const std::string key = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
+  if (Slot* const slot = FindSlot(HashedKey(key))) {
     Publish(*slot, std::move(info));
   } else {
     Add(key, std::move(info));
   }
 }
 
-void Catalog::Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info) {
-  Count(slot.info->view.get(), info->view.get());
-  const auto before = slot.view;  // they end outside the lock
+void Catalog::Publish(Slot& slot, ServiceInfo info) {  // what was ends outside the lock
+  Count(slot.info.view.get(), info.view.get());
   base::MutexLock lock(slot.shard.mu);
   slot.Set(info);
 }
 
-void Catalog::Add(std::string_view key, std::shared_ptr<const ServiceInfo> info) {
-  Count(nullptr, info->view.get());
+void Catalog::Add(std::string_view key, ServiceInfo info) {
+  Count(nullptr, info.view.get());
   ++services_;
   base::MutexLock lock(names_mu_);
-  AddNameChange({info->ns, info->display, true});
+  AddNameChange({info.identity->ns, info.identity->display, true});
   Shard& shard = ShardOf(HashedKey(key));
   SlotPtr slot = Slot::Make(key, shard, std::move(info));
   names_.emplace(slot->key(), slot.get());
@@ -247,12 +298,11 @@ void Catalog::AddNameChange(NameChange change) {
   name_changes_before_ += kHalf;
 }
 
-void Catalog::Forget(std::string_view ns, std::string_view service) {
-  const std::string key = storage::EncodeServiceKey(ns, service);
+void Catalog::Forget(std::string_view service_key) {
   SlotPtr slot;
   base::MutexLock lock(names_mu_);
   {
-    const HashedKey hashed(key);
+    const HashedKey hashed(service_key);
     Shard& shard = ShardOf(hashed);
     base::MutexLock shard_lock(shard.mu);
     const auto it = shard.services.find(hashed);
@@ -260,9 +310,9 @@ void Catalog::Forget(std::string_view ns, std::string_view service) {
     slot = std::move(shard.services.extract(it).value());
   }
   names_.erase(slot->key());
-  Count(slot->info->view.get(), nullptr);
+  Count(slot->info.view.get(), nullptr);
   --services_;
-  AddNameChange({slot->info->ns, slot->info->display, false});
+  AddNameChange({slot->info.identity->ns, slot->info.identity->display, false});
 }
 
 void Catalog::SetRevision(storage::Revision revision) {

@@ -2,7 +2,8 @@
 //
 // Thread safety: Get and List from any thread; the members marked [strand] from the strand only.
 // Cost: Get is one hash look-up under a shard's lock, whatever the number of services; ViewByKey
-// also asks for the memory of the view and its first endpoints, so that the waits for it overlap.
+// and StandingOf also ask for the memory of the view and its first endpoints, so that the waits for
+// it overlap. The strand looks without locks, since nobody else changes what is known.
 // Revision and counts are atomic loads. Publishing a known service takes its shard's lock only.
 #pragma once
 
@@ -18,6 +19,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "base/hashed_key.h"
 #include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "server/core/service_view.h"
@@ -25,14 +27,19 @@
 
 namespace muster::core {
 
-// One known service, for as long as it is known.
-struct ServiceInfo {
-  std::shared_ptr<const ServiceView> view;  // never null
-  uint64_t mod_seq = 0;                     // of its record
+// What its record says of a service.
+struct ServiceIdentity {
+  uint64_t mod_seq = 0;  // of the record
   uint64_t created_at_ms = 0;
   std::string ns;       // lower case
   std::string service;  // lower case
   std::string display;  // as first given
+};
+
+// One known service at a moment. Neither is null.
+struct ServiceInfo {
+  std::shared_ptr<const ServiceIdentity> identity;
+  std::shared_ptr<const ServiceView> view;
 };
 
 // A name that was added or removed.
@@ -47,21 +54,29 @@ class Catalog {
   Catalog();
   ~Catalog();
 
-  // Null when the service isn't known. Names in lower case.
-  std::shared_ptr<const ServiceInfo> Get(std::string_view ns, std::string_view service) const;
+  // Nothing when the service isn't known. Names in lower case.
+  std::optional<ServiceInfo> Get(std::string_view ns, std::string_view service) const;
 
   // The same by storage::EncodeServiceKey.
-  std::shared_ptr<const ServiceInfo> GetByKey(std::string_view service_key) const;
+  std::optional<ServiceInfo> GetByKey(std::string_view service_key) const;
   // Its view; null when the service isn't known. For those that read the endpoints at once.
   std::shared_ptr<const ServiceView> ViewByKey(std::string_view service_key) const;
-  // Of its record; 0 = not known.
-  uint64_t ModSeqOf(std::string_view service_key) const;
+
+  // What is to be known of a service before an instance of it is written.
+  struct Standing {
+    bool known = false;
+    bool has_instances = false;
+    bool has_tombstones = false;
+    std::string display;  // as first given; empty: as `spelling` of StandingOf
+  };
+  // For those that make the strand change the endpoints next: asks for them as ViewByKey does.
+  Standing StandingOf(std::string_view service_key, std::string_view spelling) const;
 
   // Known services in order, from the first whose (ns, service) is greater than `after` (a service
   // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
   // Returns where the log of name changes stood: NameChangesSince goes on from there.
   uint64_t List(std::string_view ns, std::string_view prefix, std::string_view after,
-                const std::function<bool(const std::shared_ptr<const ServiceInfo>&)>& visit) const;
+                const std::function<bool(const ServiceInfo&)>& visit) const;
 
   // The last change of each name since `position` of this catalog, and the position to go on from;
   // nothing when that is no longer known in full.
@@ -86,18 +101,28 @@ class Catalog {
   // One known service.
   struct Slot;
   // [strand] Null: not known. It stays until the service is forgotten.
-  Slot* FindSlot(std::string_view service_key);
+  Slot* FindSlot(const base::HashedKey& service_key);
+  // [strand] A number that the strand keeps with it, 0 at first.
+  static uint32_t& MarkOf(Slot& slot);
+  // It is looked for soon: asks for the memory of that. The second: [strand], without a lock.
+  void Prefetch(const base::HashedKey& service_key) const;
+  void PrefetchOnStrand(const base::HashedKey& service_key) const;
+  // [strand] Its endpoints are changed soon: asks for them.
+  static void PrefetchEndpoints(const Slot& slot);
+  // [strand] Of its record; 0 = not known.
+  uint64_t AppliedModSeq(const base::HashedKey& service_key) const;
   // [strand]
-  static const std::shared_ptr<const ServiceInfo>& InfoOf(const Slot& slot);
+  static const std::shared_ptr<const ServiceIdentity>& IdentityOf(const Slot& slot);
+  static const std::shared_ptr<const ServiceView>& ViewOf(const Slot& slot);
   // storage::EncodeServiceKey. As long as the slot.
   static std::string_view KeyOf(const Slot& slot);
 
-  // [strand] Stores a new state of a service; `info->view` of null is not allowed. The first: of
-  // one that is known, without looking for it.
-  void Publish(Slot& slot, std::shared_ptr<const ServiceInfo> info);
-  void Publish(std::shared_ptr<const ServiceInfo> info);
+  // [strand] Stores a new state of a service. The first: of one that is known, without looking for
+  // it; an identity of null stays as it is.
+  void Publish(Slot& slot, ServiceInfo info);
+  void Publish(ServiceInfo info);
   // [strand] Forgets a service.
-  void Forget(std::string_view ns, std::string_view service);
+  void Forget(std::string_view service_key);
   // [strand] Name changes until now are no longer known (after replay).
   void ResetNameChanges();
   // [strand]
@@ -112,21 +137,15 @@ class Catalog {
     void operator()(Slot* slot) const;
   };
   using SlotPtr = std::unique_ptr<Slot, SlotDelete>;
-  // Hashed once, whatever it is used for.
-  struct HashedKey {
-    explicit HashedKey(std::string_view of);
-    std::string_view key;
-    size_t hash;
-  };
   struct SlotHash {
     using is_transparent = void;
-    size_t operator()(const HashedKey& key) const { return key.hash; }
+    size_t operator()(const base::HashedKey& key) const { return key.hash; }
     size_t operator()(const SlotPtr& slot) const;
   };
   struct SlotEq {
     using is_transparent = void;
     bool operator()(const SlotPtr& a, const SlotPtr& b) const;
-    bool operator()(const SlotPtr& a, const HashedKey& b) const;
+    bool operator()(const SlotPtr& a, const base::HashedKey& b) const;
   };
   struct Shard {
     Shard();
@@ -135,11 +154,11 @@ class Catalog {
     absl::flat_hash_set<SlotPtr, SlotHash, SlotEq, base::KeptAllocator<SlotPtr>> services
         MUSTER_GUARDED_BY(mu);
   };
-  Shard& ShardOf(const HashedKey& key) const;
+  Shard& ShardOf(const base::HashedKey& key) const;
   // What `found` says of the slot, under its shard's lock; zero or null when there is none.
   template <typename F>
   auto With(std::string_view key, F found) const;
-  void Add(std::string_view key, std::shared_ptr<const ServiceInfo> info);
+  void Add(std::string_view key, ServiceInfo info);
   void Count(const ServiceView* before, const ServiceView* after);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 

@@ -89,7 +89,7 @@ std::string HeldSet::ZoneOf(std::string_view instance_key) const {
   const auto names = storage::DecodeInstanceKey(instance_key);
   if (!names) return "";
   const auto info = catalog_.Get(names->ns, names->service);
-  if (info == nullptr) return "";
+  if (!info) return "";
   const auto at = info->view->Find(names->node, names->id);
   return at ? LocalityOf(at->leaf->endpoint(*at->entry)).zone() : "";
 }

@@ -5,11 +5,12 @@
 #include <iterator>
 #include <new>
 
-#include "absl/hash/hash.h"
 #include "base/huge_pages.h"
-#include "base/text.h"
 
 namespace muster::core {
+
+using base::HashedKey;
+
 namespace {
 
 constexpr uint64_t kExpiring = 1;
@@ -84,10 +85,6 @@ void Lease::ForEachHandle(F f) const {
 
 // The table
 
-size_t LeaseTable::KeyHash::operator()(std::string_view key) const {
-  return absl::HashOf(base::Av(key));
-}
-
 LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options)
     : clock_(clock),
       rng_(rng),
@@ -98,7 +95,9 @@ LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options
   static_assert(kShards == 64, "ShardIndex gives six bits");
 }
 
-LeaseTable::Shard& LeaseTable::ShardOf(size_t hash) const { return shards_[ShardIndex(hash)]; }
+LeaseTable::Shard& LeaseTable::ShardOf(const HashedKey& key) const {
+  return shards_[ShardIndex(key.hash)];
+}
 
 LeaseTable::HandleShard& LeaseTable::HandleShardOf(uint64_t handle) const {
   return handles_[ShardIndex(handle * 0x9E3779B97F4A7C15)];
@@ -130,10 +129,10 @@ Renewal LeaseTable::RenewLease(const Lease& lease, int64_t now_us) const {
 }
 
 Renewal LeaseTable::RenewKey(std::string_view key, uint64_t incarnation, int64_t now_us) {
-  const size_t hash = KeyHash()(key);
-  Shard& shard = ShardOf(hash);
+  const HashedKey hashed(key);
+  Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key, hash);
+  const auto it = shard.by_key.find(hashed);
   if (it == shard.by_key.end()) return {RenewOutcome::kUnknown};
   const Lease& lease = **it;
   if (incarnation != 0 && incarnation < lease.incarnation()) return {RenewOutcome::kStale};
@@ -198,19 +197,24 @@ bool LeaseTable::Renew(const Lease& lease) {
   return RenewLease(lease, Now()).outcome == RenewOutcome::kRenewed;
 }
 
-LeasePtr LeaseTable::Find(std::string_view key) const {
-  const size_t hash = KeyHash()(key);
-  const Shard& shard = ShardOf(hash);
+void LeaseTable::Prefetch(const HashedKey& key) const {
+  const Shard& shard = ShardOf(key);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key, hash);
+  shard.by_key.prefetch(key);
+}
+
+LeasePtr LeaseTable::Find(const HashedKey& key) const {
+  const Shard& shard = ShardOf(key);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.by_key.find(key);
   return it == shard.by_key.end() ? nullptr : *it;
 }
 
 uint64_t LeaseTable::ModSeqOf(std::string_view key) const {
-  const size_t hash = KeyHash()(key);
-  const Shard& shard = ShardOf(hash);
+  const HashedKey hashed(key);
+  const Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(key, hash);
+  const auto it = shard.by_key.find(hashed);
   return it == shard.by_key.end() ? 0 : (*it)->mod_seq();
 }
 
@@ -231,14 +235,32 @@ int64_t LeaseTable::DeadlineUs(const Lease& lease) {
 
 // Membership
 
+// These two without locks: nobody else changes the tables.
+void LeaseTable::PrefetchOnStrand(const HashedKey& key,
+                                  uint64_t handle) const MUSTER_NO_THREAD_SAFETY_ANALYSIS {
+  ShardOf(key).by_key.prefetch(key);
+  HandleShardOf(handle).by_handle.prefetch(handle);
+}
+
+uint64_t LeaseTable::AppliedModSeq(const HashedKey& key) const MUSTER_NO_THREAD_SAFETY_ANALYSIS {
+  const auto& by_key = ShardOf(key).by_key;
+  const auto it = by_key.find(key);
+  return it == by_key.end() ? 0 : (*it)->mod_seq();
+}
+
 void LeaseTable::Put(const LeaseSpec& spec) {
   const LeasePtr lease = Lease::Make(spec);
   LeasePtr old;
   {
-    Shard& shard = ShardOf(KeyHash()(lease));
+    const HashedKey hashed(lease->key());
+    Shard& shard = ShardOf(hashed);
     base::MutexLock lock(shard.mu);
     int64_t deadline = lease->permanent() ? 0 : Now() + lease->ttl_us_;
-    const auto [it, is_new] = shard.by_key.insert(lease);
+    bool is_new = false;
+    const auto it = shard.by_key.lazy_emplace(hashed, [&](const auto& emplace) {
+      emplace(lease);
+      is_new = true;
+    });
     if (!is_new) {
       // Its key is the same, so it may stand in the other's place.
       old = std::exchange(const_cast<LeasePtr&>(*it), lease);
@@ -261,10 +283,10 @@ void LeaseTable::Put(const LeaseSpec& spec) {
 void LeaseTable::Erase(std::string_view key) {
   LeasePtr old;
   {
-    const size_t hash = KeyHash()(key);
-    Shard& shard = ShardOf(hash);
+    const HashedKey hashed(key);
+    Shard& shard = ShardOf(hashed);
     base::MutexLock lock(shard.mu);
-    const auto it = shard.by_key.find(key, hash);
+    const auto it = shard.by_key.find(hashed);
     if (it == shard.by_key.end()) return;
     old = std::move(shard.by_key.extract(it).value());
     old->word_.fetch_or(kExpiring);
@@ -276,9 +298,10 @@ void LeaseTable::Erase(std::string_view key) {
 void LeaseTable::Restore(const LeaseSpec& spec) {
   const LeasePtr lease = Lease::Make(spec);
   {
-    Shard& shard = ShardOf(KeyHash()(lease));
+    const HashedKey hashed(lease->key());
+    Shard& shard = ShardOf(hashed);
     base::MutexLock lock(shard.mu);
-    shard.by_key.insert(lease);
+    shard.by_key.lazy_emplace(hashed, [&](const auto& emplace) { emplace(lease); });
   }
   SetHandles(*lease);
   ++size_;
@@ -388,10 +411,10 @@ size_t LeaseTable::due() const {
 }
 
 void LeaseTable::GiveBack(const Lease& lease, absl::Duration delay) {
-  const size_t hash = KeyHash()(lease.key());
-  Shard& shard = ShardOf(hash);
+  const HashedKey hashed(lease.key());
+  Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
-  const auto it = shard.by_key.find(lease.key(), hash);
+  const auto it = shard.by_key.find(hashed);
   if (it == shard.by_key.end() || it->get() != &lease) return;
   if (!IsExpiring(lease.word_.load())) return;
   lease.word_.fetch_and(~kExpiring);

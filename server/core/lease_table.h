@@ -34,6 +34,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "base/hashed_key.h"
 #include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "base/rng.h"
@@ -156,7 +157,10 @@ class LeaseTable {
   // For a registration that changed nothing; false when the lease is expiring.
   bool Renew(const Lease& lease);
 
-  LeasePtr Find(std::string_view key) const;
+  // It is looked for soon: asks for the memory of that.
+  void Prefetch(const base::HashedKey& key) const;
+  LeasePtr Find(const base::HashedKey& key) const;
+  LeasePtr Find(std::string_view key) const { return Find(base::HashedKey(key)); }
   // Of the lease's last commit; 0 = there is none.
   uint64_t ModSeqOf(std::string_view key) const;
   absl::Duration Remaining(const Lease& lease) const;
@@ -166,6 +170,10 @@ class LeaseTable {
   // started yet.
   static int64_t DeadlineUs(const Lease& lease);
 
+  // [strand] The lease is put or erased soon, and has this handle: asks for the memory of that.
+  void PrefetchOnStrand(const base::HashedKey& key, uint64_t handle) const;
+  // [strand] As ModSeqOf.
+  uint64_t AppliedModSeq(const base::HashedKey& key) const;
   // [strand] Inserts or replaces. Starts a full TTL; but a commit that leaves incarnation, digest
   // and TTL as they were (a change of health, which is no sign of life) leaves the deadline too: an
   // overdue lease falls due again.
@@ -196,13 +204,15 @@ class LeaseTable {
   static constexpr size_t kShards = 64;
   struct KeyHash {
     using is_transparent = void;
-    size_t operator()(std::string_view key) const;
-    size_t operator()(const LeasePtr& lease) const { return (*this)(lease->key()); }
+    size_t operator()(const base::HashedKey& key) const { return key.hash; }
+    size_t operator()(const LeasePtr& lease) const { return base::HashedKey(lease->key()).hash; }
   };
   struct KeyEq {
     using is_transparent = void;
     bool operator()(const LeasePtr& a, const LeasePtr& b) const { return a->key() == b->key(); }
-    bool operator()(const LeasePtr& a, std::string_view b) const { return a->key() == b; }
+    bool operator()(const LeasePtr& a, const base::HashedKey& b) const {
+      return a->key() == b.text;
+    }
   };
   struct Shard {
     mutable base::Mutex mu;
@@ -218,7 +228,7 @@ class LeaseTable {
         by_handle MUSTER_GUARDED_BY(mu);
   };
 
-  Shard& ShardOf(size_t hash) const;  // KeyHash of a key
+  Shard& ShardOf(const base::HashedKey& key) const;
   HandleShard& HandleShardOf(uint64_t handle) const;
   int64_t Now() const;  // lease time
   Renewal RenewLease(const Lease& lease, int64_t now_us) const;

@@ -73,11 +73,15 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
   if (absl::Status status = CheckLife(request.life_id()); !status.ok()) return status;
   auto ttl = GrantedTtl(request, options_);
   if (!ttl.ok()) return ttl.status();
-  auto instance = Normalise(std::move(*request.mutable_instance()), caller.peer_address,
-                            caller.loopback_peer_ok);
-  if (!instance.ok()) return instance.status();
   auto write = std::make_shared<Write>();
-  write->SetNames(std::exchange(instance->key, {}));  // here only
+  auto instance = Normalise(std::move(*request.mutable_instance()), caller.peer_address,
+                            caller.loopback_peer_ok, [&](const storage::InstanceKey& names) {
+                              write->SetKey(names);
+                              leases_.Prefetch(write->hashed_key());
+                              catalog_.Prefetch(base::HashedKey(write->service_key()));
+                            });
+  if (!instance.ok()) return instance.status();
+  write->names = std::exchange(instance->key, {});  // here only
   write->registration.key = write->key;
   write->registration.instance = *std::move(instance);
   if (!request.life_id().empty()) {
@@ -98,9 +102,10 @@ Registered Registry::RegisteredAs(Write& write, const Outcome& outcome) const {
   out.ttl = write.registration.ttl;
   out.key = std::move(write.names);
   // As it was first given, whatever the spelling of this request.
-  if (write.service == nullptr) write.service = catalog_.GetByKey(write.service_key());
-  out.key.service = write.service == nullptr ? std::move(write.registration.instance.display_name)
-                                             : write.service->display;
+  std::string& spelling = write.registration.instance.display_name;
+  if (!write.service.known) write.service = catalog_.StandingOf(write.service_key(), spelling);
+  std::string& display = write.service.display;
+  out.key.service = std::move(display.empty() ? spelling : display);
   return out;
 }
 

@@ -66,7 +66,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
   if (write.attempts == 1 && write.kind != Write::Kind::kReport) {
     const LeasePtr lease =
-        write.kind == Write::Kind::kExpire ? write.lease : leases_.Find(write.key);
+        write.kind == Write::Kind::kExpire ? write.lease : leases_.Find(write.hashed_key());
     if (lease != nullptr && lease->never_reported()) return DecideRemoval(write, *lease, now_ms);
   }
   if (absl::Status status = read_present(); !status.ok()) return status;
@@ -114,8 +114,8 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
                                               std::optional<StoredInstance>& present,
                                               ReadCheck read_check) {
   const Registration& registration = write.registration;
-  write.service = catalog_.GetByKey(write.service_key());
-  const LeasePtr lease = leases_.Find(write.key);
+  write.service = catalog_.StandingOf(write.service_key(), registration.instance.display_name);
+  const LeasePtr lease = leases_.Find(write.hashed_key());
   const std::optional<LeaseSpec> spec =
       lease == nullptr ? std::nullopt : std::optional(lease->spec());
   if (spec && IsNoOp(registration, *spec)) {
@@ -142,8 +142,7 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
         absl::Seconds(10));
   }
   // Nobody else removes this key meanwhile: it is this write's turn.
-  const bool buried = write.attempts > 1 ||
-                      (write.service != nullptr && write.service->view->tombstone_count() > 0);
+  const bool buried = write.attempts > 1 || write.service.has_tombstones;
   write.change = ChangeFor(registration, present ? &*present : nullptr, buried, read_check);
   write.change.unit.preconditions.push_back(
       storage::Present(Family::kServices, std::string(write.service_key())));
@@ -155,7 +154,7 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
 storage::Unit Registry::EnsureService(const Write& write) const {
   storage::Unit unit;
   const std::string key(write.service_key());
-  const bool known = write.service != nullptr || write.attempts > 1;
+  const bool known = write.service.known || write.attempts > 1;
   absl::StatusOr<std::string> value = absl::NotFoundError("not known");
   if (known) value = engine_.Get(Family::kServices, key);
   if (value.ok()) {
@@ -183,7 +182,7 @@ storage::Unit Registry::EnsureService(const Write& write) const {
 bool Registry::NeedsService(const Write& write) const {
   if (write.kind != Write::Kind::kRegister || write.change.unit.ops.empty()) return false;
   if (write.attempts > 1) return true;
-  return write.service == nullptr || write.service->view->size() == 0;
+  return !write.service.has_instances;
 }
 
 }  // namespace muster::core

@@ -112,8 +112,8 @@ std::deque<std::string> Registry::FindUpkeep() const {
     listed = 0;
     std::string last;
     catalog_.List("*", "", after, [&](const auto& info) {
-      last = storage::EncodeServiceKey(info->ns, info->service);
-      if (info->view->tombstone_count() > 0 || info->view->size() == 0) found.push_back(last);
+      last = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
+      if (info.view->tombstone_count() > 0 || info.view->size() == 0) found.push_back(last);
       return ++listed < kListedAtOnce;
     });
     after = std::move(last);
@@ -123,7 +123,7 @@ std::deque<std::string> Registry::FindUpkeep() const {
 
 bool Registry::MaintainService(const std::string& service_key) {
   const auto info = catalog_.GetByKey(service_key);
-  if (info == nullptr) return false;
+  if (!info) return false;
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
   const bool more = Prune(*info, now_ms);
   Forget(*info, now_ms);
@@ -134,6 +134,8 @@ bool Registry::MaintainService(const std::string& service_key) {
 // True: there may be more of them.
 bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   const ServiceView& view = *info.view;
+  const std::string& ns = info.identity->ns;
+  const std::string& service = info.identity->service;
   const size_t allowed = std::max(options_.tombstones_per_service, view.size());
   const size_t excess = view.tombstone_count() > allowed ? view.tombstone_count() - allowed : 0;
   // An empty service keeps its last deletions for as long as it is known at all.
@@ -146,7 +148,7 @@ bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
   size_t count = 0;
   for (const auto& chunk : view.tombstones()) {
     for (const Tombstone& t : *chunk) {
-      const std::string key = storage::EncodeInstanceKey(info.ns, info.service, t.node, t.id);
+      const std::string key = storage::EncodeInstanceKey(ns, service, t.node, t.id);
       // A key that came back has no tombstone in the store, or a newer one later in the list; or
       // one that its next removal overwrites, when it came back just as it was removed.
       const bool back = leases_.ModSeqOf(key) != 0;
@@ -165,7 +167,7 @@ bool Registry::Prune(const ServiceInfo& info, uint64_t now_ms) {
     if (count >= kMaxPrunedAtOnce || floor != chunk->back().seq) break;
   }
   if (count == 0) return false;
-  const std::string key = storage::EncodeServiceKey(info.ns, info.service);
+  const std::string key = storage::EncodeServiceKey(ns, service);
   auto record = ReadService(engine_, key);
   if (!record) return false;
   record->second.set_floor(std::max(record->second.floor(), floor));
@@ -181,10 +183,11 @@ void Registry::Forget(const ServiceInfo& info, uint64_t now_ms) {
   const auto after_ms =
       static_cast<uint64_t>(absl::ToInt64Milliseconds(options_.forget_empty_after));
   if (info.view->size() > 0 || info.view->tombstone_count() > 0) return;
-  if (info.created_at_ms + after_ms > now_ms) return;
-  const std::string key = storage::EncodeServiceKey(info.ns, info.service);
+  const ServiceIdentity& identity = *info.identity;
+  if (identity.created_at_ms + after_ms > now_ms) return;
+  const std::string key = storage::EncodeServiceKey(identity.ns, identity.service);
   storage::Unit unit;
-  unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, info.mod_seq));
+  unit.preconditions.push_back(storage::ModSeqIs(Family::kServices, key, identity.mod_seq));
   unit.ops.push_back(storage::Delete(Family::kServices, key));
   unit.ops.push_back(
       storage::Put(Family::kMeta, std::string(storage::kForgottenKey), storage::EncodeValue("")));

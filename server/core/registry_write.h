@@ -14,9 +14,8 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/hash/hash.h"
+#include "base/hashed_key.h"
 #include "base/mutex.h"
-#include "base/text.h"
 #include "server/core/instance_change.h"
 #include "server/core/registry.h"
 
@@ -34,7 +33,7 @@ struct Registry::Write {
   bool creating = false;  // counted in creating_
 
   Registration registration;                                // kRegister
-  std::shared_ptr<const ServiceInfo> service;               // kRegister; null: not known
+  Catalog::Standing service;                                // kRegister
   uint64_t incarnation = 0;                                 // kDeregister
   std::unique_ptr<const v1::ReportHealthRequest> report{};  // kReport
   LeasePtr lease;                                           // kExpire
@@ -45,11 +44,15 @@ struct Registry::Write {
   // Of Turns: who waits for the end of this write's turn.
   std::list<std::shared_ptr<Write>> waiting;
 
+  void SetKey(const storage::InstanceKey& of) {
+    key = storage::EncodeInstanceKey(of);
+    key_hash = base::HashedKey(key).hash;
+  }
   void SetNames(storage::InstanceKey to) {
     names = std::move(to);
-    key = storage::EncodeInstanceKey(names);
-    key_hash = absl::HashOf(base::Av(key));
+    SetKey(names);
   }
+  base::HashedKey hashed_key() const { return {key, key_hash}; }
 
   // An expiry doesn't: its lease is expiring already, and whatever comes first decides.
   bool waits_its_turn() const { return kind != Kind::kExpire; }

@@ -90,7 +90,8 @@ class Round {
                     Stored& stored);
   void CheckLease(const LeaseSpec& wanted);
   void CheckLeases(const Stored& stored);
-  void CheckInfo(const std::string& service_key, const Stored& stored, const ServiceInfo* info);
+  void CheckInfo(const std::string& service_key, const Stored& stored,
+                 const std::optional<ServiceInfo>& info);
   void CheckEndpoints(const ServiceView& stored, const ServiceView& served);
   void CheckTombstones(const Stored& stored, const ServiceView& served);
   void CheckTotals(const ServiceView& stored, const ServiceView& served);
@@ -146,7 +147,7 @@ absl::StatusOr<std::set<std::string>> Round::Services() const {
   }
   if (!status.ok()) return status;
   catalog_.List("*", "", "", [&](const auto& info) {
-    out.insert(storage::EncodeServiceKey(info->ns, info->service));
+    out.insert(storage::EncodeServiceKey(info.identity->ns, info.identity->service));
     return true;
   });
   for (const auto& lease : leases_) add(lease->key());
@@ -163,7 +164,7 @@ absl::StatusOr<bool> Round::Check(const std::string& service_key) {
   if (!stored.ok()) return stored.status();
   CheckLeases(*stored);
   const auto info = catalog_.Get(ns_, service_);
-  CheckInfo(service_key, *stored, info.get());
+  CheckInfo(service_key, *stored, info);
   ++out_.services;
   return problems_ == before;
 }
@@ -256,8 +257,8 @@ void Round::CheckLeases(const Stored& stored) {
 // Views
 
 void Round::CheckInfo(const std::string& service_key, const Stored& stored,
-                      const ServiceInfo* info) {
-  if (info == nullptr) {
+                      const std::optional<ServiceInfo>& info) {
+  if (!info) {
     if (!stored.mod_seq) {
       if (stored.view->size() > 0) Problem("it has instances and no record");
     } else if (Unchanged(Family::kServices, service_key, *stored.mod_seq)) {
@@ -265,14 +266,15 @@ void Round::CheckInfo(const std::string& service_key, const Stored& stored,
     }
     return;
   }
-  if (info->mod_seq > seq()) {
+  if (info->identity->mod_seq > seq()) {
     // Its record changed since. Endpoints tell by themselves.
   } else if (!stored.mod_seq) {
     return Problem("it is served and not stored");
-  } else if (*stored.mod_seq != info->mod_seq || stored.view->floor() != info->view->floor()) {
-    Problem(absl::StrCat("its record is served as of revision ", info->mod_seq, " with floor ",
-                         info->view->floor(), "; the store has ", *stored.mod_seq, " with ",
-                         stored.view->floor()));
+  } else if (*stored.mod_seq != info->identity->mod_seq ||
+             stored.view->floor() != info->view->floor()) {
+    Problem(absl::StrCat("its record is served as of revision ", info->identity->mod_seq,
+                         " with floor ", info->view->floor(), "; the store has ", *stored.mod_seq,
+                         " with ", stored.view->floor()));
   }
   CheckEndpoints(*stored.view, *info->view);
   CheckTombstones(stored, *info->view);

@@ -21,8 +21,6 @@ inline void __tsan_acquire(void*) {}
 namespace muster::rpc {
 namespace {
 
-// Of each method: so many calls are asked for ahead. More than that wait in gRPC for a moment.
-constexpr int kAskedAhead = 16;
 constexpr size_t kStreamsOnMain = 256;
 constexpr int kStripes = 8;
 
@@ -291,8 +289,9 @@ Calls::Calls() = default;
 
 Calls::~Calls() { Stop(); }
 
-void Calls::Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle) {
-  unary_.push_back(std::make_unique<UnaryMethod>(UnaryMethod{std::move(ask), std::move(handle)}));
+void Calls::Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle, int ahead) {
+  unary_.push_back(
+      std::make_unique<UnaryMethod>(UnaryMethod{std::move(ask), std::move(handle), ahead}));
 }
 
 void Calls::BidiStream(AskBidi ask, HandleStream handle) {
@@ -317,9 +316,11 @@ void Calls::AddTo(grpc::ServerBuilder& builder) {
 }
 
 void Calls::Start() {
-  for (int i = 0; i < kAskedAhead; ++i) {
-    for (const auto& method : unary_) new UnaryState(*this, *method);
-    for (const auto& method : streams_) method->ask(*this, *method);
+  for (const auto& method : unary_) {
+    for (int i = 0; i < method->ahead; ++i) new UnaryState(*this, *method);
+  }
+  for (const auto& method : streams_) {
+    for (int i = 0; i < kSeldom; ++i) method->ask(*this, *method);
   }
   for (int i = 0; i < MainThreads(); ++i) {
     threads_.emplace_back("muster-grpc", [this] { ServeQueue(*main_); });

@@ -172,8 +172,13 @@ class Calls {
   ~Calls();
   Calls(const Calls&) = delete;
 
+  // Of a method, so many calls are asked for ahead; more than that wait in gRPC for a moment. Each
+  // that is asked for makes all calls of the main queue a little dearer (docs/adr/0010).
+  static constexpr int kOften = 16;
+  static constexpr int kSeldom = 2;
+
   // Before AddTo. `handle` is called for each call of the method, which it ends or hands on.
-  void Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle);
+  void Unary(AskUnary ask, std::function<void(const UnaryCall&)> handle, int ahead = kSeldom);
   // A stream of requests and one of responses.
   void BidiStream(AskBidi ask, HandleStream handle);
   // One request, and a stream of responses.
@@ -197,6 +202,7 @@ class Calls {
   struct UnaryMethod {
     AskUnary ask;
     std::function<void(const UnaryCall&)> handle;
+    int ahead;
   };
 
   // Where the next stream goes.

@@ -92,8 +92,8 @@ absl::StatusOr<v1::DescribeInstanceResponse> Describe(const v1::DescribeInstance
   if (!stored.ok()) return stored.status();
   const storage::InstanceKeyView view{key->ns, key->service, key->node, key->id};
   *out.mutable_instance() =
-      core::ToInstance(view, info == nullptr ? key->service : info->display, stored->record);
-  if (info != nullptr) SetEndpoint(*info, *key, out);
+      core::ToInstance(view, info ? info->identity->display : key->service, stored->record);
+  if (info) SetEndpoint(*info, *key, out);
   out.set_incarnation(stored->words.incarnation);
   out.set_create_seq(stored->words.create_seq);
   out.set_definition_seq(stored->words.definition_seq);
@@ -134,7 +134,7 @@ absl::StatusOr<v1::ListServicesResponse> List(const v1::ListServicesRequest& req
   const size_t size = request.page_size() == 0 ? kDefaultPage : request.page_size();
   v1::ListServicesResponse out;
   SetRevision(catalog.revision(), out.mutable_revision());
-  std::shared_ptr<const core::ServiceInfo> last;
+  std::shared_ptr<const core::ServiceIdentity> last;
   catalog.List(ns, prefix, after, [&](const auto& info) {
     if (static_cast<size_t>(out.services_size()) == size) {
       PageToken token{.request = hash, .after = {}};
@@ -144,14 +144,14 @@ absl::StatusOr<v1::ListServicesResponse> List(const v1::ListServicesRequest& req
       return false;
     }
     v1::ServiceSummary* summary = out.add_services();
-    summary->set_namespace_(info->ns);
-    summary->set_service(info->display);
-    summary->set_passing(info->view->count(v1::PASSING));
-    summary->set_warning(info->view->count(v1::WARNING));
-    summary->set_critical(info->view->count(v1::CRITICAL));
-    summary->set_inactive(info->view->inactive());
-    summary->set_revision(info->view->seq());
-    last = info;
+    summary->set_namespace_(info.identity->ns);
+    summary->set_service(info.identity->display);
+    summary->set_passing(info.view->count(v1::PASSING));
+    summary->set_warning(info.view->count(v1::WARNING));
+    summary->set_critical(info.view->count(v1::CRITICAL));
+    summary->set_inactive(info.view->inactive());
+    summary->set_revision(info.view->seq());
+    last = info.identity;
     return true;
   });
   return out;

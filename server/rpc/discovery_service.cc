@@ -195,7 +195,7 @@ void DiscoveryService::OnDescribeInstance(const UnaryCall& call) const {
 
 void DiscoveryService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestDiscover(to...); },
-              [this](const UnaryCall& call) { OnDiscover(call); });
+              [this](const UnaryCall& call) { OnDiscover(call); }, Calls::kOften);
   calls.BidiStream([this](auto... to) { RequestWatch(to...); },
                    [this](StreamCall& call) { OnWatch(call); });
   calls.Unary([this](auto... to) { RequestListServices(to...); },

@@ -88,7 +88,7 @@ void NamesStream::TakeNames(const core::Catalog& catalog) {
   revision_ = catalog.revision();
   names_.emplace();
   cursor_ = catalog.List(ns, prefix, "", [this](const auto& info) {
-    names_->emplace_back(info->ns, info->display);
+    names_->emplace_back(info.identity->ns, info.identity->display);
     return true;
   });
 }

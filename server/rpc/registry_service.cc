@@ -102,15 +102,15 @@ void RegistryService::Later(const UnaryCall& call, std::string_view name) const 
 
 void RegistryService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestRegister(to...); },
-              [this](const UnaryCall& call) { OnRegister(call); });
+              [this](const UnaryCall& call) { OnRegister(call); }, Calls::kOften);
   calls.Unary([this](auto... to) { RequestBatchRegister(to...); },
               [this](const UnaryCall& call) { OnBatchRegister(call); });
   calls.Unary([this](auto... to) { RequestDeregister(to...); },
-              [this](const UnaryCall& call) { OnDeregister(call); });
+              [this](const UnaryCall& call) { OnDeregister(call); }, Calls::kOften);
   calls.Unary([this](auto... to) { RequestHeartbeat(to...); },
-              [this](const UnaryCall& call) { OnHeartbeat(call); });
+              [this](const UnaryCall& call) { OnHeartbeat(call); }, Calls::kOften);
   calls.Unary([this](auto... to) { RequestReportHealth(to...); },
-              [this](const UnaryCall& call) { OnReportHealth(call); });
+              [this](const UnaryCall& call) { OnReportHealth(call); }, Calls::kOften);
   calls.BidiStream([this](auto... to) { RequestKeepAlive(to...); },
                    [this](StreamCall& call) { OnKeepAlive(call); });
   calls.Unary([this](auto... to) { RequestDrain(to...); },

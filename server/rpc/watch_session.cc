@@ -38,7 +38,7 @@ uint64_t BytesOf(const core::Selector& selector) {
 std::shared_ptr<const core::ServiceView> ViewOf(const core::Catalog& catalog,
                                                 const WatchedService& service) {
   const auto info = catalog.GetByKey(service.key);
-  return info == nullptr ? nullptr : info->view;
+  return info ? info->view : nullptr;
 }
 
 core::Selection SelectionOf(Subscription& s, const core::ServiceView* view) {

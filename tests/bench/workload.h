@@ -19,6 +19,7 @@
 // ends the run.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -39,6 +40,10 @@ struct Options {
   bool quick = false;
   bool verbose = false;
 
+  // At least one.
+  int RoundsIn(absl::Duration time) const {
+    return std::max(1, static_cast<int>(absl::FDivDuration(time, round)));
+  }
   // How many of something: `full`, or about a fiftieth of it when quick.
   size_t Scaled(size_t full) const { return quick ? (full + 49) / 50 : full; }
 };

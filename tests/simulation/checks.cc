@@ -91,8 +91,9 @@ std::string CheckSelections(const core::ServiceView* view, const Model& model,
 
 std::string CheckService(const core::ServiceInfo& info, const Model& model,
                          const std::string& service_key, const Service& service) {
-  if (info.display != service.display) return absl::StrCat("is shown as ", info.display);
-  if (info.mod_seq != service.mod_seq || info.created_at_ms != service.created_at_ms) {
+  const core::ServiceIdentity& identity = *info.identity;
+  if (identity.display != service.display) return absl::StrCat("is shown as ", identity.display);
+  if (identity.mod_seq != service.mod_seq || identity.created_at_ms != service.created_at_ms) {
     return "has another record";
   }
   if (info.view->seq() > model.seq()) return "is ahead of the store";
@@ -105,7 +106,7 @@ std::string CheckService(const core::ServiceInfo& info, const Model& model,
 std::string CheckNames(const Server& server, const Model& model) {
   std::vector<std::string> have, want;
   server.catalog.List("*", "", "", [&](const auto& info) {
-    have.push_back(storage::EncodeServiceKey(info->ns, info->service));
+    have.push_back(storage::EncodeServiceKey(info.identity->ns, info.identity->service));
     return true;
   });
   for (const auto& [key, service] : model.services()) want.push_back(key);
@@ -114,7 +115,7 @@ std::string CheckNames(const Server& server, const Model& model) {
     have.clear();
     want.clear();
     server.catalog.List("default", prefix, "", [&](const auto& info) {
-      have.push_back(info->service);
+      have.push_back(info.identity->service);
       return true;
     });
     for (const auto& [key, service] : model.services()) {
@@ -183,7 +184,7 @@ std::string CheckServer(Server& server, const Model& model) {
   if (auto wrong = CheckNames(server, model); !wrong.empty()) return "the server " + wrong;
   for (const auto& [key, service] : model.services()) {
     const auto info = server.catalog.GetByKey(key);
-    if (info == nullptr) return Shown(key) + " is not known";
+    if (!info) return Shown(key) + " is not known";
     if (auto wrong = CheckService(*info, model, key, service); !wrong.empty()) {
       return absl::StrCat(Shown(key), ": ", wrong);
     }
@@ -198,7 +199,7 @@ std::string CheckServer(Server& server, const Model& model) {
 std::string CheckQuery(Server& server, const Model& model, const std::string& service_key,
                        base::Rng& rng) {
   const auto info = server.catalog.GetByKey(service_key);
-  if (info == nullptr) return "";
+  if (!info) return "";
   const int index = static_cast<int>(rng.Uniform(kSelectors));
   const auto selector = core::Selector::Compile(SelectorOf(index));
   core::Query query{.selector = selector->get(), .near = {}};

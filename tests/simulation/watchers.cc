@@ -376,7 +376,7 @@ std::string Watchers::CheckUpToDate(Client& client) {
   if (const std::string marks = CheckMarks(client); !marks.empty()) return wrong(marks);
   client.let_go = false;
   const auto info = server_->catalog.GetByKey(client.service_key);
-  client.read_up_to = info == nullptr ? model_.seq() : info->view->seq();
+  client.read_up_to = info ? info->view->seq() : model_.seq();
   return "";
 }
 
@@ -406,7 +406,8 @@ std::string Watchers::FollowNames() {
   } else {
     names_.clear();
     names_at_ = catalog.List("*", "", "", [&](const auto& info) {
-      names_[storage::EncodeServiceKey(info->ns, info->service)] = info->display;
+      const core::ServiceIdentity& identity = *info.identity;
+      names_[storage::EncodeServiceKey(identity.ns, identity.service)] = identity.display;
       return true;
     });
   }

@@ -77,7 +77,7 @@ class CoreStack {
   }
   std::shared_ptr<const ServiceView> View(const std::string& service) const {
     const auto info = catalog.Get("default", service);
-    return info == nullptr ? nullptr : info->view;
+    return info ? info->view : nullptr;
   }
 
   base::FakeClock& clock;

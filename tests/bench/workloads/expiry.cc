@@ -27,7 +27,7 @@ constexpr double kWritesPerSecond = 2'000;
 constexpr double kReadsPerSecond = 10'000;
 constexpr double kLooksPerSecond = 100;
 constexpr int kWindows = 2;
-constexpr int kMostRounds = 10;
+constexpr int kMostRounds = 40;
 
 struct Setup {
   size_t staying;

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kInFlight = 512;
 constexpr size_t kServices = 100'000;
 // musterd takes 2,000,000 instances.
-constexpr int kMostRounds = 20;
+constexpr absl::Duration kMostTime = absl::Seconds(20);
 
 // A new instance with each call, over all rounds: `first`, first + 1…
 MakeRequest NewInstances(const std::string& about_instance_0, size_t first, size_t services) {
@@ -70,7 +70,7 @@ absl::StatusOr<Plan> PlanRegister(const Options& options) {
   if (!etcd.ok()) return etcd.status();
 
   Plan plan;
-  plan.most_rounds = kMostRounds;
+  plan.most_rounds = options.RoundsIn(kMostTime);
   const std::string registration = MakeRegister(0, kServices).SerializeAsString();
   const auto calls = [&](std::string name, std::shared_ptr<Server> server, std::string method,
                          const std::string& about_instance_0, size_t first, size_t services) {

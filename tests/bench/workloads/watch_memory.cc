@@ -19,7 +19,7 @@ constexpr size_t kManyStreams = 100;
 constexpr size_t kSubscriptions = 1'000;  // on each of those
 constexpr int kMostRounds = 3;
 // After so long jemalloc has given back what was freed.
-constexpr absl::Duration kDecay = absl::Seconds(3);
+constexpr absl::Duration kDecay = absl::Seconds(12);
 
 double BytesOf(const Server& server, absl::Duration decay) {
   test::Pause(decay);

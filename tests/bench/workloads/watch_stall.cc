@@ -18,12 +18,14 @@ constexpr size_t kServices = 100;
 constexpr size_t kInstances = 10'000;
 constexpr double kWritesPerSecond = 5'000;
 constexpr size_t kInFlight = 512;
-// The watched server takes a minute of writes, the round to warm up included: in that one the
-// windows of the streams are filled, after 200 changes of 100 services each.
-constexpr int kLength = 10;
-constexpr int kMostRounds = 5;
-// After so long jemalloc has given back what was freed.
-constexpr absl::Duration kDecay = absl::Seconds(3);
+// The watched server takes a minute of writes, the round to warm up included: that is a longer one,
+// in which the windows of the streams are filled, after 200 changes of 100 services each.
+constexpr int kLength = 2;
+constexpr int kFirstLength = 10;
+constexpr int kMostRounds = 25;
+// Memory is read after each fifth round, since jemalloc has to give back what was freed.
+constexpr int kMemoryEvery = 5;
+constexpr absl::Duration kDecay = absl::Seconds(12);
 
 struct Written {
   std::shared_ptr<Server> server;
@@ -53,7 +55,7 @@ class StallRounds {
   StallRounds(Written alone, Written stalled, const Options& options)
       : alone_(std::move(alone)),
         stalled_(std::move(stalled)),
-        duration_(kLength * options.round),
+        round_(options.round),
         decay_(options.quick ? absl::ZeroDuration() : kDecay),
         watchers_(stalled_.server->process->address(), kConnections) {}
 
@@ -69,31 +71,37 @@ class StallRounds {
 
   // Both in one, since the memory of both is read when both have taken the same writes.
   absl::StatusOr<Readings> Round() {
+    const absl::Duration duration = (rounds_ == 0 ? kFirstLength : kLength) * round_;
     Readings out;
-    for (const bool stalled : {first_stalled_, !first_stalled_}) {
-      const auto readings = Write(stalled ? stalled_ : alone_, duration_);
+    for (const bool stalled : {rounds_ % 2 == 1, rounds_ % 2 == 0}) {
+      const auto readings = Write(stalled ? stalled_ : alone_, duration);
       if (!readings.ok()) return readings.status();
       const std::string prefix = stalled ? "stalled " : "alone ";
       for (const char* name : {"p99_us", "cpu_us", "rate"}) out[prefix + name] = readings->at(name);
     }
-    first_stalled_ = !first_stalled_;
     if (absl::Status status = watchers_.status(); !status.ok()) return status;
-    test::Pause(decay_);
-    const auto memory = [](const Written& of) {
-      return static_cast<double>(MemoryOf(of.server->process->pid())) / (1 << 20);
-    };
-    out["stalled memory"] = memory(stalled_);
-    out["alone memory"] = memory(alone_);
-    out["more memory"] = out["stalled memory"] - out["alone memory"];
+    if (rounds_++ % kMemoryEvery == 0) ReadMemory();
+    out.insert(memory_.begin(), memory_.end());
     return out;
   }
 
  private:
+  void ReadMemory() {
+    test::Pause(decay_);
+    const auto memory = [](const Written& of) {
+      return static_cast<double>(MemoryOf(of.server->process->pid())) / (1 << 20);
+    };
+    memory_["stalled memory"] = memory(stalled_);
+    memory_["alone memory"] = memory(alone_);
+    memory_["more memory"] = memory_["stalled memory"] - memory_["alone memory"];
+  }
+
   const Written alone_;
   const Written stalled_;
-  const absl::Duration duration_;
+  const absl::Duration round_;
   const absl::Duration decay_;
-  bool first_stalled_ = false;
+  int rounds_ = 0;
+  Readings memory_;       // as last read
   OpenStreams watchers_;  // last: goes before its server
 };
 

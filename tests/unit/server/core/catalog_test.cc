@@ -14,13 +14,12 @@ namespace muster::core {
 namespace {
 
 void Publish(Catalog& catalog, const std::string& name, uint64_t seq) {
-  auto info = std::make_shared<ServiceInfo>();
-  info->ns = "default";
-  info->service = info->display = name;
+  auto identity = std::make_shared<ServiceIdentity>();
+  identity->ns = "default";
+  identity->service = identity->display = name;
   ViewBuilder view(nullptr);
   view.Touch(seq);
-  info->view = view.Build();
-  catalog.Publish(std::move(info));
+  catalog.Publish({std::move(identity), view.Build()});
 }
 
 std::vector<std::pair<std::string, bool>> ChangesSince(const Catalog& catalog, uint64_t position) {
@@ -40,15 +39,42 @@ TEST(CatalogTest, ANameThatCameAndWentIsToldOnce) {
   Publish(catalog, "b", 11);
   const auto here = [&] { return catalog.List("*", "", "", [](const auto&) { return true; }); };
   const uint64_t position = here();
-  catalog.Forget("default", "a");
+  catalog.Forget(storage::EncodeServiceKey("default", "a"));
   EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", false}}));
   Publish(catalog, "a", 30);
   EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", true}})) << "it is there";
-  catalog.Forget("default", "b");
+  catalog.Forget(storage::EncodeServiceKey("default", "b"));
   Publish(catalog, "c", 50);
-  catalog.Forget("default", "c");
+  catalog.Forget(storage::EncodeServiceKey("default", "c"));
   EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", true}, {"b", false}, {"c", false}}));
   EXPECT_EQ(ChangesSince(catalog, here()), Changes{});
+}
+
+TEST(CatalogTest, AStandingTellsWhatARegistrationAsks) {
+  Catalog catalog;
+  const auto standing = [&](const std::string& service, const std::string& spelling) {
+    return catalog.StandingOf(storage::EncodeServiceKey("default", service), spelling);
+  };
+  EXPECT_FALSE(standing("api", "api").known);
+  Publish(catalog, "api", 10);
+  EXPECT_TRUE(standing("api", "api").known);
+  EXPECT_FALSE(standing("api", "api").has_instances);
+  EXPECT_FALSE(standing("api", "api").has_tombstones);
+  EXPECT_EQ(standing("api", "api").display, "") << "as it was asked for";
+  EXPECT_EQ(standing("api", "API").display, "api");
+
+  auto identity = std::make_shared<ServiceIdentity>();
+  identity->ns = "default";
+  identity->service = "api";
+  identity->display = "Api";
+  ViewBuilder view(nullptr);
+  view.Upsert({.node = "n", .id = "i", .definition = {}, .seq = 11});
+  view.AddTombstone("n", "gone", 12);
+  catalog.Publish({std::move(identity), view.Build()});
+  EXPECT_TRUE(standing("api", "Api").has_instances);
+  EXPECT_TRUE(standing("api", "Api").has_tombstones);
+  EXPECT_EQ(standing("api", "Api").display, "");
+  EXPECT_EQ(standing("api", "api").display, "Api");
 }
 
 // One group of commits adds services in the order of their names, whatever their seqs, and before

@@ -56,7 +56,7 @@ TEST_F(RegistryTest, RegistersAndGrants) {
   EXPECT_EQ(response->ttl, absl::Seconds(3));
   EXPECT_EQ(response->key.service, "Api");
   EXPECT_EQ(core_.View("api")->size(), 1u);
-  EXPECT_EQ(core_.catalog.Get("default", "api")->display, "Api");
+  EXPECT_EQ(core_.catalog.Get("default", "api")->identity->display, "Api");
   EXPECT_EQ(core_.catalog.revision().seq, response->revision.seq);
 }
 

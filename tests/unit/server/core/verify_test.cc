@@ -62,7 +62,7 @@ class VerifyTest : public testing::Test {
     ViewBuilder view(info.view);
     change(view);
     info.view = view.Build();
-    core_.catalog.Publish(std::make_shared<ServiceInfo>(std::move(info)));
+    core_.catalog.Publish(std::move(info));
   }
   LeaseSpec SpecOf(const std::string& service, const std::string& id) {
     const auto key = storage::EncodeInstanceKey("default", service, "n1", id);
@@ -131,15 +131,17 @@ TEST_F(VerifyTest, FindsAnEndpointOfOtherContentOrRevision) {
 }
 
 TEST_F(VerifyTest, FindsAServiceThatIsNotServed) {
-  core_.catalog.Forget("default", "db");
+  core_.catalog.Forget(storage::EncodeServiceKey("default", "db"));
   EXPECT_THAT(Run().problems,
               ElementsAre("service \"db\" of namespace \"default\": it is stored and not served"));
 }
 
 TEST_F(VerifyTest, FindsAServiceThatIsNotStored) {
   ServiceInfo info = *core_.catalog.Get("default", "db");
-  info.service = "ghost";
-  core_.catalog.Publish(std::make_shared<ServiceInfo>(std::move(info)));
+  auto ghost = std::make_shared<ServiceIdentity>(*info.identity);
+  ghost->service = "ghost";
+  info.identity = std::move(ghost);
+  core_.catalog.Publish(std::move(info));
   EXPECT_THAT(Run().problems,
               ElementsAre(AllOf(HasSubstr("\"ghost\""), HasSubstr("served and not stored"))));
 }

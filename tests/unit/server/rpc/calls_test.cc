@@ -73,42 +73,60 @@ TEST(Calls, KeepAliveStreamsBeyondTheMainQueueWorkAlike) {
   }
 }
 
-TEST(Calls, MoreAtOnceThanAreAskedForAreAllAnswered) {
-  RpcStack stack;
-  stack.Register("api", "i-0");
-  constexpr int kThreads = 8;
-  constexpr int kEach = 50;
+constexpr int kCallers = 8;
+constexpr int kCallsOfEach = 50;
+
+// How many of the callers' calls, all of each at once, got a good answer.
+template <typename Response, typename Start, typename Good>
+int CountAnswered(Start start, Good good) {
   std::atomic<int> answered{0};
   std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
+  for (int t = 0; t < kCallers; ++t) {
     threads.emplace_back([&] {
       grpc::CompletionQueue queue;
       struct Call {
         grpc::ClientContext context;
-        v1::DiscoverResponse response;
+        Response response;
         grpc::Status status;
-        std::unique_ptr<grpc::ClientAsyncResponseReader<v1::DiscoverResponse>> reader;
+        std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader;
       };
       std::vector<std::unique_ptr<Call>> calls;
-      v1::DiscoverRequest request;
-      request.set_service("api");
-      for (int i = 0; i < kEach; ++i) {
+      for (int i = 0; i < kCallsOfEach; ++i) {
         auto call = std::make_unique<Call>();
         SetDeadline(call->context, absl::Seconds(20));
-        call->reader = stack.discovery_stub->AsyncDiscover(&call->context, request, &queue);
+        call->reader = start(&call->context, &queue);
         call->reader->Finish(&call->response, &call->status, call.get());
         calls.push_back(std::move(call));
       }
       void* tag = nullptr;
       bool ok = false;
-      for (int i = 0; i < kEach && queue.Next(&tag, &ok); ++i) {
+      for (int i = 0; i < kCallsOfEach && queue.Next(&tag, &ok); ++i) {
         const auto* call = static_cast<Call*>(tag);
-        if (call->status.ok() && call->response.endpoints_size() == 1) ++answered;
+        if (call->status.ok() && good(call->response)) ++answered;
       }
     });
   }
   for (auto& thread : threads) thread.join();
-  EXPECT_EQ(answered, kThreads * kEach);
+  return answered;
+}
+
+TEST(Calls, MoreAtOnceThanAreAskedForAreAllAnswered) {
+  RpcStack stack;
+  stack.Register("api", "i-0");
+  v1::DiscoverRequest discover;
+  discover.set_service("api");
+  const auto discovered = CountAnswered<v1::DiscoverResponse>(
+      [&](auto* context, auto* queue) {
+        return stack.discovery_stub->AsyncDiscover(context, discover, queue);
+      },
+      [](const v1::DiscoverResponse& response) { return response.endpoints_size() == 1; });
+  EXPECT_EQ(discovered, kCallers * kCallsOfEach) << "of a call that comes often";
+  const auto listed = CountAnswered<v1::ListServicesResponse>(
+      [&](auto* context, auto* queue) {
+        return stack.discovery_stub->AsyncListServices(context, v1::ListServicesRequest(), queue);
+      },
+      [](const v1::ListServicesResponse& response) { return response.services_size() == 1; });
+  EXPECT_EQ(listed, kCallers * kCallsOfEach) << "of a call that comes seldom";
 }
 
 // Stops while calls of all kinds come and go; each ends, and so does the stop.

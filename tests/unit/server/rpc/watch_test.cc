@@ -248,11 +248,11 @@ TEST(WatchTest, ALiveWatcherIsNotResetByPruning) {
     stack.Deregister("api", "b");
     // A watcher that has not been told yet would rightly be reset.
     FollowUntilEqual(stack, watch, set, "api");
-    for (int i = 0; i < 20 && stack.catalog.Get("default", "api") != nullptr; ++i) {
+    for (int i = 0; i < 20 && stack.catalog.Get("default", "api"); ++i) {
       stack.registry.Maintain();
       stack.Register("other", absl::StrCat(round, "-", i));
     }
-    ASSERT_EQ(stack.catalog.Get("default", "api"), nullptr) << "forgotten";
+    ASSERT_FALSE(stack.catalog.Get("default", "api")) << "forgotten";
   }
   stack.Register("api", "last");
   for (;;) {
