@@ -1,6 +1,7 @@
 // OpenStreams that stopped reading, of services that change all the time: what they cost those who
 // write, and the server's memory. Two servers that hold the same are given the same writes in turn,
 // so that their stores are as full at the end of each round.
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -18,13 +19,13 @@ constexpr size_t kServices = 100;
 constexpr size_t kInstances = 10'000;
 constexpr double kWritesPerSecond = 5'000;
 constexpr size_t kInFlight = 512;
-// The watched server takes a minute of writes, the round to warm up included: that is a longer one,
-// in which the windows of the streams are filled, after 200 changes of 100 services each.
-constexpr int kLength = 2;
-constexpr int kFirstLength = 10;
-constexpr int kMostRounds = 25;
-// Memory is read after each fifth round, since jemalloc has to give back what was freed.
-constexpr int kMemoryEvery = 5;
+// The watched server takes a minute of writes at least, in rounds of their usual length or more.
+// The one to warm up fills the windows of the streams, after 200 changes of 100 services each.
+constexpr int kAllRounds = 50;
+constexpr int kFirstRound = 10;
+constexpr int kMostRounds = 200;
+// So often memory is read: jemalloc has to give back before what was freed.
+constexpr int kMemoryReadings = 5;
 constexpr absl::Duration kDecay = absl::Seconds(12);
 
 struct Written {
@@ -55,7 +56,9 @@ class StallRounds {
   StallRounds(Written alone, Written stalled, const Options& options)
       : alone_(std::move(alone)),
         stalled_(std::move(stalled)),
-        round_(options.round),
+        rounds_(std::min(options.rounds, kMostRounds)),
+        first_(kFirstRound * options.round),
+        round_(std::max(options.round, kAllRounds * options.round / rounds_)),
         decay_(options.quick ? absl::ZeroDuration() : kDecay),
         watchers_(stalled_.server->process->address(), kConnections) {}
 
@@ -71,16 +74,16 @@ class StallRounds {
 
   // Both in one, since the memory of both is read when both have taken the same writes.
   absl::StatusOr<Readings> Round() {
-    const absl::Duration duration = (rounds_ == 0 ? kFirstLength : kLength) * round_;
+    const absl::Duration duration = done_ == 0 ? first_ : round_;
     Readings out;
-    for (const bool stalled : {rounds_ % 2 == 1, rounds_ % 2 == 0}) {
+    for (const bool stalled : {done_ % 2 == 1, done_ % 2 == 0}) {
       const auto readings = Write(stalled ? stalled_ : alone_, duration);
       if (!readings.ok()) return readings.status();
       const std::string prefix = stalled ? "stalled " : "alone ";
       for (const char* name : {"p99_us", "cpu_us", "rate"}) out[prefix + name] = readings->at(name);
     }
     if (absl::Status status = watchers_.status(); !status.ok()) return status;
-    if (rounds_++ % kMemoryEvery == 0) ReadMemory();
+    if (done_++ % std::max(rounds_ / kMemoryReadings, 1) == 0) ReadMemory();
     out.insert(memory_.begin(), memory_.end());
     return out;
   }
@@ -98,9 +101,11 @@ class StallRounds {
 
   const Written alone_;
   const Written stalled_;
+  const int rounds_;
+  const absl::Duration first_;
   const absl::Duration round_;
   const absl::Duration decay_;
-  int rounds_ = 0;
+  int done_ = 0;
   Readings memory_;       // as last read
   OpenStreams watchers_;  // last: goes before its server
 };
