@@ -117,7 +117,8 @@ absl::StatusOr<Row> Evaluate(const std::string& workload, const Comparison& comp
   if (comparison.yardstick) {
     const auto yardsticks = ReadingsOf(*comparison.yardstick, samples);
     if (!yardsticks.ok()) return yardsticks.status();
-    row.yardstick = comparison.yardstick->contestant;
+    const Source& source = *comparison.yardstick;
+    row.yardstick = source.label.empty() ? source.contestant : source.label;
     row.yardstick_value = Median(*yardsticks);
     std::vector<double> ratios;
     for (size_t i = 0; i < values->size() && i < yardsticks->size(); ++i) {

@@ -68,6 +68,7 @@ inline Goal AtMost(double bound) { return {Goal::Kind::kAtMost, bound}; }
 struct Source {
   std::string contestant;
   std::string reading;
+  std::string label{};  // printed instead of the contestant
 };
 
 struct Comparison {

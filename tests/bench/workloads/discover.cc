@@ -101,7 +101,8 @@ MakeRequest AnyOf(std::shared_ptr<const std::vector<std::string>> requests) {
 }
 
 // Names that nobody has asked for since the server was started: anew for each round. But for the
-// first, which warms up the program and the connections: only the names are to be cold.
+// first, which warms up the program and the connections, since only the names are to be cold, and
+// is what they are compared with ("one cpu_us").
 class ColdServer {
  public:
   ColdServer(std::shared_ptr<Server> server, absl::Duration duration,
@@ -115,14 +116,18 @@ class ColdServer {
     server_ = *std::move(server);
     UnaryLoad load{.method = kDiscover, .in_flight = kInFlight};
     load.request = Same(requests_->front());
-    if (const auto warmed = server_->client->Call(load, duration_ / 2); !warmed.ok()) {
+    if (const auto warmed = server_->client->Call(load, duration_); !warmed.ok()) {
       return warmed.status();
     }
+    const auto one = Measure(*server_->process, *server_->client, load, duration_);
+    if (!one.ok()) return one.status();
     load.request = [this](uint64_t number, grpc::ByteBuffer* buffer) {
       *buffer = ToBuffer((*requests_)[(number + 1) * kStride % requests_->size()]);
       return number + 1 < requests_->size();
     };
-    return Measure(*server_->process, *server_->client, load, duration_);
+    auto out = Measure(*server_->process, *server_->client, load, duration_);
+    if (out.ok()) (*out)["one cpu_us"] = one->at("cpu_us");
+    return out;
   }
 
  private:
@@ -159,7 +164,7 @@ std::vector<Comparison> Comparisons() {
           {.metric = "server CPU a discover, any of 100,000, cold",
            .unit = "us",
            .value = {"any service, cold", "cpu_us"},
-           .yardstick = Source{one, "cpu_us"},
+           .yardstick = Source{"any service, cold", "one cpu_us", "one service, fresh"},
            .goal = AtMost(1.1)}};
 }
 
@@ -192,8 +197,8 @@ absl::StatusOr<Plan> PlanDiscover(const Options& options) {
   };
   calls("empty call", *yardstick, kYardstickEmpty, Same(""));
   calls("one service", *muster, kDiscover, Same(requests->front()));
-  calls("etcd range", *etcd, kEtcdRange, Same(range));
   calls("any service, warm", *muster, kDiscover, AnyOf(requests));
+  calls("etcd range", *etcd, kEtcdRange, Same(range));
   auto cold_server = std::make_shared<ColdServer>(*cold, options.round, requests);
   plan.contestants.push_back({"any service, cold", [cold_server] { return cold_server->Round(); }});
   plan.comparisons = Comparisons();
