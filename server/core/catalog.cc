@@ -35,6 +35,17 @@ template <typename T>
   PrefetchLines(reinterpret_cast<const char*>(object) - kCounts, kCounts + sizeof(T));
 }
 
+[[gnu::always_inline]] inline void PrefetchEndpointsOf(const ServiceView* view, const Leaf* leaf) {
+  PrefetchShared(view);
+  if (leaf == nullptr) return;
+  PrefetchShared(leaf);
+  // The bytes stand behind it.
+  PrefetchLines(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
+}
+
+// From so many services on, they are not in the caches.
+constexpr size_t kManyServices = 10'000;
+
 }  // namespace
 
 // One block of memory, so that whoever looks for a name waits for one. The first part is guarded by
@@ -53,6 +64,7 @@ struct Catalog::Slot {
 
   uint32_t mark = 0;        // the strand's
   const uint32_t key_size;  // the key's bytes stand behind the object
+  const size_t hash;        // of the key
 
   // `now` gets what was.
   void Set(ServiceInfo& now) {
@@ -66,23 +78,56 @@ struct Catalog::Slot {
     has_tombstones = info.view->tombstone_count() > 0;
     leaf = info.view->leaves().empty() ? nullptr : info.view->leaves().front().leaf.get();
   }
-  [[gnu::always_inline]] void PrefetchView() const {
-    PrefetchShared(info.view.get());
-    if (leaf == nullptr) return;
-    PrefetchShared(leaf);
-    // The bytes stand behind it.
-    PrefetchLines(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
-  }
+  [[gnu::always_inline]] void PrefetchView() const { PrefetchEndpointsOf(info.view.get(), leaf); }
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
-  static SlotPtr Make(std::string_view key, Shard& shard, ServiceInfo info) {
-    void* const block = base::AllocateKept(sizeof(Slot) + key.size());
-    SlotPtr slot(new (block) Slot{.shard = shard, .key_size = static_cast<uint32_t>(key.size())});
+  static SlotPtr Make(const HashedKey& key, Shard& shard, ServiceInfo info) {
+    void* const block = base::AllocateKept(sizeof(Slot) + key.text.size());
+    SlotPtr slot(new (block) Slot{
+        .shard = shard, .key_size = static_cast<uint32_t>(key.text.size()), .hash = key.hash});
     slot->Set(info);
-    std::memcpy(static_cast<void*>(slot.get() + 1), key.data(), key.size());
+    std::memcpy(static_cast<void*>(slot.get() + 1), key.text.data(), key.text.size());
     return slot;
   }
 };
+
+// The place of a name is found through a table, the view through the place, the endpoints through
+// the view: each is waited for. This says of a hash where all of them stood when they were last
+// published, in one place. What it says is only asked for and never read, so it may be wrong.
+struct Catalog::Hint {
+  std::atomic<size_t> hash{0};
+  std::atomic<const Slot*> slot{nullptr};
+  std::atomic<const ServiceView*> view{nullptr};
+  std::atomic<const Leaf*> leaf{nullptr};
+};
+
+class Catalog::Hints {
+ public:
+  Hints() : hints_(kHints) {}
+  void Set(const Slot& slot) {
+    Hint& hint = hints_[slot.hash % kHints];
+    hint.hash.store(slot.hash, std::memory_order_relaxed);
+    hint.slot.store(&slot, std::memory_order_relaxed);
+    hint.view.store(slot.info.view.get(), std::memory_order_relaxed);
+    hint.leaf.store(slot.leaf, std::memory_order_relaxed);
+  }
+  [[gnu::always_inline]] void Prefetch(size_t hash) const {
+    const Hint& hint = hints_[hash % kHints];
+    if (hint.hash.load(std::memory_order_relaxed) != hash) return;
+    const Slot* const slot = hint.slot.load(std::memory_order_relaxed);
+    PrefetchLines(reinterpret_cast<const char*>(slot), sizeof(Slot) + kLine);
+    PrefetchEndpointsOf(hint.view.load(std::memory_order_relaxed),
+                        hint.leaf.load(std::memory_order_relaxed));
+  }
+
+ private:
+  static constexpr size_t kHints = size_t{1} << 17;  // 4 MiB; more services share them
+  std::vector<Hint, base::KeptAllocator<Hint>> hints_;
+};
+
+void Catalog::SetHint(const Slot& slot) {
+  if (own_hints_ != nullptr) own_hints_->Set(slot);
+}
 
 void Catalog::SlotDelete::operator()(Slot* slot) const {
   slot->~Slot();
@@ -94,9 +139,7 @@ Catalog::Shard::~Shard() = default;
 Catalog::Catalog() = default;
 Catalog::~Catalog() = default;
 
-size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const {
-  return HashedKey(slot->key()).hash;
-}
+size_t Catalog::SlotHash::operator()(const SlotPtr& slot) const { return slot->hash; }
 
 bool Catalog::SlotEq::operator()(const SlotPtr& a, const SlotPtr& b) const {
   return a->key() == b->key();
@@ -118,6 +161,7 @@ auto Catalog::With(std::string_view key, F found) const {
   Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
   shard.services.prefetch(hashed);
+  if (const Hints* hints = hints_.load(std::memory_order_acquire)) hints->Prefetch(hashed.hash);
   const auto it = shard.services.find(hashed);
   return it == shard.services.end() ? decltype(found(**it)){} : found(**it);
 }
@@ -276,6 +320,7 @@ void Catalog::Publish(Slot& slot, ServiceInfo info) {  // what was ends outside 
   Count(slot.info.view.get(), info.view.get());
   base::MutexLock lock(slot.shard.mu);
   slot.Set(info);
+  SetHint(slot);
 }
 
 void Catalog::Add(std::string_view key, ServiceInfo info) {
@@ -283,9 +328,16 @@ void Catalog::Add(std::string_view key, ServiceInfo info) {
   ++services_;
   base::MutexLock lock(names_mu_);
   AddNameChange({info.identity->ns, info.identity->display, true});
-  Shard& shard = ShardOf(HashedKey(key));
-  SlotPtr slot = Slot::Make(key, shard, std::move(info));
+  const HashedKey hashed(key);
+  Shard& shard = ShardOf(hashed);
+  SlotPtr slot = Slot::Make(hashed, shard, std::move(info));
   names_.emplace(slot->key(), slot.get());
+  if (names_.size() == kManyServices && own_hints_ == nullptr) {
+    own_hints_ = std::make_unique<Hints>();
+    for (const auto& [name, known] : names_) SetHint(*known);
+    hints_.store(own_hints_.get(), std::memory_order_release);
+  }
+  SetHint(*slot);
   base::MutexLock shard_lock(shard.mu);
   shard.services.insert(std::move(slot));
 }

@@ -3,8 +3,9 @@
 // Thread safety: Get and List from any thread; the members marked [strand] from the strand only.
 // Cost: Get is one hash look-up under a shard's lock, whatever the number of services; ViewByKey
 // and StandingOf also ask for the memory of the view and its first endpoints, so that the waits for
-// it overlap. The strand looks without locks, since nobody else changes what is known.
-// Revision and counts are atomic loads. Publishing a known service takes its shard's lock only.
+// it overlap; from 10,000 services on at once, by 4 MiB of hints where they stand. The strand looks
+// without locks, since nobody else changes what is known. Revision and counts are atomic loads.
+// Publishing a known service takes its shard's lock only.
 #pragma once
 
 #include <array>
@@ -133,6 +134,8 @@ class Catalog {
  private:
   static constexpr size_t kShards = 64;
   struct Shard;
+  struct Hint;
+  class Hints;
   struct SlotDelete {
     void operator()(Slot* slot) const;
   };
@@ -159,10 +162,16 @@ class Catalog {
   template <typename F>
   auto With(std::string_view key, F found) const;
   void Add(std::string_view key, ServiceInfo info);
+  // [strand]
+  void SetHint(const Slot& slot);
   void Count(const ServiceView* before, const ServiceView* after);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 
   mutable std::array<Shard, kShards> shards_;
+  // Of very many services: where what is looked for stands, to ask for it early. Null until then;
+  // made, and written, by the strand.
+  std::atomic<const Hints*> hints_{nullptr};
+  std::unique_ptr<Hints> own_hints_;
 
   mutable base::Mutex names_mu_;  // before a shard's mu
   // All slots in the order of their keys, which live in them.

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <ctime>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -48,6 +50,42 @@ TEST(CatalogTest, ANameThatCameAndWentIsToldOnce) {
   catalog.Forget(storage::EncodeServiceKey("default", "c"));
   EXPECT_EQ(ChangesSince(catalog, position), (Changes{{"a", true}, {"b", false}, {"c", false}}));
   EXPECT_EQ(ChangesSince(catalog, here()), Changes{});
+}
+
+// Of so many services the catalog keeps hints where they stand, which those that were published
+// anew, forgotten, or share a place with others outdate.
+TEST(CatalogTest, VeryManyServicesAreFoundWhileTheyComeAndGo) {
+  Catalog catalog;
+  constexpr int kMany = 12'000;
+  const auto key = [](int i) { return storage::EncodeServiceKey("default", std::to_string(i)); };
+  std::atomic<int> published{0};
+  std::atomic<bool> done{false};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 2; ++t) {
+    readers.emplace_back([&] {
+      for (int i = 0; !done; i = (i + 7) % kMany) {
+        const auto view = catalog.ViewByKey(key(i));
+        const bool known = catalog.StandingOf(key(i), "").known;
+        if (i % 2 == 0 || i >= published) continue;  // forgotten, or perhaps not yet there
+        EXPECT_NE(view, nullptr) << i;
+        EXPECT_TRUE(known) << i;
+      }
+    });
+  }
+  for (int i = 0; i < kMany; ++i) {
+    Publish(catalog, std::to_string(i), 1);
+    published = i;
+  }
+  for (int i = 0; i < kMany; i += 2) catalog.Forget(key(i));
+  for (int i = 1; i < kMany; i += 2) Publish(catalog, std::to_string(i), 2);
+  done = true;
+  for (auto& reader : readers) reader.join();
+  for (int i = 0; i < kMany; ++i) {
+    const auto view = catalog.ViewByKey(key(i));
+    ASSERT_EQ(view != nullptr, i % 2 == 1) << i;
+    if (view == nullptr) continue;
+    ASSERT_EQ(view->seq(), 2u);
+  }
 }
 
 TEST(CatalogTest, AStandingTellsWhatARegistrationAsks) {
