@@ -1,7 +1,7 @@
 // A key that is hashed once, whatever it is looked up in.
 //
 //   const HashedKey key(text);
-//   leases.PrefetchOnStrand(key); ... leases.Find(key);
+//   leases.Find(key); catalog.FindSlot(key);
 //
 // Ownership: the text outlives it. Thread safety: a value.
 #pragma once

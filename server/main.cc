@@ -14,7 +14,7 @@
 #include "server/app/server.h"
 
 // Read by jemalloc where musterd is linked to it: what was freed goes back to the system within
-// seconds, also from a server that has become idle.
+// seconds, also from a server that has become idle. How each was chosen: docs/adr/0007.
 extern "C" const char* malloc_conf;
 const char* malloc_conf =
     "narenas:4,background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:0,slab_sizes:1-1024:64";

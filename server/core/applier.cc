@@ -17,9 +17,6 @@ using base::HashedKey;
 using storage::Family;
 using storage::Op;
 
-// So many commits before it is needed, memory is asked for.
-constexpr size_t kAhead = 4;
-
 // A service that the present group changes: published once, whatever the number of changes.
 struct Applier::Draft {
   Catalog::Slot* slot;                        // null: not known yet
@@ -74,11 +71,7 @@ void Applier::OnReplayed() {
 
 void Applier::OnCommits(absl::Span<const storage::Commit> commits) {
   drafts_.reserve(commits.size());
-  for (size_t i = 0; i < commits.size() + 2 * kAhead; ++i) {
-    if (i < commits.size()) PrefetchKeys(commits[i]);
-    if (i >= kAhead && i - kAhead < commits.size()) PrefetchEndpoints(commits[i - kAhead]);
-    if (i < 2 * kAhead) continue;
-    const storage::Commit& commit = commits[i - 2 * kAhead];
+  for (const storage::Commit& commit : commits) {
     for (const Op& op : commit.ops) ApplyOp(commit.seq, op);
     revision_.seq = std::max(revision_.seq, commit.seq);
   }
@@ -92,22 +85,6 @@ std::optional<uint64_t> Applier::AppliedModSeq(Family family, std::string_view k
   if (family == Family::kInstances) return leases_.AppliedModSeq(HashedKey(key));
   if (family == Family::kServices) return catalog_.AppliedModSeq(HashedKey(key));
   return std::nullopt;
-}
-
-void Applier::PrefetchKeys(const storage::Commit& commit) const {
-  for (const Op& op : commit.ops) {
-    if (op.family != Family::kInstances) continue;
-    leases_.PrefetchOnStrand(HashedKey(op.key), commit.seq);
-    catalog_.PrefetchOnStrand(HashedKey(storage::ServiceKeyOf(op.key)));
-  }
-}
-
-void Applier::PrefetchEndpoints(const storage::Commit& commit) {
-  for (const Op& op : commit.ops) {
-    if (op.family != Family::kInstances) continue;
-    const auto* const slot = catalog_.FindSlot(HashedKey(storage::ServiceKeyOf(op.key)));
-    if (slot != nullptr) Catalog::PrefetchEndpoints(*slot);
-  }
 }
 
 Applier::Draft& Applier::DraftOf(std::string_view service_key) {

@@ -35,10 +35,6 @@ class Applier : public storage::CommitSink {
   struct Draft;  // a service that the present group changes
   // Until the next one is made.
   Draft& DraftOf(std::string_view service_key);
-  // Ask for the memory that applying a commit waits for: first that of the tables, then that of the
-  // endpoints.
-  void PrefetchKeys(const storage::Commit& commit) const;
-  void PrefetchEndpoints(const storage::Commit& commit);
   ViewBuilder::Texts texts() const;
   void ApplyOp(uint64_t seq, const storage::Op& op);
   void PutService(std::string_view key, std::string_view value);

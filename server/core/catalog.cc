@@ -202,20 +202,7 @@ Catalog::Slot* Catalog::FindSlot(const HashedKey& service_key) MUSTER_NO_THREAD_
   return it == services.end() ? nullptr : it->get();
 }
 
-void Catalog::Prefetch(const HashedKey& service_key) const {
-  Shard& shard = ShardOf(service_key);
-  base::MutexLock lock(shard.mu);
-  shard.services.prefetch(service_key);
-}
-
-void Catalog::PrefetchOnStrand(const HashedKey& service_key) const
-    MUSTER_NO_THREAD_SAFETY_ANALYSIS {
-  ShardOf(service_key).services.prefetch(service_key);
-}
-
 uint32_t& Catalog::MarkOf(Slot& slot) { return slot.mark; }
-
-void Catalog::PrefetchEndpoints(const Slot& slot) { slot.PrefetchView(); }
 
 uint64_t Catalog::AppliedModSeq(const HashedKey& service_key) const
     MUSTER_NO_THREAD_SAFETY_ANALYSIS {

@@ -105,11 +105,6 @@ class Catalog {
   Slot* FindSlot(const base::HashedKey& service_key);
   // [strand] A number that the strand keeps with it, 0 at first.
   static uint32_t& MarkOf(Slot& slot);
-  // It is looked for soon: asks for the memory of that. The second: [strand], without a lock.
-  void Prefetch(const base::HashedKey& service_key) const;
-  void PrefetchOnStrand(const base::HashedKey& service_key) const;
-  // [strand] Its endpoints are changed soon: asks for them.
-  static void PrefetchEndpoints(const Slot& slot);
   // [strand] Of its record; 0 = not known.
   uint64_t AppliedModSeq(const base::HashedKey& service_key) const;
   // [strand]

@@ -162,9 +162,8 @@ absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::
   return out;
 }
 
-absl::StatusOr<NormalInstance> Normalise(
-    v1::Instance&& instance, std::string_view peer_address, bool loopback_peer_ok,
-    absl::FunctionRef<void(const storage::InstanceKey&)> named) {
+absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
+                                         bool loopback_peer_ok) {
   if (const size_t bytes = instance.ByteSizeLong(); bytes > kMaxInstanceBytes) {
     return FieldError({"", kParent},
                       absl::StrCat("has ", bytes, " bytes; at most ", kMaxInstanceBytes),
@@ -177,7 +176,6 @@ absl::StatusOr<NormalInstance> Normalise(
   key->id = instance.id().empty() ? DefaultId(key->service, *address, instance.port())
                                   : std::move(*instance.mutable_id());
   if (auto s = CheckText({kParent, "id"}, key->id, 1, kMaxId); !s.ok()) return s;
-  named(*key);
   if (auto s = CheckFields(instance); !s.ok()) return s;
   if (auto s = NormaliseChecks(*instance.mutable_checks()); !s.ok()) return s;
 
@@ -201,8 +199,7 @@ absl::StatusOr<NormalInstance> Normalise(
 
 absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
                                          std::string_view peer_address, bool loopback_peer_ok) {
-  return Normalise(v1::Instance(instance), peer_address, loopback_peer_ok,
-                   [](const storage::InstanceKey&) {});
+  return Normalise(v1::Instance(instance), peer_address, loopback_peer_ok);
 }
 
 v1::Instance ToInstance(const storage::InstanceKeyView& key, std::string_view display_name,

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "muster/v1/registry.pb.h"
@@ -50,11 +49,9 @@ absl::StatusOr<std::string> NormalNamespace(std::string_view ns, std::string_vie
 absl::StatusOr<storage::InstanceKey> NormalKey(const v1::InstanceKey& key, std::string_view field);
 
 // `peer_address` (an IP, may be empty) stands in for an empty address; it is refused when loopback
-// unless `loopback_peer_ok`. The first takes what it can out of the instance, and calls `named` as
-// soon as the key is known and valid.
-absl::StatusOr<NormalInstance> Normalise(
-    v1::Instance&& instance, std::string_view peer_address, bool loopback_peer_ok,
-    absl::FunctionRef<void(const storage::InstanceKey&)> named);
+// unless `loopback_peer_ok`. The first takes what it can out of the instance.
+absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_view peer_address,
+                                         bool loopback_peer_ok);
 absl::StatusOr<NormalInstance> Normalise(const v1::Instance& instance,
                                          std::string_view peer_address, bool loopback_peer_ok);
 

@@ -16,7 +16,7 @@
 #include "muster/storage/v1/storage.pb.h"
 #include "muster/v1/registry.pb.h"
 #include "server/core/instance.h"
-#include "server/core/lease_table.h"
+#include "server/core/lease.h"
 #include "storage/engine.h"
 
 namespace muster::core {

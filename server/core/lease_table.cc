@@ -1,11 +1,7 @@
 #include "server/core/lease_table.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
-#include <new>
-
-#include "base/huge_pages.h"
 
 namespace muster::core {
 
@@ -31,59 +27,6 @@ constexpr size_t kAhead = 32;
 size_t ShardIndex(uint64_t hash) { return hash >> 58; }
 
 }  // namespace
-
-// The lease itself
-
-Lease::Lease(const LeaseSpec& spec)
-    : incarnation_(spec.incarnation),
-      ttl_us_(absl::ToInt64Microseconds(spec.ttl)),
-      key_size_(static_cast<uint16_t>(spec.key.size())),
-      fenced_(spec.fenced),
-      never_reported_(spec.never_reported),
-      mod_seq_(spec.mod_seq),
-      life_(spec.life),
-      digest_(spec.digest),
-      superseded_(spec.superseded.empty()
-                      ? nullptr
-                      : std::make_unique<const std::vector<Superseded>>(spec.superseded)) {
-  std::memcpy(static_cast<void*>(this + 1), spec.key.data(), spec.key.size());
-}
-
-LeasePtr Lease::Make(const LeaseSpec& spec) {
-  void* block = base::AllocateKept(sizeof(Lease) + spec.key.size());
-  return LeasePtr(new (block) Lease(spec));
-}
-
-void LeasePtr::Drop() {
-  if (lease_ == nullptr || lease_->owners_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  lease_->~Lease();
-  base::FreeKept(const_cast<Lease*>(lease_));
-}
-
-LeaseSpec Lease::spec() const {
-  LeaseSpec out;
-  out.key = std::string(key());
-  out.mod_seq = mod_seq_;
-  out.incarnation = incarnation_;
-  out.fenced = fenced_;
-  out.life = life_;
-  out.digest = digest_;
-  out.ttl = ttl();
-  if (superseded_ != nullptr) out.superseded = *superseded_;
-  out.never_reported = never_reported_;
-  return out;
-}
-
-template <typename F>
-void Lease::ForEachHandle(F f) const {
-  if (incarnation_ != 0) f(incarnation_);
-  if (superseded_ == nullptr) return;
-  for (const Superseded& old : *superseded_) {
-    if (old.incarnation != 0) f(old.incarnation);
-  }
-}
-
-// The table
 
 LeaseTable::LeaseTable(const base::Clock& clock, base::Rng& rng, Options options)
     : clock_(clock),
@@ -197,12 +140,6 @@ bool LeaseTable::Renew(const Lease& lease) {
   return RenewLease(lease, Now()).outcome == RenewOutcome::kRenewed;
 }
 
-void LeaseTable::Prefetch(const HashedKey& key) const {
-  const Shard& shard = ShardOf(key);
-  base::MutexLock lock(shard.mu);
-  shard.by_key.prefetch(key);
-}
-
 LeasePtr LeaseTable::Find(const HashedKey& key) const {
   const Shard& shard = ShardOf(key);
   base::MutexLock lock(shard.mu);
@@ -235,13 +172,7 @@ int64_t LeaseTable::DeadlineUs(const Lease& lease) {
 
 // Membership
 
-// These two without locks: nobody else changes the tables.
-void LeaseTable::PrefetchOnStrand(const HashedKey& key,
-                                  uint64_t handle) const MUSTER_NO_THREAD_SAFETY_ANALYSIS {
-  ShardOf(key).by_key.prefetch(key);
-  HandleShardOf(handle).by_handle.prefetch(handle);
-}
-
+// Without a lock: nobody else changes the table.
 uint64_t LeaseTable::AppliedModSeq(const HashedKey& key) const MUSTER_NO_THREAD_SAFETY_ANALYSIS {
   const auto& by_key = ShardOf(key).by_key;
   const auto it = by_key.find(key);

@@ -23,7 +23,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -38,102 +37,10 @@
 #include "base/huge_pages.h"
 #include "base/mutex.h"
 #include "base/rng.h"
-#include "server/core/definition.h"
+#include "server/core/lease.h"
 #include "server/core/timer_wheel.h"
 
 namespace muster::core {
-
-using LifeId = std::array<uint8_t, 16>;
-
-// A life that another one replaced.
-struct Superseded {
-  LifeId life{};
-  uint64_t incarnation = 0;
-};
-
-// What is constant between two commits of an instance.
-struct LeaseSpec {
-  std::string key;  // storage::EncodeInstanceKey
-  uint64_t mod_seq = 0;
-  uint64_t incarnation = 0;  // also the lease handle
-  bool fenced = false;       // has a life
-  LifeId life{};
-  Digest digest;                              // of the definition
-  absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
-  std::vector<Superseded> superseded;
-  bool never_reported = false;  // as in InstanceRecord
-};
-
-class LeasePtr;
-
-// A LeaseSpec as it is kept, and its atomic word: one block of memory that counts its owners.
-class Lease {
- public:
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
-
-  std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size_}; }
-  uint64_t mod_seq() const { return mod_seq_; }
-  uint64_t incarnation() const { return incarnation_; }
-  const Digest& digest() const { return digest_; }
-  absl::Duration ttl() const { return absl::Microseconds(ttl_us_); }
-  bool permanent() const { return ttl_us_ == 0; }
-  bool never_reported() const { return never_reported_; }
-  // The whole, copied.
-  LeaseSpec spec() const;
-
- private:
-  friend class LeasePtr;
-  friend class LeaseTable;
-
-  // REQUIRES: the key has at most 65,535 bytes.
-  static LeasePtr Make(const LeaseSpec& spec);
-  explicit Lease(const LeaseSpec& spec);
-  ~Lease() = default;
-  template <typename F>
-  void ForEachHandle(F f) const;
-
-  // First what a renewal reads. Deadline in us of lease time << 1 | expiring. A deadline of 0:
-  // permanent, or not started yet.
-  mutable std::atomic<uint64_t> word_{0};
-  const uint64_t incarnation_;
-  const int64_t ttl_us_;
-  mutable std::atomic<uint32_t> owners_{0};
-  const uint16_t key_size_;  // the key's bytes stand behind the object
-  const bool fenced_ : 1;
-  const bool never_reported_ : 1;
-  const uint64_t mod_seq_;
-  const LifeId life_;
-  const Digest digest_;
-  const std::unique_ptr<const std::vector<Superseded>> superseded_;  // null: none
-};
-
-// Owns a Lease together with others. Null when default-made.
-class LeasePtr {
- public:
-  LeasePtr() = default;
-  LeasePtr(std::nullptr_t) {}  // as of the standard's pointers
-  explicit LeasePtr(const Lease* lease) : lease_(lease) {
-    if (lease_ != nullptr) lease_->owners_.fetch_add(1, std::memory_order_relaxed);
-  }
-  LeasePtr(const LeasePtr& other) : LeasePtr(other.lease_) {}
-  LeasePtr(LeasePtr&& other) noexcept : lease_(std::exchange(other.lease_, nullptr)) {}
-  LeasePtr& operator=(LeasePtr other) noexcept {
-    std::swap(lease_, other.lease_);
-    return *this;
-  }
-  ~LeasePtr() { Drop(); }
-
-  const Lease* get() const { return lease_; }
-  const Lease* operator->() const { return lease_; }
-  const Lease& operator*() const { return *lease_; }
-  friend bool operator==(const LeasePtr&, const LeasePtr&) = default;
-  friend bool operator==(const LeasePtr& p, std::nullptr_t) { return p.lease_ == nullptr; }
-
- private:
-  void Drop();
-  const Lease* lease_ = nullptr;
-};
 
 enum class RenewOutcome { kRenewed, kUnknown, kStale, kLoading };
 
@@ -157,8 +64,6 @@ class LeaseTable {
   // For a registration that changed nothing; false when the lease is expiring.
   bool Renew(const Lease& lease);
 
-  // It is looked for soon: asks for the memory of that.
-  void Prefetch(const base::HashedKey& key) const;
   LeasePtr Find(const base::HashedKey& key) const;
   LeasePtr Find(std::string_view key) const { return Find(base::HashedKey(key)); }
   // Of the lease's last commit; 0 = there is none.
@@ -170,8 +75,6 @@ class LeaseTable {
   // started yet.
   static int64_t DeadlineUs(const Lease& lease);
 
-  // [strand] The lease is put or erased soon, and has this handle: asks for the memory of that.
-  void PrefetchOnStrand(const base::HashedKey& key, uint64_t handle) const;
   // [strand] As ModSeqOf.
   uint64_t AppliedModSeq(const base::HashedKey& key) const;
   // [strand] Inserts or replaces. Starts a full TTL; but a commit that leaves incarnation, digest

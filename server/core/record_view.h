@@ -15,7 +15,7 @@
 
 #include "muster/storage/v1/storage.pb.h"
 #include "server/core/instance.h"
-#include "server/core/lease_table.h"
+#include "server/core/lease.h"
 
 namespace muster::core {
 

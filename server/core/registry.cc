@@ -73,15 +73,11 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
   if (absl::Status status = CheckLife(request.life_id()); !status.ok()) return status;
   auto ttl = GrantedTtl(request, options_);
   if (!ttl.ok()) return ttl.status();
-  auto write = std::make_shared<Write>();
   auto instance = Normalise(std::move(*request.mutable_instance()), caller.peer_address,
-                            caller.loopback_peer_ok, [&](const storage::InstanceKey& names) {
-                              write->SetKey(names);
-                              leases_.Prefetch(write->hashed_key());
-                              catalog_.Prefetch(base::HashedKey(write->service_key()));
-                            });
+                            caller.loopback_peer_ok);
   if (!instance.ok()) return instance.status();
-  write->names = std::exchange(instance->key, {});  // here only
+  auto write = std::make_shared<Write>();
+  write->SetNames(std::exchange(instance->key, {}));  // here only
   write->registration.key = write->key;
   write->registration.instance = *std::move(instance);
   if (!request.life_id().empty()) {

@@ -33,6 +33,7 @@
 #include "server/core/held_set.h"
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
+#include "server/core/lease.h"
 #include "server/core/lease_table.h"
 #include "storage/engine.h"
 

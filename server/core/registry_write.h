@@ -44,13 +44,10 @@ struct Registry::Write {
   // Of Turns: who waits for the end of this write's turn.
   std::list<std::shared_ptr<Write>> waiting;
 
-  void SetKey(const storage::InstanceKey& of) {
-    key = storage::EncodeInstanceKey(of);
-    key_hash = base::HashedKey(key).hash;
-  }
   void SetNames(storage::InstanceKey to) {
     names = std::move(to);
-    SetKey(names);
+    key = storage::EncodeInstanceKey(names);
+    key_hash = base::HashedKey(key).hash;
   }
   base::HashedKey hashed_key() const { return {key, key_hash}; }
 
