@@ -39,7 +39,6 @@ namespace muster::app {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-constexpr absl::Duration kExpiryTick = absl::Milliseconds(10);
 constexpr absl::Duration kHerdTick = absl::Milliseconds(2);
 // How long a stop waits for calls under way; how long it answers at least, so that who is calling
 // is told and not cut off; and how long gRPC may then take to close connections, which a client
@@ -267,14 +266,15 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                     leases.Tick();
                     held.Refresh();
                   }});
-  // Few at a time and often, so that a herd is gone soon and holds up nobody.
-  jobs.push_back({.period = kExpiryTick,
+  // As often as leases fall due; few at a time and often while there are many, so that a herd is
+  // gone soon and holds up nobody.
+  jobs.push_back({.period = kTick,
                   .run =
                       [this] {
                         while (registry.ExpireDue() > 0) {
                         }
                       },
-                  .busy = [this] { return registry.removals_under_way() > 0; },
+                  .busy = [this] { return registry.is_removing(); },
                   .busy_period = kHerdTick});
   jobs.push_back({kTick, [this] { engine->Tend(); }});
   jobs.push_back({kTick, [this] {

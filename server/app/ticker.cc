@@ -1,9 +1,19 @@
 #include "server/app/ticker.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace muster::app {
+namespace {
+
+// The first one after `now`.
+base::SteadyTime NextMultiple(base::SteadyTime now, absl::Duration period) {
+  const int64_t us = absl::ToInt64Microseconds(period);
+  return {(now.us / us + 1) * us};
+}
+
+}  // namespace
 
 Ticker::Ticker(const base::Clock& clock, std::vector<Job> jobs)
     : clock_(clock), jobs_(std::move(jobs)), thread_("muster-ticker", [this] { Run(); }) {}
@@ -19,7 +29,7 @@ void Ticker::Stop() {
 
 void Ticker::Run() {
   std::vector<base::SteadyTime> due;
-  for (const Job& job : jobs_) due.push_back(clock_.Steady() + job.period);
+  for (const Job& job : jobs_) due.push_back(NextMultiple(clock_.Steady(), job.period));
   for (;;) {
     const base::SteadyTime next = *std::min_element(due.begin(), due.end());
     {
@@ -31,7 +41,8 @@ void Ticker::Run() {
       if (clock_.Steady() < due[i]) continue;
       jobs_[i].run();
       const bool busy = jobs_[i].busy && jobs_[i].busy();
-      due[i] = clock_.Steady() + (busy ? jobs_[i].busy_period : jobs_[i].period);
+      const base::SteadyTime now = clock_.Steady();
+      due[i] = busy ? now + jobs_[i].busy_period : NextMultiple(now, jobs_[i].period);
     }
   }
 }

@@ -1,4 +1,5 @@
-// Ticker: one thread that runs jobs at their periods, in turn.
+// Ticker: one thread that runs jobs at their periods, in turn. A job is due at the multiples of its
+// period on the steady clock, so that jobs wake the thread together.
 //
 //   Ticker ticker(clock, {{absl::Milliseconds(100), [&] { leases.Tick(); }}});
 //
@@ -25,7 +26,7 @@ class Ticker {
     std::function<bool()> busy{};
     absl::Duration busy_period{};
   };
-  // REQUIRES: periods above zero. `clock` is the machine's: the thread really waits.
+  // REQUIRES: periods of at least a microsecond. `clock` is the machine's: the thread really waits.
   Ticker(const base::Clock& clock, std::vector<Job> jobs);
   ~Ticker() { Stop(); }
 

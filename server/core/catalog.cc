@@ -62,6 +62,7 @@ struct Catalog::Slot {
   bool has_tombstones = false;
   bool plain = false;  // display is the service
 
+  bool for_upkeep = false;  // the strand's
   uint32_t mark = 0;        // the strand's
   const uint32_t key_size;  // the key's bytes stand behind the object
   const size_t hash;        // of the key
@@ -305,9 +306,32 @@ void Catalog::Publish(ServiceInfo info) {
 
 void Catalog::Publish(Slot& slot, ServiceInfo info) {  // what was ends outside the lock
   Count(slot.info.view.get(), info.view.get());
-  base::MutexLock lock(slot.shard.mu);
-  slot.Set(info);
-  SetHint(slot);
+  {
+    base::MutexLock lock(slot.shard.mu);
+    slot.Set(info);
+    SetHint(slot);
+  }
+  NoteUpkeep(slot);
+}
+
+void Catalog::NoteUpkeep(Slot& slot) {
+  const bool now = slot.has_tombstones || !slot.has_instances;
+  if (std::exchange(slot.for_upkeep, now) == now) return;
+  base::MutexLock lock(upkeep_mu_);
+  if (now) {
+    upkeep_.insert(slot.key());
+  } else {
+    upkeep_.erase(slot.key());
+  }
+}
+
+std::vector<std::string> Catalog::ListUpkeep(std::string_view after, size_t max) const {
+  std::vector<std::string> out;
+  base::MutexLock lock(upkeep_mu_);
+  for (auto it = upkeep_.upper_bound(after); it != upkeep_.end() && out.size() < max; ++it) {
+    out.emplace_back(*it);
+  }
+  return out;
 }
 
 void Catalog::Add(std::string_view key, ServiceInfo info) {
@@ -325,6 +349,7 @@ void Catalog::Add(std::string_view key, ServiceInfo info) {
     hints_.store(own_hints_.get(), std::memory_order_release);
   }
   SetHint(*slot);
+  NoteUpkeep(*slot);
   base::MutexLock shard_lock(shard.mu);
   shard.services.insert(std::move(slot));
 }
@@ -349,6 +374,10 @@ void Catalog::Forget(std::string_view service_key) {
     slot = std::move(shard.services.extract(it).value());
   }
   names_.erase(slot->key());
+  if (slot->for_upkeep) {
+    base::MutexLock upkeep_lock(upkeep_mu_);
+    upkeep_.erase(slot->key());
+  }
   Count(slot->info.view.get(), nullptr);
   --services_;
   AddNameChange({slot->info.identity->ns, slot->info.identity->display, false});

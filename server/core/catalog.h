@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_set.h"
 #include "base/hashed_key.h"
 #include "base/huge_pages.h"
@@ -78,6 +79,11 @@ class Catalog {
   // Returns where the log of name changes stood: NameChangesSince goes on from there.
   uint64_t List(std::string_view ns, std::string_view prefix, std::string_view after,
                 const std::function<bool(const ServiceInfo&)>& visit) const;
+
+  // Keys (storage/schema.h) of those that upkeep looks at: with deletions, or without instances. In
+  // order, the first `max` that are greater than `after`. Cost: theirs, whatever the number of
+  // services.
+  std::vector<std::string> ListUpkeep(std::string_view after, size_t max) const;
 
   // The last change of each name since `position` of this catalog, and the position to go on from;
   // nothing when that is no longer known in full.
@@ -160,6 +166,8 @@ class Catalog {
   // [strand]
   void SetHint(const Slot& slot);
   void Count(const ServiceView* before, const ServiceView* after);
+  // [strand] Whether the slot, just published, is one for upkeep.
+  void NoteUpkeep(Slot& slot);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 
   mutable std::array<Shard, kShards> shards_;
@@ -175,6 +183,10 @@ class Catalog {
   // them counts changes, not seqs.
   std::vector<NameChange> name_changes_ MUSTER_GUARDED_BY(names_mu_);
   uint64_t name_changes_before_ MUSTER_GUARDED_BY(names_mu_) = 0;  // position of the first
+
+  mutable base::Mutex upkeep_mu_;  // after names_mu_
+  // The keys live in their slots.
+  absl::btree_set<std::string_view> upkeep_ MUSTER_GUARDED_BY(upkeep_mu_);
 
   std::atomic<uint64_t> services_{0};
   std::atomic<uint64_t> instances_{0};

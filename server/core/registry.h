@@ -99,6 +99,8 @@ class Registry {
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }
+  // Some are under way, or wait for their turn.
+  bool is_removing() const { return removals_under_way() > 0 || leases_.due() > 0; }
   // Upkeep: prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   // All at once: for tests.
   void Maintain();

@@ -21,7 +21,7 @@ constexpr size_t kMaxPrunedAtOnce = 256;
 // deleted long ago in many services holds up no call.
 constexpr absl::Duration kUpkeepEvery = absl::Seconds(10);
 constexpr size_t kUpkeepParts = 64;
-// Services that are looked at while no name can be added.
+// Services that are listed while none can be published that changes in this.
 constexpr size_t kListedAtOnce = 1024;
 
 // The store's record of a service, with its modify seq; nullopt when there is none.
@@ -106,19 +106,12 @@ void Registry::MaintainPart() {
 // The keys of services with deletions, or without instances.
 std::deque<std::string> Registry::FindUpkeep() const {
   std::deque<std::string> found;
-  std::string after;
-  size_t listed = kListedAtOnce;
-  while (listed == kListedAtOnce) {
-    listed = 0;
-    std::string last;
-    catalog_.List("*", "", after, [&](const auto& info) {
-      last = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
-      if (info.view->tombstone_count() > 0 || info.view->size() == 0) found.push_back(last);
-      return ++listed < kListedAtOnce;
-    });
-    after = std::move(last);
+  for (;;) {
+    auto more = catalog_.ListUpkeep(found.empty() ? "" : found.back(), kListedAtOnce);
+    const bool last = more.size() < kListedAtOnce;
+    std::move(more.begin(), more.end(), std::back_inserter(found));
+    if (last) return found;
   }
-  return found;
 }
 
 bool Registry::MaintainService(const std::string& service_key) {

@@ -116,6 +116,37 @@ TEST(CatalogTest, AStandingTellsWhatARegistrationAsks) {
   EXPECT_EQ(standing("api", "api").display, "Api");
 }
 
+TEST(CatalogTest, UpkeepLooksAtServicesWithDeletionsOrWithoutInstances) {
+  Catalog catalog;
+  const auto key = [](const std::string& name) {
+    return storage::EncodeServiceKey("default", name);
+  };
+  const auto publish = [&](const std::string& name, bool instances, bool deletions) {
+    auto identity = std::make_shared<ServiceIdentity>();
+    identity->ns = "default";
+    identity->service = identity->display = name;
+    ViewBuilder view(nullptr);
+    if (instances) view.Upsert({.node = "n", .id = "i", .definition = {}, .seq = 11});
+    if (deletions) view.AddTombstone("n", "gone", 12);
+    catalog.Publish({std::move(identity), view.Build()});
+  };
+  using Keys = std::vector<std::string>;
+  EXPECT_EQ(catalog.ListUpkeep("", 10), Keys{});
+  publish("b", false, false);
+  publish("a", false, true);
+  publish("c", true, true);
+  publish("d", true, false);
+  EXPECT_EQ(catalog.ListUpkeep("", 10), (Keys{key("a"), key("b"), key("c")}));
+  EXPECT_EQ(catalog.ListUpkeep("", 2), (Keys{key("a"), key("b")}));
+  EXPECT_EQ(catalog.ListUpkeep(key("b"), 2), Keys{key("c")});
+  publish("b", true, false);
+  publish("c", true, false);
+  publish("d", true, true);
+  EXPECT_EQ(catalog.ListUpkeep("", 10), (Keys{key("a"), key("d")}));
+  catalog.Forget(key("a"));
+  EXPECT_EQ(catalog.ListUpkeep("", 10), Keys{key("d")});
+}
+
 // One group of commits adds services in the order of their names, whatever their seqs, and before
 // the revision moves.
 TEST(CatalogTest, FollowersMissNoNameAndAreToldNoneTwice) {
