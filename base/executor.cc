@@ -4,6 +4,13 @@
 
 namespace muster::base {
 
+namespace {
+
+// What the running task left for its end; null: none runs.
+thread_local std::vector<std::function<void()>>* t_after_task = nullptr;
+
+}  // namespace
+
 SerialExecutor::SerialExecutor(std::string name) : thread_(std::move(name), [this] { Run(); }) {}
 
 bool SerialExecutor::Post(std::function<void()> task) {
@@ -30,7 +37,14 @@ void SerialExecutor::Stop() {
 
 size_t SerialExecutor::size() const { return unfinished_.load(std::memory_order_relaxed); }
 
+bool SerialExecutor::RunsATask() { return t_after_task != nullptr; }
+
+void SerialExecutor::AfterTask(std::function<void()> then) {
+  t_after_task->push_back(std::move(then));
+}
+
 void SerialExecutor::Run() {
+  std::vector<std::function<void()>> after_task;
   for (;;) {
     std::deque<std::function<void()>> batch;
     {
@@ -40,7 +54,12 @@ void SerialExecutor::Run() {
       batch.swap(tasks_);
     }
     for (auto& task : batch) {
+      t_after_task = &after_task;
       task();
+      // They may leave more.
+      for (size_t i = 0; i < after_task.size(); ++i) std::exchange(after_task[i], nullptr)();
+      after_task.clear();
+      t_after_task = nullptr;
       task = nullptr;  // what it captured ends here, not with the batch
       unfinished_.fetch_sub(1, std::memory_order_relaxed);
     }

@@ -2,6 +2,9 @@
 //
 // Thread safety: all members. Stop() runs what was posted before it and returns when that is done;
 // later posts are dropped. REQUIRES: no task stops or destroys its own executor.
+//
+// A task may leave what is better done once for all that it does, until its end:
+//   SerialExecutor::AfterTask([] { flush(); });
 #pragma once
 
 #include <atomic>
@@ -9,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/thread.h"
@@ -25,6 +29,11 @@ class SerialExecutor {
   void Stop();
   // Posted and not finished, the running one included.
   size_t size() const;
+
+  // The calling thread runs a task of an executor.
+  static bool RunsATask();
+  // Runs `then` at the end of the present task, behind what was left before. REQUIRES: RunsATask().
+  static void AfterTask(std::function<void()> then);
 
  private:
   void Run();

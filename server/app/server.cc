@@ -27,6 +27,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/compression.h"
+#include "server/rpc/corks.h"
 #include "server/rpc/discovery_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/registry_service.h"
@@ -183,7 +184,8 @@ struct Server::Rooms {
   std::unique_ptr<storage::Engine> engine;
   core::Registry registry;
   rpc::ServerState state;
-  rpc::Calls grpc_calls;
+  rpc::Corks corks;
+  rpc::Calls grpc_calls{&corks};
   // Those that have a name here; "" is the server.
   rpc::HealthService health_service{{"", std::string(v1::Registry::service_full_name()),
                                      std::string(v1::Discovery::service_full_name()),
@@ -212,6 +214,7 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
     connection.listener_fd = listener;
     connection.fd = fd;
+    corks.Add(fd);
     grpc_door->HandleNewConnection(&connection);
   });
   return absl::OkStatus();

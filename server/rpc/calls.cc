@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "server/rpc/corks.h"
 #include "server/rpc/errors.h"
 #include "server/rpc/unary.h"
 
@@ -130,6 +131,7 @@ class UnaryState {
   // Nothing of the call is touched after Finish: another thread may be done with it.
   template <typename Finish>
   void End(Finish finish) {
+    if (calls_.corks_ != nullptr && Corks::Gathers()) calls_.corks_->BeforeReply(context_.peer());
     StartHere(*calls_.main_, [&] { finish(writer_, finished_.Give()); });
   }
 
@@ -285,7 +287,7 @@ void StreamReactor::StartWriteHere(const grpc::ByteBuffer& bytes) { call_->Start
 void StreamReactor::Finish(const absl::Status& status) { call_->Finish(status); }
 void StreamReactor::Cancel() { call_->Cancel(); }
 
-Calls::Calls() = default;
+Calls::Calls(const Corks* corks) : corks_(corks) {}
 
 Calls::~Calls() { Stop(); }
 

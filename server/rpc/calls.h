@@ -42,6 +42,7 @@ class ServerBuilder;
 namespace muster::rpc {
 
 class Calls;
+class Corks;
 class StreamCall;
 class UnaryCall;
 class UnaryState;
@@ -168,7 +169,8 @@ class Calls {
                          grpc::ServerCompletionQueue*, void*)>;
   using HandleStream = std::function<void(StreamCall&)>;
 
-  Calls();
+  // `corks` gathers the answers to calls; null: none are gathered.
+  explicit Calls(const Corks* corks = nullptr);
   ~Calls();
   Calls(const Calls&) = delete;
 
@@ -212,6 +214,7 @@ class Calls {
   void Ended() { open_.fetch_sub(1, std::memory_order_release); }
   void Gone();
 
+  const Corks* const corks_;
   std::vector<std::unique_ptr<UnaryMethod>> unary_;
   std::vector<std::unique_ptr<StreamCall::Method>> streams_;
   std::unique_ptr<grpc::ServerCompletionQueue> main_;

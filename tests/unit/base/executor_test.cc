@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -126,6 +127,28 @@ TEST(SerialExecutorTest, TakesPostsFromManyThreads) {
   }
   executor.Stop();
   EXPECT_EQ(ran, 2000);
+}
+
+TEST(SerialExecutorTest, WhatATaskLeavesForItsEndRunsBeforeTheNext) {
+  std::vector<std::string> seen;
+  SerialExecutor executor("after");
+  const auto task = [&seen](const std::string& name) {
+    EXPECT_TRUE(SerialExecutor::RunsATask());
+    SerialExecutor::AfterTask([&seen, name] {
+      seen.push_back(name + " left first");
+      SerialExecutor::AfterTask([&seen, name] { seen.push_back(name + " left by what was left"); });
+    });
+    SerialExecutor::AfterTask([&seen, name] { seen.push_back(name + " left second"); });
+    seen.push_back(name);
+  };
+  EXPECT_FALSE(SerialExecutor::RunsATask());
+  executor.Post([&] { task("a"); });
+  executor.Post([&] { task("b"); });
+  executor.Post([&] { seen.emplace_back("c"); });
+  executor.Stop();
+  EXPECT_EQ(seen, (std::vector<std::string>{
+                      "a", "a left first", "a left second", "a left by what was left",  //
+                      "b", "b left first", "b left second", "b left by what was left", "c"}));
 }
 
 }  // namespace
