@@ -64,6 +64,9 @@ absl::StatusOr<Plan> PlanRegister(const Options& options) {
   if (auto filled = Fill(*(*muster)->client, 0, services, services); !filled.ok()) {
     return filled.status();
   }
+  // What new services leave to be done in the background is not for the others to do.
+  auto other = WithClient(StartMusterd());
+  if (!other.ok()) return other.status();
   auto yardstick = WithClient(StartYardstick());
   if (!yardstick.ok()) return yardstick.status();
   auto etcd = WithClient(StartEtcd());
@@ -82,7 +85,7 @@ absl::StatusOr<Plan> PlanRegister(const Options& options) {
   };
   calls("bare handler", *yardstick, kYardstickRegister, registration, services, services);
   calls("register", *muster, kRegister, registration, services, services);
-  calls("new services", *muster, kRegister, registration, 2 * kServices, kMaxServices);
+  calls("new services", *other, kRegister, registration, 0, kMaxServices);
   calls("etcd put", *etcd, kEtcdPut, PutOfInstance0(), services, services);
   plan.comparisons = Comparisons();
   return plan;
