@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -66,8 +67,9 @@ Precondition ModSeqIs(Family family, std::string key, uint64_t mod_seq);
 // The atomic unit: all of its ops or none. A unit without ops is a barrier: its preconditions are
 // judged in order with the writes around it and nothing is written.
 struct Unit {
-  std::vector<Precondition> preconditions;
-  std::vector<Op> ops;
+  // As many as a registration has are held without the heap.
+  absl::InlinedVector<Precondition, 2> preconditions;
+  absl::InlinedVector<Op, 1> ops;
 };
 
 struct Batch {

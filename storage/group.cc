@@ -28,7 +28,7 @@ class Overlay {
     return found->second->value;
   }
 
-  void Write(const std::vector<Op>& ops) {
+  void Write(absl::Span<const Op> ops) {
     for (const Op& op : ops) writes_[{op.family, op.key}] = &op;
   }
 

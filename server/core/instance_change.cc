@@ -38,7 +38,7 @@ v1::Health StatusOf(std::string_view check_id, v1::Health initial, ReadCheck rea
 
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
-                       ReadCheck read_check, std::vector<storage::Op>& ops) {
+                       ReadCheck read_check, decltype(Change::unit.ops)& ops) {
   if (present == nullptr) return registration.instance.initial_health;
   std::map<std::string, std::string> old;
   for (const v1::Check& check : present->record.checks()) {
@@ -212,7 +212,6 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.health = CarryChecks(registration, present, read_check, out.unit.ops);
   record.never_reported = present == nullptr || present->record.never_reported();
   std::string key(registration.key);
-  out.unit.preconditions.reserve(2);  // the caller adds one
   if (present == nullptr) {
     out.unit.preconditions.push_back(storage::Absent(Family::kInstances, key));
     if (buried) out.unit.ops.push_back(storage::Delete(Family::kTombstones, key));

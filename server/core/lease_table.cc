@@ -43,7 +43,7 @@ LeaseTable::Shard& LeaseTable::ShardOf(const HashedKey& key) const {
 }
 
 LeaseTable::HandleShard& LeaseTable::HandleShardOf(uint64_t handle) const {
-  return handles_[ShardIndex(handle * 0x9E3779B97F4A7C15)];
+  return handles_[ShardIndex(MixOfEight(handle))];
 }
 
 int64_t LeaseTable::Now() const {
