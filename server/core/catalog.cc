@@ -62,7 +62,6 @@ struct Catalog::Slot {
   bool has_tombstones = false;
   bool plain = false;  // display is the service
 
-  bool for_upkeep = false;  // the strand's
   uint32_t mark = 0;        // the strand's
   const uint32_t key_size;  // the key's bytes stand behind the object
   const size_t hash;        // of the key
@@ -80,6 +79,8 @@ struct Catalog::Slot {
     leaf = info.view->leaves().empty() ? nullptr : info.view->leaves().front().leaf.get();
   }
   [[gnu::always_inline]] void PrefetchView() const { PrefetchEndpointsOf(info.view.get(), leaf); }
+
+  bool for_upkeep() const { return has_tombstones || !has_instances; }
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
   static SlotPtr Make(const HashedKey& key, Shard& shard, ServiceInfo info) {
@@ -306,19 +307,18 @@ void Catalog::Publish(ServiceInfo info) {
 
 void Catalog::Publish(Slot& slot, ServiceInfo info) {  // what was ends outside the lock
   Count(slot.info.view.get(), info.view.get());
+  const bool before = slot.for_upkeep();
   {
     base::MutexLock lock(slot.shard.mu);
     slot.Set(info);
     SetHint(slot);
   }
-  NoteUpkeep(slot);
+  if (slot.for_upkeep() != before) NoteUpkeep(slot);
 }
 
-void Catalog::NoteUpkeep(Slot& slot) {
-  const bool now = slot.has_tombstones || !slot.has_instances;
-  if (std::exchange(slot.for_upkeep, now) == now) return;
+void Catalog::NoteUpkeep(const Slot& slot) {
   base::MutexLock lock(upkeep_mu_);
-  if (now) {
+  if (slot.for_upkeep()) {
     upkeep_.insert(slot.key());
   } else {
     upkeep_.erase(slot.key());
@@ -374,7 +374,7 @@ void Catalog::Forget(std::string_view service_key) {
     slot = std::move(shard.services.extract(it).value());
   }
   names_.erase(slot->key());
-  if (slot->for_upkeep) {
+  {
     base::MutexLock upkeep_lock(upkeep_mu_);
     upkeep_.erase(slot->key());
   }

@@ -166,8 +166,8 @@ class Catalog {
   // [strand]
   void SetHint(const Slot& slot);
   void Count(const ServiceView* before, const ServiceView* after);
-  // [strand] Whether the slot, just published, is one for upkeep.
-  void NoteUpkeep(Slot& slot);
+  // [strand] Whether the slot is one for upkeep.
+  void NoteUpkeep(const Slot& slot);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
 
   mutable std::array<Shard, kShards> shards_;

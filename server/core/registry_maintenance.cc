@@ -21,7 +21,8 @@ constexpr size_t kMaxPrunedAtOnce = 256;
 // deleted long ago in many services holds up no call.
 constexpr absl::Duration kUpkeepEvery = absl::Seconds(10);
 constexpr size_t kUpkeepParts = 64;
-// Services that are listed while none can be published that changes in this.
+// So many are listed at a time; meanwhile the strand waits if a service becomes or ceases to be
+// one.
 constexpr size_t kListedAtOnce = 1024;
 
 // The store's record of a service, with its modify seq; nullopt when there is none.

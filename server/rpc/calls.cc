@@ -131,7 +131,7 @@ class UnaryState {
   // Nothing of the call is touched after Finish: another thread may be done with it.
   template <typename Finish>
   void End(Finish finish) {
-    if (calls_.corks_ != nullptr && Corks::Gathers()) calls_.corks_->BeforeReply(context_.peer());
+    if (calls_.corks_ != nullptr) calls_.corks_->BeforeReply([&] { return context_.peer(); });
     StartHere(*calls_.main_, [&] { finish(writer_, finished_.Give()); });
   }
 

@@ -169,7 +169,7 @@ class Calls {
                          grpc::ServerCompletionQueue*, void*)>;
   using HandleStream = std::function<void(StreamCall&)>;
 
-  // `corks` gathers the answers to calls; null: none are gathered.
+  // `corks` gathers the answers to calls, and outlives this; null: none are gathered.
   explicit Calls(const Corks* corks = nullptr);
   ~Calls();
   Calls(const Calls&) = delete;

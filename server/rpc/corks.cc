@@ -22,7 +22,6 @@ void SetCork(int fd, int on) { setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof
 struct Burst {
   struct To {
     std::string peer;
-    bool again = false;  // has had an answer of this task
     bool corked = false;
     int fd = -1;
   };
@@ -30,11 +29,13 @@ struct Burst {
   size_t replies = 0;
   bool ends_with_task = false;
 
-  To& Of(std::string_view peer) {
+  // Null, and known from then on: it has had no answer of this task.
+  To* Again(std::string&& peer) {
     for (To& known : to) {
-      if (known.peer == peer) return known;
+      if (known.peer == peer) return &known;
     }
-    return to.emplace_back(To{std::string(peer)});
+    to.push_back({std::move(peer)});
+    return nullptr;
   }
   void Send() {
     for (To& one : to) {
@@ -50,7 +51,7 @@ Burst& OfThisThread() {
   return burst;
 }
 
-// As gRPC writes an address into a URI, without its scheme.
+// As ServerContext::peer() says it, but for the brackets, which that may write as %5B and %5D.
 std::string PeerOf(int fd) {
   sockaddr_storage storage{};
   socklen_t size = sizeof(storage);
@@ -74,7 +75,6 @@ std::string PeerOf(int fd) {
 }  // namespace
 
 void Corks::Add(int fd) {
-  if (fd < 0) return;
   std::string peer = PeerOf(fd);
   const auto at = static_cast<size_t>(fd);
   base::MutexLock lock(mu_);
@@ -94,10 +94,8 @@ int Corks::Find(const std::string& peer) const {
   return it == by_peer_.end() ? -1 : it->second;
 }
 
-bool Corks::Gathers() { return base::SerialExecutor::RunsATask(); }
-
-void Corks::BeforeReply(std::string_view peer) const {
-  if (!Gathers()) return;
+void Corks::BeforeReply(absl::FunctionRef<std::string()> peer) const {
+  if (!base::SerialExecutor::RunsATask()) return;
   Burst& burst = OfThisThread();
   if (burst.replies == kGathered) burst.Send();
   ++burst.replies;
@@ -109,12 +107,12 @@ void Corks::BeforeReply(std::string_view peer) const {
       ended.ends_with_task = false;
     });
   }
-  Burst::To& to = burst.Of(peer);
-  if (!std::exchange(to.again, true) || to.corked) return;
-  if (to.fd < 0) to.fd = Find(to.peer);
-  if (to.fd < 0) return;
-  SetCork(to.fd, 1);
-  to.corked = true;
+  Burst::To* const to = burst.Again(peer());
+  if (to == nullptr || to->corked) return;
+  if (to->fd < 0) to->fd = Find(to->peer);
+  if (to->fd < 0) return;
+  SetCork(to->fd, 1);
+  to->corked = true;
 }
 
 }  // namespace muster::rpc

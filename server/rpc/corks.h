@@ -6,7 +6,7 @@
 //   Corks corks;
 //   corks.Add(fd);             // a connection, before gRPC has it
 //   ...
-//   corks.BeforeReply(peer);   // on the thread that answers, each time
+//   corks.BeforeReply([&] { return context.peer(); });  // on the thread that answers, each time
 //
 // The first answer to a connection leaves at once; from the second on they are gathered, until the
 // task ends or has given kGathered answers: nobody waits for a long task. Nothing is gathered on a
@@ -21,10 +21,10 @@
 
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "base/mutex.h"
 
 namespace muster::rpc {
@@ -33,13 +33,11 @@ class Corks {
  public:
   static constexpr size_t kGathered = 24;
 
-  // A connected TCP socket. What the same number meant before is forgotten.
+  // A TCP socket that was accepted. What the same number meant before is forgotten.
   void Add(int fd);
-  // `peer`: as ServerContext::peer() says it.
-  void BeforeReply(std::string_view peer) const;
-  // This thread runs a task whose answers are gathered. For those to whom the name of the peer
-  // costs something.
-  static bool Gathers();
+  // `peer`: what ServerContext::peer() says; asked for only where answers are gathered. Those of a
+  // peer that nobody added, or whose address has a zone, are sent as ever.
+  void BeforeReply(absl::FunctionRef<std::string()> peer) const;
 
  private:
   // -1: not known.
