@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "base/huge_pages.h"
 #include "base/text.h"
+#include "server/core/catalog_hints.h"
 
 namespace muster::core {
 
@@ -17,31 +18,6 @@ using base::HashedKey;
 namespace {
 
 constexpr size_t kMaxNameChanges = 65536;
-
-constexpr size_t kLine = 64;  // bytes of memory that come at once
-// Bytes of endpoints to ask for; from there on the processor's own prefetch follows.
-constexpr size_t kEndpointsAhead = 10 * kLine;
-
-// Inlined, or the compiler sees functions without effect and leaves them out.
-[[gnu::always_inline]] inline void PrefetchLines(const char* begin, size_t size) {
-  for (size_t at = 0; at < size; at += kLine) __builtin_prefetch(begin + at);
-  __builtin_prefetch(begin + size - 1);
-}
-
-// The count of its owners stands before it.
-template <typename T>
-[[gnu::always_inline]] inline void PrefetchShared(const T* object) {
-  constexpr size_t kCounts = 16;
-  PrefetchLines(reinterpret_cast<const char*>(object) - kCounts, kCounts + sizeof(T));
-}
-
-[[gnu::always_inline]] inline void PrefetchEndpointsOf(const ServiceView* view, const Leaf* leaf) {
-  PrefetchShared(view);
-  if (leaf == nullptr) return;
-  PrefetchShared(leaf);
-  // The bytes stand behind it.
-  PrefetchLines(reinterpret_cast<const char*>(leaf + 1), kEndpointsAhead);
-}
 
 // From so many services on, they are not in the caches.
 constexpr size_t kManyServices = 10'000;
@@ -93,42 +69,9 @@ struct Catalog::Slot {
   }
 };
 
-// The place of a name is found through a table, the view through the place, the endpoints through
-// the view: each is waited for. This says of a hash where all of them stood when they were last
-// published, in one place. What it says is only asked for and never read, so it may be wrong.
-struct Catalog::Hint {
-  std::atomic<size_t> hash{0};
-  std::atomic<const Slot*> slot{nullptr};
-  std::atomic<const ServiceView*> view{nullptr};
-  std::atomic<const Leaf*> leaf{nullptr};
-};
-
-class Catalog::Hints {
- public:
-  Hints() : hints_(kHints) {}
-  void Set(const Slot& slot) {
-    Hint& hint = hints_[slot.hash % kHints];
-    hint.hash.store(slot.hash, std::memory_order_relaxed);
-    hint.slot.store(&slot, std::memory_order_relaxed);
-    hint.view.store(slot.info.view.get(), std::memory_order_relaxed);
-    hint.leaf.store(slot.leaf, std::memory_order_relaxed);
-  }
-  [[gnu::always_inline]] void Prefetch(size_t hash) const {
-    const Hint& hint = hints_[hash % kHints];
-    if (hint.hash.load(std::memory_order_relaxed) != hash) return;
-    const Slot* const slot = hint.slot.load(std::memory_order_relaxed);
-    PrefetchLines(reinterpret_cast<const char*>(slot), sizeof(Slot) + kLine);
-    PrefetchEndpointsOf(hint.view.load(std::memory_order_relaxed),
-                        hint.leaf.load(std::memory_order_relaxed));
-  }
-
- private:
-  static constexpr size_t kHints = size_t{1} << 17;  // 4 MiB; more services share them
-  std::vector<Hint, base::KeptAllocator<Hint>> hints_;
-};
-
 void Catalog::SetHint(const Slot& slot) {
-  if (own_hints_ != nullptr) own_hints_->Set(slot);
+  if (own_hints_ == nullptr) return;
+  own_hints_->Set(slot.hash, &slot, slot.info.view.get(), slot.leaf);
 }
 
 void Catalog::SlotDelete::operator()(Slot* slot) const {
@@ -163,7 +106,8 @@ auto Catalog::With(std::string_view key, F found) const {
   Shard& shard = ShardOf(hashed);
   base::MutexLock lock(shard.mu);
   shard.services.prefetch(hashed);
-  if (const Hints* hints = hints_.load(std::memory_order_acquire)) hints->Prefetch(hashed.hash);
+  if (const CatalogHints* hints = hints_.load(std::memory_order_acquire))
+    hints->Prefetch(hashed.hash);
   const auto it = shard.services.find(hashed);
   return it == shard.services.end() ? decltype(found(**it)){} : found(**it);
 }
@@ -344,7 +288,7 @@ void Catalog::Add(std::string_view key, ServiceInfo info) {
   SlotPtr slot = Slot::Make(hashed, shard, std::move(info));
   names_.emplace(slot->key(), slot.get());
   if (names_.size() == kManyServices && own_hints_ == nullptr) {
-    own_hints_ = std::make_unique<Hints>();
+    own_hints_ = std::make_unique<CatalogHints>(sizeof(Slot) + kCacheLine);  // and most keys
     for (const auto& [name, known] : names_) SetHint(*known);
     hints_.store(own_hints_.get(), std::memory_order_release);
   }

@@ -29,6 +29,8 @@
 
 namespace muster::core {
 
+class CatalogHints;
+
 // What its record says of a service.
 struct ServiceIdentity {
   uint64_t mod_seq = 0;  // of the record
@@ -135,8 +137,6 @@ class Catalog {
  private:
   static constexpr size_t kShards = 64;
   struct Shard;
-  struct Hint;
-  class Hints;
   struct SlotDelete {
     void operator()(Slot* slot) const;
   };
@@ -173,8 +173,8 @@ class Catalog {
   mutable std::array<Shard, kShards> shards_;
   // Of very many services: where what is looked for stands, to ask for it early. Null until then;
   // made, and written, by the strand.
-  std::atomic<const Hints*> hints_{nullptr};
-  std::unique_ptr<Hints> own_hints_;
+  std::atomic<const CatalogHints*> hints_{nullptr};
+  std::unique_ptr<CatalogHints> own_hints_;
 
   mutable base::Mutex names_mu_;  // before a shard's mu
   // All slots in the order of their keys, which live in them.

@@ -38,7 +38,7 @@ v1::Health StatusOf(std::string_view check_id, v1::Health initial, ReadCheck rea
 
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
 v1::Health CarryChecks(const Registration& registration, const StoredInstance* present,
-                       ReadCheck read_check, decltype(Change::unit.ops)& ops) {
+                       ReadCheck read_check, storage::Unit& unit) {
   if (present == nullptr) return registration.instance.initial_health;
   std::map<std::string, std::string> old;
   for (const v1::Check& check : present->record.checks()) {
@@ -53,7 +53,8 @@ v1::Health CarryChecks(const Registration& registration, const StoredInstance* p
     if (same) old.erase(it);
   }
   for (const auto& [id, definition] : old) {
-    ops.push_back(storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
+    unit.ops.push_back(
+        storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
   }
   return worst;
 }
@@ -209,7 +210,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   record.ttl_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl));
   record.state = v1::ACTIVE;
   record.origin = registration.origin;
-  record.health = CarryChecks(registration, present, read_check, out.unit.ops);
+  record.health = CarryChecks(registration, present, read_check, out.unit);
   record.never_reported = present == nullptr || present->record.never_reported();
   std::string key(registration.key);
   if (present == nullptr) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "tests/bench/order.h"
 #include "tests/bench/report.h"
 #include "tests/bench/workload.h"
 
@@ -28,18 +29,15 @@ void Print(int round, const std::string& contestant, const Readings& readings) {
 }
 
 absl::Status Round(const Plan& plan, int round, bool verbose, Samples* samples) {
-  std::vector<const Contestant*> order;
-  for (const Contestant& contestant : plan.contestants) order.push_back(&contestant);
-  // Whoever is second finds another machine than who is first: they take turns.
-  if (round % 2 == 1) std::reverse(order.begin(), order.end());
-  for (const Contestant* contestant : order) {
-    auto readings = contestant->round();
+  for (const size_t place : OrderOf(round, plan.contestants.size())) {
+    const Contestant& contestant = plan.contestants[place];
+    auto readings = contestant.round();
     if (!readings.ok()) {
-      return {readings.status().code(), contestant->name + ": " + readings.status().ToString()};
+      return {readings.status().code(), contestant.name + ": " + readings.status().ToString()};
     }
     if (samples == nullptr) continue;
-    if (verbose) Print(round, contestant->name, *readings);
-    (*samples)[contestant->name].push_back(*std::move(readings));
+    if (verbose) Print(round, contestant.name, *readings);
+    (*samples)[contestant.name].push_back(*std::move(readings));
   }
   return absl::OkStatus();
 }

@@ -63,6 +63,38 @@ Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLo
           }};
 }
 
+absl::StatusOr<std::vector<Contestant>> Renewed::Make(Start start, int rounds) {
+  const std::shared_ptr<Renewed> renewed(new Renewed(std::move(start), rounds));
+  if (absl::Status status = renewed->Begin(); !status.ok()) return status;
+  std::vector<Contestant> out;
+  for (size_t place = 0; place < renewed->present_.size(); ++place) {
+    out.push_back(
+        {renewed->present_[place].name, [renewed, place] { return renewed->Round(place); }});
+  }
+  return out;
+}
+
+absl::Status Renewed::Begin() {
+  present_.clear();  // the old servers end before there are new ones
+  auto started = start_();
+  if (!started.ok()) return started.status();
+  present_ = *std::move(started);
+  done_.assign(present_.size(), 0);
+  for (const Contestant& contestant : present_) {
+    if (auto warm = contestant.round(); !warm.ok()) return warm.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Readings> Renewed::Round(size_t place) {
+  // The first of a round: the others have had as many.
+  if (done_[place] == rounds_) {
+    if (absl::Status status = Begin(); !status.ok()) return status;
+  }
+  ++done_[place];
+  return present_[place].round();
+}
+
 absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,
                                      const std::string& request) {
   std::string bytes;

@@ -5,8 +5,11 @@
 // An operation is a call or message, times `weight`. Thread safety: as Client. Errors: the load's.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "muster/v1/admin.pb.h"
@@ -35,6 +38,25 @@ Contestant Calling(std::string name, std::shared_ptr<Server> server, UnaryLoad l
                    absl::Duration duration);
 Contestant Conversing(std::string name, std::shared_ptr<Server> server, StreamLoad load,
                       absl::Duration duration, double weight = 1);
+
+// Contestants whose servers are started anew, and warmed up by a round of each, before the first
+// round and after every `rounds` rounds: for what makes servers grow.
+class Renewed {
+ public:
+  using Start = std::function<absl::StatusOr<std::vector<Contestant>>()>;
+
+  static absl::StatusOr<std::vector<Contestant>> Make(Start start, int rounds);
+
+ private:
+  Renewed(Start start, int rounds) : start_(std::move(start)), rounds_(rounds) {}
+  absl::Status Begin();
+  absl::StatusOr<Readings> Round(size_t place);
+
+  const Start start_;
+  const int rounds_;
+  std::vector<Contestant> present_;
+  std::vector<int> done_;  // rounds of each
+};
 
 // The reply to one call, to look at before the rounds.
 absl::StatusOr<std::string> CallOnce(Client& client, const std::string& method,

@@ -129,12 +129,12 @@ std::vector<std::string> WithOpenFiles(int open_files, const std::vector<std::st
 }
 
 Musterd::Musterd(const std::string& data_dir, std::vector<std::string> flags, int port,
-                 int open_files) {
+                 int open_files, const std::string& host) {
   std::vector<std::string> argv = {BinDir() + "/musterd",
                                    "--data-dir",
                                    data_dir,
                                    "--grpc-listen",
-                                   absl::StrCat("127.0.0.1:", port),
+                                   absl::StrCat(host, ":", port),
                                    "--http-listen",
                                    "off",
                                    "--dns-listen",
@@ -143,13 +143,13 @@ Musterd::Musterd(const std::string& data_dir, std::vector<std::string> flags, in
   if (open_files > 0) argv = WithOpenFiles(open_files, argv);
   process_ = std::make_unique<Process>(argv);
   const std::string line = process_->ReadLine(absl::Seconds(60)).value_or("");
-  const std::string expected = "ready grpc=127.0.0.1:";
+  const std::string expected = absl::StrCat("ready grpc=", host, ":");
   if (line.rfind(expected, 0) != 0) {
     ADD_FAILURE() << "musterd did not say that it is ready, but: " << line;
     return;
   }
   port_ = std::atoi(line.c_str() + expected.size());
-  address_ = absl::StrCat("127.0.0.1:", port_);
+  address_ = absl::StrCat(host, ":", port_);
 }
 
 std::optional<int> Musterd::Stop() {

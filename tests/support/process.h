@@ -63,13 +63,14 @@ std::string BinDir();
 // it.
 std::vector<std::string> WithOpenFiles(int open_files, const std::vector<std::string>& argv);
 
-// A serving musterd on a free port of loopback.
+// A serving musterd on a port of loopback.
 class Musterd {
  public:
   // `flags` come after --data-dir and --grpc-listen. `port` 0 = a free one. `open_files`: the hard
-  // limit of its descriptors, the soft one being half of it; 0 = as this process.
+  // limit of its descriptors, the soft one being half of it; 0 = as this process. `host`: an
+  // address of loopback, an IPv6 one in brackets.
   explicit Musterd(const std::string& data_dir, std::vector<std::string> flags = {}, int port = 0,
-                   int open_files = 0);
+                   int open_files = 0, const std::string& host = "127.0.0.1");
 
   const std::string& address() const { return address_; }
   int port() const { return port_; }

@@ -36,12 +36,17 @@ class BatchRounds {
 };
 
 absl::StatusOr<Plan> PlanBatch(const Options& options) {
-  auto muster = WithClient(StartMusterd());
-  if (!muster.ok()) return muster.status();
-  auto rounds = std::make_shared<BatchRounds>(*muster, options.Scaled(kInstances));
+  const auto start = [options]() -> absl::StatusOr<std::vector<Contestant>> {
+    auto muster = WithClient(StartMusterd());
+    if (!muster.ok()) return muster.status();
+    auto rounds = std::make_shared<BatchRounds>(*muster, options.Scaled(kInstances));
+    return std::vector<Contestant>{{"batch register", [rounds] { return rounds->Round(); }}};
+  };
+  auto contestants = Renewed::Make(start, kMostRounds);
+  if (!contestants.ok()) return contestants.status();
   Plan plan;
-  plan.most_rounds = kMostRounds;
-  plan.contestants.push_back({"batch register", [rounds] { return rounds->Round(); }});
+  plan.contestants = *std::move(contestants);
+  plan.warm_up = false;  // has been done
   plan.comparisons = {
       {.metric = "instances by BatchRegister of 1,000",
        .unit = "1/s",

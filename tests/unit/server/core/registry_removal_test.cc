@@ -202,6 +202,20 @@ TEST_F(RemovalTest, AHerdLeavesInTurns) {
   EXPECT_EQ(turns, (std::vector<size_t>{40, 40, 60, 40, 40, 40, 40, 40, 40, 40, 40, 40}));
 }
 
+// Who rests while nothing is removed must not rest then.
+TEST_F(RemovalTest, BetweenTwoTurnsItIsStillRemoving) {
+  EXPECT_FALSE(core_.registry.is_removing());
+  ASSERT_NO_FATAL_FAILURE(MakeHerd(core_, clock_, Request(), 100));
+  ASSERT_EQ(core_.registry.ExpireDue(), 40u);
+  EXPECT_TRUE(core_.registry.is_removing());
+  core_.Run();
+  ASSERT_EQ(core_.registry.removals_under_way(), 0u);
+  EXPECT_TRUE(core_.registry.is_removing()) << "60 are due";
+  while (core_.registry.ExpireDue() > 0) core_.Run();
+  EXPECT_EQ(core_.catalog.instance_count(), 0u);
+  EXPECT_FALSE(core_.registry.is_removing());
+}
+
 // At the least pace it would take three seconds.
 TEST_F(RemovalTest, AGreatHerdIsGoneInTime) {
   ASSERT_NO_FATAL_FAILURE(MakeHerd(core_, clock_, Request(), 60'000));
