@@ -307,7 +307,7 @@ void Strand::SetShortage(Shortage shortage, const std::string& why) {
     base::Log(base::LogLevel::kInfo, "the disk has space again: all writes are taken");
   } else {
     base::Log(base::LogLevel::kError,
-              shortage == Shortage::kLow ? "the disk is nearly full: only deletions are taken"
+              shortage == Shortage::kLow ? "the disk is nearly full: registrations are refused"
                                          : "the disk is full: no writes are taken",
               {{"reason", why}});
   }

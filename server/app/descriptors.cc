@@ -33,8 +33,12 @@ int64_t RaiseDescriptorLimit() {
   if (soft != limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = soft;
   const int64_t in_force =
       static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, std::numeric_limits<int>::max()));
-  base::Log(base::LogLevel::kInfo, "limit of open files",
-            {{"limit", absl::StrCat(in_force)}, {"raised_from", absl::StrCat(soft)}});
+  if (limit.rlim_cur == soft) {
+    base::Log(base::LogLevel::kInfo, "limit of open files", {{"limit", absl::StrCat(in_force)}});
+  } else {
+    base::Log(base::LogLevel::kInfo, "limit of open files",
+              {{"limit", absl::StrCat(in_force)}, {"raised_from", absl::StrCat(soft)}});
+  }
   return in_force;
 }
 

@@ -58,12 +58,15 @@ struct Arguments {
   bool self_test = false;
 };
 
+// Nothing: wrong usage. One of --seed and --from, since both say where to begin.
 std::optional<Arguments> Parse(const std::vector<std::string_view>& words) {
   Arguments out;
+  int beginnings = 0;
   for (size_t i = 0; i < words.size(); ++i) {
     const auto number = [&](uint64_t* to) {
       return i + 1 < words.size() && absl::SimpleAtoi(base::Av(words[++i]), to);
     };
+    if (words[i] == "--seed" || words[i] == "--from") ++beginnings;
     if (words[i] == "-v") {
       out.verbose = true;
     } else if (words[i] == "--self-test") {
@@ -74,6 +77,7 @@ std::optional<Arguments> Parse(const std::vector<std::string_view>& words) {
       return std::nullopt;
     }
   }
+  if (beginnings > 1) return std::nullopt;
   return out;
 }
 

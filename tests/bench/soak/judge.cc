@@ -46,7 +46,7 @@ std::vector<Finding> Judge(const std::vector<Sample>& samples, const Bounds& bou
     finding.grew = !(finding.growth <= bounds.growth);  // nor is no number at all
     out.push_back(std::move(finding));
   }
-  Finding disk{.what = "data directory, B, highest and bound", .first = bounds.disk_bytes};
+  Finding disk{.what = "data directory, B, bound and highest", .first = bounds.disk_bytes};
   for (const Sample& sample : settled) disk.last = std::max(disk.last, sample.disk_bytes);
   disk.growth = disk.last / disk.first - 1;
   disk.grew = disk.last > disk.first;

@@ -82,7 +82,7 @@ TEST(SoakJudgeTest, SinglePeaksDoNotCountButOnDisk) {
     s.resident_bytes = s.register_times_bare = 5000;
     s.disk_bytes = 301;
   });
-  EXPECT_THAT(Grown(samples), testing::ElementsAre("data directory, B, highest and bound"));
+  EXPECT_THAT(Grown(samples), testing::ElementsAre("data directory, B, bound and highest"));
 }
 
 TEST(SoakJudgeTest, TooFewSamplesFindNothing) {

@@ -85,6 +85,7 @@ int Run(const Arguments& arguments) {
   const auto findings = Judge(
       *samples, {.settled = std::min(kSettled, arguments.length / 3), .disk_bytes = kDiskBytes});
   WriteFindings(std::cout, findings);
+  if (arguments.quick) std::cout << "quick: nothing of this is judged\n";
   if (findings.empty()) {
     std::cerr << "muster_soak: too short to tell\n";
     return 2;
@@ -104,7 +105,11 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--quick", arguments.quick,
                "Some seconds, small: proves that it works, judges nothing");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
   arguments.length = absl::Minutes(minutes);
   if (arguments.quick) {
     arguments.length = absl::Seconds(3);
