@@ -74,6 +74,7 @@ class Halted {
       std::getline(std::ifstream(entry.path() / "comm"), name);
       if (name == thread && absl::SimpleAtoi(entry.path().filename().string(), &id_)) break;
     }
+    AwaitRest(absl::StrCat(tasks, "/", id_, "/stat"));
     if (ptrace(PTRACE_SEIZE, id_, nullptr, nullptr) == 0 &&
         ptrace(PTRACE_INTERRUPT, id_, nullptr, nullptr) == 0 &&
         waitpid(id_, nullptr, __WALL) == id_) {
@@ -86,6 +87,18 @@ class Halted {
   Halted& operator=(const Halted&) = delete;
 
  private:
+  // It sleeps, and has slept for a while: it waits for work and holds nothing that others wait for.
+  static void AwaitRest(const std::string& stat) {
+    const absl::Time end = Now() + absl::Seconds(10);
+    for (int asleep = 0; asleep < 5 && Now() < end; absl::SleepFor(absl::Milliseconds(1))) {
+      std::string line;
+      std::getline(std::ifstream(stat), line);
+      const size_t after_name = line.rfind(") ");
+      const bool sleeps = after_name != std::string::npos && line[after_name + 2] == 'S';
+      asleep = sleeps ? asleep + 1 : 0;
+    }
+  }
+
   pid_t id_ = 0;
 };
 
