@@ -12,6 +12,7 @@
 #include "server/app/log.h"
 #include "server/app/out_of_memory.h"
 #include "server/app/server.h"
+#include "server/app/standard_streams.h"
 
 // Read by jemalloc where musterd is linked to it: what was freed goes back to the system within
 // seconds, also from a server that has become idle. How each was chosen: docs/adr/0007.
@@ -39,11 +40,12 @@ sigset_t BlockStopSignals() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  muster::app::SecureStandardStreams();
   const muster::app::FlagsResult flags = muster::app::ParseFlags(argc, argv, Environment);
   if (!flags.run) {
     std::cout << flags.out << std::flush;
     std::cerr << flags.err;
-    return flags.exit_code;
+    return std::cout.good() ? flags.exit_code : 1;
   }
   // Distributions build Abseil so that each lock of gRPC's is looked up in one graph of them all.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
@@ -62,5 +64,10 @@ int main(int argc, char** argv) {
   muster::base::Log(muster::base::LogLevel::kInfo, "stopping");
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   (*server)->Stop();
+#if !defined(__SANITIZE_ADDRESS__)  // which looks for leaks at the end
+  // The store is closed. gRPC's own end may wait ten seconds for one of its threads.
+  std::cout.flush();
+  std::_Exit(0);
+#endif
   return 0;
 }

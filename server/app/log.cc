@@ -2,9 +2,7 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -12,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/text.h"
+#include "server/app/line_writer.h"
 
 namespace muster::app {
 namespace {
@@ -97,23 +96,23 @@ std::string FormatLogLine(LogFormat format, base::SystemTime time, base::LogLeve
   return line;
 }
 
-base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock,
-                          std::shared_ptr<spdlog::sinks::sink> target) {
-  // base::Log has dropped what is below its level: this one passes everything.
-  auto logger = std::make_shared<spdlog::logger>("muster", std::move(target));
-  logger->set_level(spdlog::level::trace);
-  logger->flush_on(spdlog::level::trace);
-  logger->set_pattern("%v");
-  return [format, &clock, logger](base::LogLevel level, std::string_view message,
-                                  absl::Span<const base::LogField> fields) {
-    const std::string line = FormatLogLine(format, clock.System(), level, message, fields);
-    logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock, int fd) {
+  const auto lost = [format, &clock](uint64_t lines) {
+    return FormatLogLine(format, clock.System(), base::LogLevel::kWarn,
+                         "log lines were dropped: nobody read them",
+                         {{"lines", absl::StrCat(lines)}});
   };
+  // base::Log has dropped what is below its level.
+  return
+      [format, &clock, writer = std::make_shared<LineWriter>(fd, lost)](
+          base::LogLevel level, std::string_view message, absl::Span<const base::LogField> fields) {
+        writer->Write(FormatLogLine(format, clock.System(), level, message, fields));
+      };
 }
 
 void InstallLog(LogFormat format, base::LogLevel level, const base::Clock& clock) {
   base::SetLogLevel(level);
-  base::SetLogSink(MakeLogSink(format, clock, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  base::SetLogSink(MakeLogSink(format, clock, STDERR_FILENO));
   gpr_set_log_function(ForwardGrpc);
   google::protobuf::SetLogHandler(ForwardProtobuf);
 }

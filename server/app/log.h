@@ -7,7 +7,6 @@
 // Bytes that are no UTF-8 become \xNN, so a line is valid, and one line, whatever is logged.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -16,19 +15,14 @@
 #include "base/log.h"
 #include "server/app/config.h"
 
-namespace spdlog::sinks {
-class sink;
-}
-
 namespace muster::app {
 
 // Without a line end. Pure.
 std::string FormatLogLine(LogFormat format, base::SystemTime time, base::LogLevel level,
                           std::string_view message, absl::Span<const base::LogField> fields);
 
-// `clock` outlives the result.
-base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock,
-                          std::shared_ptr<spdlog::sinks::sink> target);
+// To a descriptor whose reader nobody waits for (line_writer.h). `clock` outlives the result.
+base::LogSink MakeLogSink(LogFormat format, const base::Clock& clock, int fd);
 
 // From here on base::Log goes to stderr in this format, from this level up, and so does what gRPC
 // and Protobuf log.

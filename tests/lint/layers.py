@@ -38,7 +38,6 @@ LIBRARIES = {
     "grpc": (re.compile(r"^(grpcpp|grpc|grpc\+\+)/|\.grpc\.pb\.h$"),
              ("client", "client/cli", "server/rpc", "server/app", "server/security/tls", "tests")),
     "rocksdb": (re.compile(r"^rocksdb/"), ("storage/rocksdb", "tests")),
-    "spdlog": (re.compile(r"^(spdlog|fmt)/"), ("server/app", "client/cli", "tests")),
     # Its header only: base links nothing, and does without where the program does.
     "jemalloc": (re.compile(r"^jemalloc/"), ("base/huge_pages.cc",)),
 }
@@ -204,7 +203,6 @@ PLANTED = [
     ("public", "client/include/muster/client/a.h", "#include <grpcpp/channel.h>",
      "#include <string>"),
     ("rocksdb", "server/app/a.cc", '#include "rocksdb/db.h"', '#include "storage/rocksdb/e.h"'),
-    ("spdlog", "server/core/a.cc", "#include <spdlog/spdlog.h>", '#include "base/log.h"'),
     ("clock", "server/core/a.cc", "auto t = std::chrono::steady_clock::now();", "clock.Steady();"),
     ("clock", "server/rpc/a.cc", "auto t = absl::Now();", "// absl::Now() is not for us"),
     ("clock", "client/a.cc", "auto t = time(nullptr);", "auto t = lease.time(0);"),
