@@ -1,5 +1,6 @@
 #include "storage/group.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -62,10 +63,10 @@ UnitResult JudgeUnit(const Unit& unit, const Overlay& overlay) {
 
 }  // namespace
 
-JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqReader mod_seqs,
+JudgedGroup JudgeGroup(absl::Span<Unit* const> units, SeqPosition seqs, ModSeqReader mod_seqs,
                        GroupReader reader) {
   JudgedGroup judged;
-  judged.last_seq = last_seq;
+  judged.last_seq = seqs.last;
   judged.results.reserve(units.size());
   judged.commits.reserve(units.size());
   size_t ops = 0;
@@ -76,7 +77,7 @@ JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqR
     UnitResult result = JudgeUnit(unit, overlay);
     if (result.verdict == UnitResult::Verdict::kCommitted) {
       if (!unit.ops.empty()) {
-        ++judged.last_seq;
+        judged.last_seq = std::max(judged.last_seq + 1, seqs.least);
         for (Op& op : unit.ops) {
           if (op.kind == Op::Kind::kPut) StampModSeq(op.value, judged.last_seq);
         }

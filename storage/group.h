@@ -37,9 +37,15 @@ struct JudgedGroup {
   uint64_t last_seq = 0;            // of the last commit, or what it was before
 };
 
-// Stamps the seq into the ops of each unit that holds, beginning with last_seq + 1. A unit whose
-// preconditions can't be read is kNotCommitted with the reader's error.
-JudgedGroup JudgeGroup(absl::Span<Unit* const> units, uint64_t last_seq, ModSeqReader mod_seqs,
+// Where seqs go on.
+struct SeqPosition {
+  uint64_t last = 0;   // of the last commit
+  uint64_t least = 0;  // of the next one, when that is higher than last + 1
+};
+
+// Stamps the seq into the ops of each unit that holds. A unit whose preconditions can't be read is
+// kNotCommitted with the reader's error.
+JudgedGroup JudgeGroup(absl::Span<Unit* const> units, SeqPosition seqs, ModSeqReader mod_seqs,
                        GroupReader reader);
 
 // What a unit weighs against max_unit_bytes: keys and values of its ops.

@@ -60,9 +60,10 @@ Strand::Strand(const EngineLimits& limits, Mode mode, GroupStore& store, const b
 
 Strand::~Strand() { Close(); }
 
-void Strand::Start(const Revision& revision, std::vector<CommitSink*> sinks) {
+void Strand::Start(const Revision& revision, std::vector<CommitSink*> sinks, uint64_t least_seq) {
   epoch_ = revision.epoch;
   seq_ = revision.seq;
+  least_seq_ = least_seq;
   sinks_ = std::move(sinks);
   if (mode_ == Mode::kThreaded) {
     done_thread_ = std::make_unique<base::SerialExecutor>("muster-done");
@@ -240,13 +241,13 @@ std::vector<UnitResult> Strand::JudgeAndWrite(absl::Span<Unit* const> units) {
     if (frozen_) return NotCommitted(units.size(), FrozenStatus());
   }
   JudgedGroup judged = JudgeGroup(
-      units, seq_.load(std::memory_order_relaxed),
+      units, {.last = seq_.load(std::memory_order_relaxed), .least = least_seq_},
       [this](Family family, std::string_view key) { return AppliedModSeq(family, key); },
       [this](Family family, std::string_view key) { return store_.Read(family, key); });
   if (judged.commits.empty()) return std::move(judged.results);
   if (const absl::Status status = store_.Write(judged.commits); !status.ok()) {
     if (base::ReasonOf(status) == Reason::kStorageFull) return NotCommitted(units.size(), status);
-    Freeze(status);
+    Freeze("a write failed", std::string(status.message()));
     std::vector<bool> wrote;
     for (const Unit* unit : units) wrote.push_back(!unit->ops.empty());
     MutexLock lock(mu_);
@@ -271,18 +272,23 @@ std::optional<uint64_t> Strand::AppliedModSeq(Family family, std::string_view ke
   return std::nullopt;
 }
 
-void Strand::Freeze(const absl::Status& status) {
-  base::Log(base::LogLevel::kError, "a write failed: storage is read-only until restarted",
-            {{"reason", std::string(status.message())}});
-  MutexLock lock(mu_);
-  frozen_ = true;
-  frozen_since_ = clock_.System();
-  frozen_reason_ = std::string(status.message());
+void Strand::Freeze(const std::string& cause, const std::string& reason) {
+  {
+    MutexLock lock(mu_);
+    if (frozen_) return;
+    frozen_ = true;
+    frozen_since_ = clock_.System();
+    frozen_cause_ = cause;
+    frozen_reason_ = reason;
+  }
+  base::Log(base::LogLevel::kError, absl::StrCat(cause, ": storage is read-only until restarted"),
+            {{"reason", reason}});
 }
 
 absl::Status Strand::FrozenStatus() const {
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageReadOnly,
-                   absl::StrCat("storage is read-only since a write failed: ", frozen_reason_));
+  return MakeError(
+      absl::StatusCode::kUnavailable, Reason::kStorageReadOnly,
+      absl::StrCat("storage is read-only since ", frozen_cause_, ": ", frozen_reason_));
 }
 
 absl::Status Strand::CheckSpace(WriteClass write_class) const {

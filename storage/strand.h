@@ -61,8 +61,12 @@ class Strand {
   Strand(const Strand&) = delete;
   Strand& operator=(const Strand&) = delete;
 
-  // After replay. Once.
-  void Start(const Revision& revision, std::vector<CommitSink*> sinks);
+  // Takes no more writes until restarted, since `cause`: "a write failed". From any thread; after
+  // the first time nothing happens.
+  void Freeze(const std::string& cause, const std::string& reason);
+
+  // After replay. Once. The next commit's seq is `least_seq` or above.
+  void Start(const Revision& revision, std::vector<CommitSink*> sinks, uint64_t least_seq = 0);
   // See Engine::Propose. Outside Start..Close `done` runs in the call.
   void Propose(Batch batch, WriteClass write_class, Done done);
   // Manual mode: runs groups and completions until nothing waits, what they propose included.
@@ -116,7 +120,6 @@ class Strand {
   void RunGroup(std::vector<Waiting> group);
   std::vector<UnitResult> JudgeAndWrite(absl::Span<Unit* const> units);
   std::optional<uint64_t> AppliedModSeq(Family family, std::string_view key) const;
-  void Freeze(const absl::Status& status);
   absl::Status FrozenStatus() const MUSTER_REQUIRES(mu_);
   absl::Status CheckSpace(WriteClass write_class) const MUSTER_REQUIRES(mu_);
   void Settle(std::vector<Waiting> group, std::vector<UnitResult> results);
@@ -133,6 +136,7 @@ class Strand {
   std::unique_ptr<base::NamedThread> thread_;
   std::unique_ptr<base::SerialExecutor> done_thread_;
 
+  uint64_t least_seq_ = 0;        // set by Start
   std::atomic<uint64_t> seq_{0};  // written by the strand
 
   base::Mutex close_mu_;  // before mu_
@@ -146,6 +150,7 @@ class Strand {
   uint64_t groups_ MUSTER_GUARDED_BY(mu_) = 0;
   bool frozen_ MUSTER_GUARDED_BY(mu_) = false;
   base::SystemTime frozen_since_ MUSTER_GUARDED_BY(mu_){};
+  std::string frozen_cause_ MUSTER_GUARDED_BY(mu_);
   std::string frozen_reason_ MUSTER_GUARDED_BY(mu_);
   Shortage shortage_ MUSTER_GUARDED_BY(mu_) = Shortage::kNone;
   base::SystemTime short_since_ MUSTER_GUARDED_BY(mu_){};

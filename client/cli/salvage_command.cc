@@ -13,7 +13,7 @@ namespace muster::cli {
 namespace {
 
 void Say(Context& context, const std::string& data_dir, const storage::Salvage& salvage,
-         const storage::Revision& revision) {
+         const storage::Salvaged& salvaged) {
   if (context.json) {
     google::protobuf::Struct done;
     (*done.mutable_fields())["dataDir"].set_string_value(data_dir);
@@ -23,22 +23,31 @@ void Say(Context& context, const std::string& data_dir, const storage::Salvage& 
     return;
   }
   const std::string shown = base::EscapeForTerminal(data_dir);
-  context.out << "dropped " << Count(salvage.bytes, "byte") << " of " << salvage.file
-              << ", kept in " << salvage.file << ".cut; new epoch " << revision.epoch
-              << "; start: musterd --data-dir " << shown << std::endl;
+  if (salvaged.kept.empty()) {
+    context.out << "nothing was left to be dropped";
+  } else {
+    context.out << "dropped " << Count(salvage.bytes, "byte") << " of " << salvage.file
+                << ", kept in " << salvaged.kept;
+  }
+  context.out << "; new epoch " << salvaged.revision.epoch << "; start: musterd --data-dir "
+              << shown << std::endl;
 }
 
 int RunSalvage(Context& context, const std::string& data_dir, bool yes) {
   const auto plan = storage::PlanSalvage(data_dir);
   if (!plan.ok()) return context.Fail(plan.status());
+  if (!yes && plan->file.empty()) {
+    context.Note(plan->why);
+    return context.Usage("give --yes to begin a new epoch with what is there");
+  }
   if (!yes) {
     context.Note(absl::StrCat(plan->file, ": ", Count(plan->bytes, "byte"), " from byte ", plan->at,
                               " on can't be read (", plan->why, ")"));
     return context.Usage("give --yes to drop them: what they held is lost, if it was acknowledged");
   }
-  const auto revision = storage::RunSalvage(data_dir, context.clock, context.rng);
-  if (!revision.ok()) return context.Fail(revision.status());
-  Say(context, data_dir, *plan, *revision);
+  const auto salvaged = storage::RunSalvage(data_dir, context.clock, context.rng);
+  if (!salvaged.ok()) return context.Fail(salvaged.status());
+  Say(context, data_dir, *plan, *salvaged);
   return kDone;
 }
 

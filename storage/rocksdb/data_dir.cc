@@ -1,7 +1,7 @@
 #include "storage/rocksdb/data_dir.h"
 
 #include <fcntl.h>
-#include <rocksdb/env.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +10,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "storage/rocksdb/log_check.h"
@@ -47,39 +46,59 @@ absl::Status CreateDataDir(const fs::path& dir) {
   return SyncDirectory(parent);
 }
 
-absl::Status CheckWhole(const fs::path& dir) {
+fs::path SalvageMark(const fs::path& dir) { return dir / "muster.salvage"; }
+
+absl::StatusOr<Wholeness> LookAt(const fs::path& dir) {
   std::error_code error;
-  if (fs::exists(dir / "CURRENT", error)) return absl::OkStatus();
+  std::string table;
+  std::string log;
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    // Both appear only after CURRENT does.
     const fs::path extension = it->path().extension();
-    if (extension == ".sst" || extension == ".log") {
-      return DamagedStore(
-          dir, absl::StrCat("it has ", it->path().filename().string(), " but no CURRENT"));
-    }
+    if (extension == ".sst") table = it->path().filename().string();
+    if (extension == ".log") log = it->path().filename().string();
   }
-  return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
+  if (error) return UnusableDirectory(dir, error.message());
+  // Both appear only after CURRENT does.
+  const std::string& one = table.empty() ? log : table;
+  if (!one.empty() && !fs::exists(dir / "CURRENT", error)) {
+    return DamagedStore(dir, absl::StrCat("it has ", one, " but no CURRENT"));
+  }
+  // A log is there as soon as a store has been opened once, and goes when another one has come.
+  return !table.empty() && log.empty() ? Wholeness::kNoLog : Wholeness::kWhole;
 }
 
-absl::StatusOr<DataDirLock> DataDirLock::Take(const std::string& dir, rocksdb::Env* env) {
-  rocksdb::Env& used = env == nullptr ? *rocksdb::Env::Default() : *env;
-  rocksdb::FileLock* lock = nullptr;
-  const rocksdb::Status status = used.LockFile(dir + "/LOCK", &lock);
-  if (status.ok()) return DataDirLock(used, lock);
-  const std::string text = status.ToString();
-  if (absl::StrContains(text, "LOCK: Resource temporarily unavailable") ||
-      absl::StrContains(text, "lock hold by current process")) {
+absl::StatusOr<DataDirLock> DataDirLock::Take(const std::string& dir) {
+  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return UnusableDirectory(dir, ErrnoText());
+  DataDirLock lock(dir, fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno == EWOULDBLOCK) {
     return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kStorageUnusable,
                            absl::StrCat("data directory ", dir, " is in use by another musterd"));
   }
-  return UnusableDirectory(dir, text);
+  // Some network file systems lock no directories; the database's own lock is left then.
+  if (errno == EBADF || errno == EOPNOTSUPP || errno == ENOLCK || errno == EINVAL) return lock;
+  return UnusableDirectory(dir, ErrnoText());
 }
 
 DataDirLock::DataDirLock(DataDirLock&& other) noexcept
-    : env_(other.env_), lock_(std::exchange(other.lock_, nullptr)) {}
+    : dir_(std::move(other.dir_)), fd_(std::exchange(other.fd_, -1)) {}
+
+DataDirLock& DataDirLock::operator=(DataDirLock&& other) noexcept {
+  std::swap(dir_, other.dir_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
 
 DataDirLock::~DataDirLock() {
-  if (lock_ != nullptr) env_.UnlockFile(lock_).PermitUncheckedError();
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool DataDirLock::InPlace() const {
+  struct stat named {};
+  struct stat locked {};
+  return ::stat(dir_.c_str(), &named) == 0 && ::fstat(fd_, &locked) == 0 &&
+         named.st_dev == locked.st_dev && named.st_ino == locked.st_ino;
 }
 
 }  // namespace muster::storage

@@ -1,17 +1,14 @@
 // The directory that a store lives in.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
-namespace rocksdb {
-class Env;
-class FileLock;
-}  // namespace rocksdb
 
 namespace muster::storage {
 
@@ -24,23 +21,34 @@ absl::Status CreateDataDir(const std::filesystem::path& dir);
 // Makes the entries of `dir` durable.
 absl::Status SyncDirectory(const std::filesystem::path& dir);
 
+enum class Wholeness : uint8_t {
+  kWhole,  // as far as names tell
+  kNoLog,  // there are tables, but no log, which holds the latest writes
+};
 // DATA_LOSS when `dir` has files of a store but not the one that names the others: opening it
 // would begin an empty store beside them.
-absl::Status CheckWhole(const std::filesystem::path& dir);
+absl::StatusOr<Wholeness> LookAt(const std::filesystem::path& dir);
 
-// The lock that an open database holds, for work on the directory beside it. `env` null: the
-// system's. UNAVAILABLE (STORAGE_UNUSABLE) when another one has it.
+// The file that says that a salvage was begun and not finished.
+std::filesystem::path SalvageMark(const std::filesystem::path& dir);
+
+// Whoever works on a data directory holds it. It is on the directory itself (flock), so that nobody
+// can delete it as a file that looks forgotten, and ends with the process.
 class DataDirLock {
  public:
-  static absl::StatusOr<DataDirLock> Take(const std::string& dir, rocksdb::Env* env);
+  // UNAVAILABLE (STORAGE_UNUSABLE) when another one has it, or the directory isn't there.
+  static absl::StatusOr<DataDirLock> Take(const std::string& dir);
   DataDirLock(DataDirLock&& other) noexcept;
-  DataDirLock& operator=(DataDirLock&&) = delete;
+  DataDirLock& operator=(DataDirLock&& other) noexcept;
   ~DataDirLock();
 
+  // Whether the directory's name still means the one that is locked.
+  bool InPlace() const;
+
  private:
-  DataDirLock(rocksdb::Env& env, rocksdb::FileLock* lock) : env_(env), lock_(lock) {}
-  rocksdb::Env& env_;
-  rocksdb::FileLock* lock_;
+  DataDirLock(std::string dir, int fd) : dir_(std::move(dir)), fd_(fd) {}
+  std::string dir_;
+  int fd_ = -1;
 };
 
 }  // namespace muster::storage

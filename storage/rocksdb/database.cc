@@ -7,11 +7,14 @@
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
+#include <rocksdb/transaction_log.h>
 #include <rocksdb/write_batch.h>
 
 #include <atomic>
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -19,7 +22,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/log.h"
-#include "storage/rocksdb/data_dir.h"
 #include "storage/rocksdb/log_check.h"
 #include "storage/store_record.h"
 
@@ -200,13 +202,34 @@ bool IsSeqKey(Family family, std::string_view key) {
   return family == Family::kMeta && key == kSeqKey;
 }
 
+// Nothing that a halted salvage left may be taken for a whole store.
+absl::Status CheckSalvaged(const DatabaseOptions& options) {
+  std::error_code error;
+  if (options.salvaging || !std::filesystem::exists(SalvageMark(options.data_dir), error)) {
+    return absl::OkStatus();
+  }
+  return base::MakeError(
+      absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
+      absl::StrCat("data directory ", options.data_dir,
+                   ": a salvage was begun and not finished; finish it: muster salvage --data-dir ",
+                   options.data_dir, " --yes"));
+}
+
 // Under the lock, so that no other server's log is cut while it writes it.
-absl::Status Prepare(const DatabaseOptions& options) {
+absl::StatusOr<DataDirLock> Prepare(const DatabaseOptions& options) {
   if (absl::Status status = CreateDataDir(options.data_dir); !status.ok()) return status;
-  const auto lock = DataDirLock::Take(options.data_dir, options.env);
-  if (!lock.ok()) return lock.status();
-  if (absl::Status status = CheckWhole(options.data_dir); !status.ok()) return status;
-  return MendLogs(options.data_dir);
+  auto lock = DataDirLock::Take(options.data_dir);
+  if (!lock.ok()) return lock;
+  if (absl::Status status = CheckSalvaged(options); !status.ok()) return status;
+  const auto wholeness = LookAt(options.data_dir);
+  if (!wholeness.ok()) return wholeness.status();
+  if (*wholeness == Wholeness::kNoLog && !options.salvaging) {
+    return SalvageOrRestore(options.data_dir,
+                            "it has tables but no .log, which held what was "
+                            "written last, if anything was");
+  }
+  if (absl::Status status = MendLogs(options.data_dir); !status.ok()) return status;
+  return lock;
 }
 
 class DatabaseSnapshot : public Snapshot {
@@ -252,8 +275,9 @@ class DatabaseSnapshot : public Snapshot {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& options) {
-  if (absl::Status status = Prepare(options); !status.ok()) return status;
-  std::shared_ptr<Database> database(new Database(options.sync));
+  auto lock = Prepare(options);
+  if (!lock.ok()) return lock.status();
+  std::shared_ptr<Database> database(new Database(options, *std::move(lock)));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   rocksdb::DBOptions db_options = MakeDbOptions(options);
@@ -266,8 +290,10 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
   return database;
 }
 
-Database::Database(bool sync)
-    : sync_(sync),
+Database::Database(const DatabaseOptions& options, DataDirLock lock)
+    : data_dir_(options.data_dir),
+      sync_(options.sync),
+      lock_(std::move(lock)),
       batch_(std::make_unique<rocksdb::WriteBatch>(kKeptBatchBytes)),
       watcher_(std::make_shared<Watcher>()) {}
 
@@ -291,6 +317,29 @@ absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
 }
 
 bool Database::stopped_by_full_disk() const { return watcher_->full(); }
+
+std::string Database::MissingPart() const {
+  const std::filesystem::path dir(data_dir_);
+  if (!lock_.InPlace()) {
+    return absl::StrCat("data directory ", data_dir_, " was moved or deleted while it was in use");
+  }
+  const auto gone = [&dir](const std::string& name) {
+    std::error_code error;
+    return std::filesystem::exists(dir / name, error) || error
+               ? ""
+               : absl::StrCat("data directory ", dir.string(), ": ", name,
+                              " was deleted while it was in use");
+  };
+  if (std::string what = gone("CURRENT"); !what.empty()) return what;
+  std::unique_ptr<rocksdb::LogFile> log;
+  const rocksdb::Status found = db_->GetCurrentWalFile(&log);
+  // It asks for the file's size.
+  if (found.IsPathNotFound()) {
+    return absl::StrCat("data directory ", data_dir_, ": the .log in use was deleted");
+  }
+  if (!found.ok()) return "";
+  return gone(std::filesystem::path(log->PathName()).filename().string());
+}
 
 absl::Status Database::Resume() {
   const rocksdb::Status status = db_->Resume();

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "storage/engine.h"
+#include "storage/rocksdb/data_dir.h"
 #include "storage/rocksdb/open_files.h"
 #include "storage/strand.h"
 
@@ -37,6 +38,7 @@ struct DatabaseOptions {
   size_t block_cache_bytes = 64 << 20;
   int max_open_files = kRocksDbOpenFiles;
   rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
+  bool salvaging = false;       // goes on where a salvage stopped halfway
 };
 
 class Database : public std::enable_shared_from_this<Database>, public GroupStore {
@@ -64,15 +66,20 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
 
   // The database found no space for a table, and takes no writes. From any thread.
   bool stopped_by_full_disk() const;
+  // What of the store's files is gone since it was opened, by whatever hand; "" = nothing that can
+  // be seen. Cost: some calls of the system.
+  std::string MissingPart() const;
   // Tries once more; writes are taken again on OK. May take as long as writing a table does.
   absl::Status Resume();
 
  private:
   class Watcher;
-  explicit Database(bool sync);
+  Database(const DatabaseOptions& options, DataDirLock lock);
   absl::StatusOr<bool> Empty() const;
 
+  const std::string data_dir_;
   const bool sync_;
+  const DataDirLock lock_;                            // until the database is closed
   const std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the thread that writes
   // Constant after Open.
   std::shared_ptr<Watcher> watcher_;

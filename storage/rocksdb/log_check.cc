@@ -93,12 +93,9 @@ std::string PlaceOf(const LogFault& fault) {
 absl::Status Explain(const LogFault& fault) {
   const fs::path dir = fault.file.parent_path();
   if (fault.scan.verdict == Verdict::kDamaged) return DamagedStore(dir, PlaceOf(fault));
-  return base::MakeError(
-      absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
-      absl::StrCat("data directory ", dir.string(), ": ", PlaceOf(fault),
-                   "; what stands there was torn by a power cut, or acknowledged and damaged since;"
-                   " to go on without it: muster salvage --data-dir ",
-                   dir.string(), "; to go back to a backup: muster restore"));
+  return SalvageOrRestore(dir, absl::StrCat(PlaceOf(fault),
+                                            "; what stands there was torn by a power cut, or "
+                                            "acknowledged and damaged since"));
 }
 
 }  // namespace
@@ -107,6 +104,13 @@ absl::Status DamagedStore(const fs::path& dir, std::string_view what) {
   return base::MakeError(absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
                          absl::StrCat("data directory ", dir.string(),
                                       " is damaged: ", std::string(what), kWhenDamaged));
+}
+
+absl::Status SalvageOrRestore(const fs::path& dir, std::string_view what) {
+  return base::MakeError(absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
+                         absl::StrCat("data directory ", dir.string(), ": ", std::string(what),
+                                      "; to go on without it: muster salvage --data-dir ",
+                                      dir.string(), "; to go back to a backup: muster restore"));
 }
 
 absl::StatusOr<std::optional<LogFault>> FindLogFault(const fs::path& dir) {

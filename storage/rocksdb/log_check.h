@@ -38,5 +38,7 @@ inline constexpr char kWhenDamaged[] =
     " instances that live register again";
 // DATA_LOSS that says what is wrong and what to do.
 absl::Status DamagedStore(const std::filesystem::path& dir, std::string_view what);
+// The same of a store that a salvage helps.
+absl::Status SalvageOrRestore(const std::filesystem::path& dir, std::string_view what);
 
 }  // namespace muster::storage

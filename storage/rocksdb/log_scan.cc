@@ -65,14 +65,16 @@ LogScanner::Parsed LogScanner::Parse(std::string_view rest, bool at_end_of_block
 void LogScanner::AddBlock(std::string_view block) {
   const bool full = block.size() == kLogBlock;
   std::string_view rest = block;
-  while (!follower_) {
+  while (!broken_) {
     const Parsed parsed = Parse(rest, full);
     if (parsed.fragment == Fragment::kEnd) break;
     if (parsed.fragment == Fragment::kCut || parsed.fragment == Fragment::kBad) {
+      broken_ = follower_;
+      if (broken_) break;
       Fail(parsed, rest);
       LookForZeros(rest, offset_ + (block.size() - rest.size()));
-      SearchFollower(rest, 1);
-      break;
+      rest.remove_prefix(FindFollower(rest));
+      continue;
     }
     rest.remove_prefix(parsed.size);
     Take(parsed, offset_ + (block.size() - rest.size()));
@@ -83,20 +85,24 @@ void LogScanner::AddBlock(std::string_view block) {
 // A fragment that can be read.
 void LogScanner::Take(const Parsed& parsed, uint64_t end) {
   const bool begins = parsed.fragment == Fragment::kFull || parsed.fragment == Fragment::kFirst;
+  const bool goes_on = parsed.fragment == Fragment::kFirst || parsed.fragment == Fragment::kMiddle;
   if (bad_) {
-    // One that begins isn't part of the bad record, but was written after it.
-    follower_ = begins;
     all_zero_ = false;
+    if (follower_ && begins == in_record_) broken_ = true;
+    // One that begins isn't part of the bad record, but was written after it.
+    follower_ |= begins;
+    in_record_ = follower_ && goes_on;
     return;
   }
   if (begins == in_record_) {
     bad_ = true;
     all_zero_ = false;
     follower_ = begins;
+    in_record_ = begins && goes_on;
     scan_.what = begins ? "a record without an end" : "a record without a beginning";
     return;
   }
-  in_record_ = parsed.fragment == Fragment::kFirst || parsed.fragment == Fragment::kMiddle;
+  in_record_ = goes_on;
   if (in_record_) return;
   scan_.whole_bytes = end;
   ++scan_.records;
@@ -105,19 +111,20 @@ void LogScanner::Take(const Parsed& parsed, uint64_t end) {
 void LogScanner::Fail(const Parsed& parsed, std::string_view rest) {
   if (!bad_) scan_.what = std::string(parsed.what);
   bad_ = true;
+  in_record_ = false;
   cut_ |= parsed.fragment == Fragment::kCut;
   all_zero_ &= AllZero(rest);
 }
 
-// Lengths can't be trusted any more: a record may begin anywhere.
-void LogScanner::SearchFollower(std::string_view rest, size_t from) {
-  for (size_t at = from; at + kHeader <= rest.size() && !follower_; ++at) {
+// Lengths can't be trusted any more: a record may begin anywhere behind the first byte.
+size_t LogScanner::FindFollower(std::string_view rest) {
+  for (size_t at = 1; at + kHeader <= rest.size(); ++at) {
     const auto type = static_cast<unsigned char>(rest[at + 6]);
     if (type != 1 && type != 2) continue;
     const size_t size = kHeader + LengthOf(rest.substr(at));
-    if (at + size > rest.size()) continue;
-    follower_ = ChecksumHolds(rest.substr(at, size));
+    if (at + size <= rest.size() && ChecksumHolds(rest.substr(at, size))) return at;
   }
+  return rest.size();
 }
 
 void LogScanner::LookForZeros(std::string_view rest, uint64_t offset) {
@@ -142,7 +149,10 @@ LogScan LogScanner::Finish() {
   if (!bad_) return scan_;
   const bool torn = cut_ || never_written_ || all_zero_;
   if (follower_) {
-    scan_.verdict = never_written_ ? Verdict::kUnclear : Verdict::kDamaged;
+    // What looks like a record may stand in a value of the bad one; a row of them up to the end of
+    // the log doesn't.
+    const bool row = !broken_ && !in_record_;
+    scan_.verdict = never_written_ && !row ? Verdict::kUnclear : Verdict::kDamaged;
   } else {
     scan_.verdict = torn ? Verdict::kTorn : Verdict::kUnclear;
   }

@@ -55,7 +55,8 @@ class LogScanner {
   static Parsed Parse(std::string_view rest, bool at_end_of_block);
   void Take(const Parsed& parsed, uint64_t end);
   void Fail(const Parsed& parsed, std::string_view rest);
-  void SearchFollower(std::string_view rest, size_t from);
+  // Where a record begins that can be read; the size when there is none.
+  static size_t FindFollower(std::string_view rest);
   void LookForZeros(std::string_view rest, uint64_t offset);
 
   LogScan scan_;
@@ -64,6 +65,7 @@ class LogScanner {
   bool bad_ = false;
   bool cut_ = false;       // the bad record goes beyond the end of the file
   bool follower_ = false;  // a whole record stands behind the bad one
+  bool broken_ = false;    // and behind that, something that can't be read
   bool never_written_ = false;
   bool all_zero_ = true;  // from the bad fragment on
 };

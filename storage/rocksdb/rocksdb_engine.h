@@ -68,12 +68,16 @@ class RocksDbEngine : public Engine, private GroupStore {
                                                   std::string_view key) const override;
   absl::Status Write(absl::Span<const Commit> commits) override;
   absl::StatusOr<std::shared_ptr<Database>> OpenDatabase() const;
+  // Takes no more writes once they would go into files that nobody finds again.
+  void LookForFiles(const Database& database);
 
   const RocksDbOptions options_;
   mutable base::Mutex mu_;
   std::shared_ptr<Database> db_ MUSTER_GUARDED_BY(mu_);
   SpaceGuard space_;                // Tend's thread
   base::SteadyTime next_resume_{};  // as well
+  base::SteadyTime next_look_{};    // as well
+  bool files_missing_ = false;      // as well: when they were last looked for
   Strand strand_;                   // last: its thread uses the others
 };
 

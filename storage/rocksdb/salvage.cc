@@ -1,7 +1,14 @@
 #include "storage/rocksdb/salvage.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
@@ -18,34 +25,61 @@ namespace fs = std::filesystem;
 // What is dropped had seqs of its own, which are not used again.
 constexpr uint64_t kSeqsDropped = 1 << 20;
 
-absl::StatusOr<LogFault> FindUnclear(const fs::path& dir) {
+// What is to be cut. Nothing: there is no log, or a salvage stopped behind the cut.
+absl::StatusOr<std::optional<LogFault>> FindUnclear(const fs::path& dir) {
   std::error_code error;
   if (!fs::exists(dir / "CURRENT", error)) {
     return UnusableDirectory(dir, "holds no store");
   }
   auto fault = FindLogFault(dir);
   if (!fault.ok()) return fault.status();
-  if (!*fault || (*fault)->scan.verdict == LogScan::Verdict::kTorn) {
-    return base::MakeError(
-        absl::StatusCode::kFailedPrecondition, base::Reason::kPreconditionFailed,
-        absl::StrCat("data directory ", dir.string(), " needs no salvage: start musterd on it"));
+  if (*fault && (*fault)->scan.verdict == LogScan::Verdict::kUnclear) return fault;
+  if (*fault && (*fault)->scan.verdict == LogScan::Verdict::kDamaged) {
+    return DamagedStore(dir, absl::StrCat((*fault)->file.filename().string(), " (",
+                                          (*fault)->scan.what, ") can't be salvaged"));
   }
-  if ((*fault)->scan.verdict == LogScan::Verdict::kUnclear) return **std::move(fault);
-  return DamagedStore(dir, absl::StrCat((*fault)->file.filename().string(), " (",
-                                        (*fault)->scan.what, ") can't be salvaged"));
+  if (fs::exists(SalvageMark(dir), error)) return std::nullopt;
+  const auto wholeness = LookAt(dir);
+  if (!wholeness.ok()) return wholeness.status();
+  if (*wholeness == Wholeness::kNoLog) return std::nullopt;
+  return base::MakeError(
+      absl::StatusCode::kFailedPrecondition, base::Reason::kPreconditionFailed,
+      absl::StrCat("data directory ", dir.string(), " needs no salvage: start musterd on it"));
 }
 
-absl::Status KeepCut(const LogFault& fault) {
-  const fs::path kept = fault.file.string() + ".cut";
+// Beside the log, under a name that nothing has.
+absl::StatusOr<std::string> KeepCut(const LogFault& fault) {
+  fs::path kept = fault.file.string() + ".cut";
   std::error_code error;
-  fs::copy_file(fault.file, kept, fs::copy_options::overwrite_existing, error);
-  if (error) return UnusableDirectory(fault.file.parent_path(), error.message());
-  return SyncDirectory(fault.file.parent_path());
+  for (int i = 2; fs::exists(fs::symlink_status(kept, error)); ++i) {
+    kept = absl::StrCat(fault.file.string(), ".cut", i);
+  }
+  if (fs::copy_file(fault.file, kept, error); error) {
+    const std::string why = error.message();
+    fs::remove(kept, error);
+    return UnusableDirectory(fault.file.parent_path(), why);
+  }
+  if (absl::Status s = SyncDirectory(fault.file.parent_path()); !s.ok()) return s;
+  return kept.filename().string();
+}
+
+absl::Status Mark(const fs::path& dir) {
+  const int fd =
+      ::open(SalvageMark(dir).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return UnusableDirectory(dir, std::generic_category().message(errno));
+  ::close(fd);
+  return SyncDirectory(dir);
+}
+
+absl::Status Unmark(const fs::path& dir) {
+  std::error_code error;
+  if (fs::remove(SalvageMark(dir), error); error) return UnusableDirectory(dir, error.message());
+  return SyncDirectory(dir);
 }
 
 absl::StatusOr<Revision> BeginEpoch(const std::string& data_dir, const base::Clock& clock,
                                     base::Rng& rng) {
-  auto database = Database::Open({.data_dir = data_dir});
+  auto database = Database::Open({.data_dir = data_dir, .salvaging = true});
   if (!database.ok()) return database.status();
   auto identity = (*database)->Load();
   if (!identity.ok()) return identity.status();
@@ -58,25 +92,44 @@ absl::StatusOr<Revision> BeginEpoch(const std::string& data_dir, const base::Clo
 }  // namespace
 
 absl::StatusOr<Salvage> PlanSalvage(const std::string& data_dir) {
-  const auto lock = DataDirLock::Take(data_dir, nullptr);
+  const auto lock = DataDirLock::Take(data_dir);
   if (!lock.ok()) return lock.status();
   const auto fault = FindUnclear(data_dir);
   if (!fault.ok()) return fault.status();
-  return Salvage{fault->file.filename().string(), fault->scan.whole_bytes,
-                 fault->file_bytes - fault->scan.whole_bytes, fault->scan.what};
+  if (!*fault) {
+    std::error_code error;
+    return Salvage{.why = fs::exists(SalvageMark(data_dir), error)
+                              ? "a salvage was begun and not finished"
+                              : "the store has tables but no .log"};
+  }
+  return Salvage{(*fault)->file.filename().string(), (*fault)->scan.whole_bytes,
+                 (*fault)->file_bytes - (*fault)->scan.whole_bytes, (*fault)->scan.what};
 }
 
-absl::StatusOr<Revision> RunSalvage(const std::string& data_dir, const base::Clock& clock,
+absl::StatusOr<Salvaged> RunSalvage(const std::string& data_dir, const base::Clock& clock,
                                     base::Rng& rng) {
+  Salvaged out;
   {
-    const auto lock = DataDirLock::Take(data_dir, nullptr);
+    const auto lock = DataDirLock::Take(data_dir);
     if (!lock.ok()) return lock.status();
     const auto fault = FindUnclear(data_dir);
     if (!fault.ok()) return fault.status();
-    if (absl::Status status = KeepCut(*fault); !status.ok()) return status;
-    if (absl::Status status = CutLog(*fault); !status.ok()) return status;
+    if (*fault) {
+      auto kept = KeepCut(**fault);
+      if (!kept.ok()) return kept.status();
+      out.kept = *std::move(kept);
+    }
+    // From here on the store has to get its new epoch before anybody may open it.
+    if (absl::Status status = Mark(data_dir); !status.ok()) return status;
+    if (*fault) {
+      if (absl::Status status = CutLog(**fault); !status.ok()) return status;
+    }
   }
-  return BeginEpoch(data_dir, clock, rng);
+  const auto revision = BeginEpoch(data_dir, clock, rng);
+  if (!revision.ok()) return revision.status();
+  if (absl::Status status = Unmark(data_dir); !status.ok()) return status;
+  out.revision = *revision;
+  return out;
 }
 
 }  // namespace muster::storage

@@ -67,6 +67,7 @@ struct Expected {
   Tables tables;
   uint64_t seq = 0;
   uint64_t acknowledged_seq = 0;
+  uint64_t least_seq = 0;              // of the first commit of the life
   std::vector<storage::Unit> unknown;  // proposed, and neither acknowledged nor refused
 };
 
@@ -90,6 +91,7 @@ class Life {
         registry_(engine_, catalog_, leases_, held_, clock, {}) {}
 
   absl::Status Open() {
+    least_seq_ = static_cast<uint64_t>(clock_.System().us);
     const absl::Status status = engine_.Open({&applier_, &sink_});
     if (status.ok()) leases_.SetLoaded();
     return status;
@@ -119,7 +121,8 @@ class Life {
   }
   Expected Close() {
     engine_.Close();
-    return {true, sink_.tables(), sink_.last_seq(), engine_.acknowledged_seq(), engine_.unknown()};
+    return {true,       sink_.tables(),   sink_.last_seq(), engine_.acknowledged_seq(),
+            least_seq_, engine_.unknown()};
   }
   const RecordingSink& sink() const { return sink_; }
   uint64_t acknowledged() const { return engine_.acknowledged(); }
@@ -136,6 +139,7 @@ class Life {
   ProposalLog engine_;
   core::HeldSet held_;
   core::Registry registry_;
+  uint64_t least_seq_ = 0;
 };
 
 // With what was of unknown outcome.
@@ -143,7 +147,7 @@ Expected WithUnknown(Expected expected) {
   std::vector<storage::Unit*> unknown;
   for (storage::Unit& unit : expected.unknown) unknown.push_back(&unit);
   auto judged = storage::JudgeGroup(
-      unknown, expected.seq,
+      unknown, {.last = expected.seq, .least = expected.least_seq},
       [](Family, std::string_view) -> std::optional<uint64_t> { return std::nullopt; },
       [&](Family family, std::string_view key) -> absl::StatusOr<std::optional<std::string>> {
         const auto& table = expected.tables[static_cast<int>(family)];

@@ -20,7 +20,7 @@ class GroupTest : public ::testing::Test {
     std::vector<Unit*> group;
     for (Unit& unit : units_) group.push_back(&unit);
     return JudgeGroup(
-        group, 100,
+        group, {.last = 100, .least = least_},
         [this](Family, std::string_view key) -> std::optional<uint64_t> {
           const auto found = applied_.find(std::string(key));
           return found == applied_.end() ? std::nullopt : std::optional(found->second);
@@ -48,6 +48,7 @@ class GroupTest : public ::testing::Test {
   std::vector<Unit> units_;
   std::map<std::string, std::string> stored_;
   std::map<std::string, uint64_t> applied_;
+  uint64_t least_ = 0;
   int reads_ = 0;
 };
 
@@ -66,6 +67,17 @@ TEST_F(GroupTest, NumbersUnitsThatWriteAndNoOthers) {
   EXPECT_EQ(judged.results[1].seq, 101u);
   EXPECT_EQ(judged.results[2].verdict, Verdict::kRejected);
   EXPECT_EQ(judged.results[3].seq, 102u);
+}
+
+TEST_F(GroupTest, SeqsAreNotBelowTheLeast) {
+  least_ = 500;
+  const JudgedGroup judged = Judge({{.ops = {}}, {.ops = {PutOp("a")}}, {.ops = {PutOp("b")}}});
+  ASSERT_EQ(judged.commits.size(), 2u);
+  EXPECT_EQ(judged.results[0].seq, 100u) << "nothing was written yet";
+  EXPECT_EQ(judged.commits[0].seq, 500u);
+  EXPECT_EQ(judged.commits[1].seq, 501u);
+  least_ = 50;
+  EXPECT_EQ(Judge({{.ops = {PutOp("a")}}}).last_seq, 101u);
 }
 
 TEST_F(GroupTest, PreconditionsSeeEarlierUnits) {

@@ -191,9 +191,28 @@ TEST_F(LogScanTest, ZerosBeforeAWholeRecordAreNotSteppedOver) {
   Fill({40'000, 40'000, 40'000, 100});
   std::string log = log_;
   log.replace(kLogBlock, kLogBlock, kLogBlock, '\0');
-  EXPECT_EQ(Scan(log).verdict, LogVerdict::kUnclear);
+  EXPECT_EQ(Scan(log).verdict, LogVerdict::kDamaged) << "what others follow was acknowledged";
   Overwrite(LogFile(), log);
   EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(LogScanTest, ASectorOfZerosAmongManyRecordsIsDamage) {
+  Fill(std::vector<size_t>(300, 200));
+  for (size_t at = 512; at + 512 < begin_; at += 4096) {
+    std::string log = log_;
+    log.replace(at, 512, 512, '\0');
+    EXPECT_EQ(Scan(log).verdict, LogVerdict::kDamaged) << at;
+  }
+}
+
+// A value may hold the bytes of a record: they are no sign that what is torn was acknowledged.
+TEST_F(LogScanTest, WhatLooksLikeARecordInATornOneIsNone) {
+  Fill({10, 200});
+  const std::string record = log_.substr(begin_);
+  const std::string zeros(600, '\0');
+  EXPECT_EQ(Scan(log_ + zeros + record + "more of the value").verdict, LogVerdict::kUnclear);
+  EXPECT_EQ(Scan(log_ + zeros + record).verdict, LogVerdict::kDamaged);
+  EXPECT_EQ(Scan(log_ + zeros + record + record).verdict, LogVerdict::kDamaged);
 }
 
 // kNeverWritten is safe: even values without anything have fewer zeros in a row.
@@ -235,15 +254,69 @@ TEST_F(LogScanTest, AnUnclearEndIsRefusedWithWhatToDoAndSalvaged) {
   EXPECT_EQ(plan->file, name);
   EXPECT_EQ(plan->at, begin_);
   EXPECT_EQ(plan->bytes, log_.size() - begin_);
-  const auto revision = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
-  ASSERT_TRUE(revision.ok()) << revision.status();
+  const auto salvaged = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
+  ASSERT_TRUE(salvaged.ok()) << salvaged.status();
+  EXPECT_EQ(salvaged->kept, name + ".cut");
   EXPECT_EQ(Contents(fs::path(harness_.dir()) / (name + ".cut")), log);
   ASSERT_TRUE(Open().ok());
   EXPECT_TRUE(Has(1));
   EXPECT_FALSE(Has(2));
-  EXPECT_EQ(harness_.sink().opened(), *revision);
-  EXPECT_NE(revision->epoch, before.epoch) << "who was told of the lost record starts over";
-  EXPECT_GT(revision->seq, before.seq + 3);
+  EXPECT_EQ(harness_.sink().opened(), salvaged->revision);
+  EXPECT_NE(salvaged->revision.epoch, before.epoch)
+      << "who was told of the lost record starts over";
+  EXPECT_GT(salvaged->revision.seq, before.seq + 3);
+}
+
+// What was cut off may have been acknowledged: without a new epoch nobody may open the store.
+TEST_F(LogScanTest, ASalvageThatStoppedHalfwayIsFinished) {
+  Fill({10, 200});
+  Fill({10, 200, 300});
+  const Revision before = harness_.sink().opened();
+  std::string log = log_;
+  log[begin_ + 40] ^= 0x10;
+  Overwrite(LogFile(), log);
+  fs::path table;
+  for (const auto& entry : fs::directory_iterator(harness_.dir())) {
+    if (entry.path().extension() == ".sst") table = entry.path();
+  }
+  ASSERT_FALSE(table.empty());
+  const fs::path hidden = table.string() + ".hidden";
+  fs::rename(table, hidden);
+  EXPECT_FALSE(RunSalvage(harness_.dir(), harness_.clock(), harness_.rng()).ok());
+  fs::rename(hidden, table);
+
+  const absl::Status refused = Open();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+  EXPECT_NE(
+      std::string(refused.message()).find("begun and not finished; finish it: muster salvage"),
+      std::string::npos)
+      << refused;
+  harness_.Close();
+  const auto plan = PlanSalvage(harness_.dir());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->file, "");
+  const auto salvaged = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
+  ASSERT_TRUE(salvaged.ok()) << salvaged.status();
+  EXPECT_NE(salvaged->revision.epoch, before.epoch);
+  ASSERT_TRUE(Open().ok());
+  harness_.Close();
+  EXPECT_EQ(PlanSalvage(harness_.dir()).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(LogScanTest, TheCopyOfASalvageTakesNobodysPlace) {
+  Fill({10, 200, 300});
+  std::string log = log_;
+  log[begin_ + 40] ^= 0x10;
+  const fs::path file = LogFile();
+  Overwrite(file, log);
+  const fs::path outside = harness_.dir() + ".outside";
+  Overwrite(outside, "mine");
+  fs::create_symlink(outside, file.string() + ".cut");
+  const auto salvaged = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
+  ASSERT_TRUE(salvaged.ok()) << salvaged.status();
+  EXPECT_EQ(salvaged->kept, file.filename().string() + ".cut2");
+  EXPECT_EQ(Contents(outside), "mine");
+  fs::remove(outside);
 }
 
 TEST_F(LogScanTest, ALengthThatPointsBeyondTheEndIsRefused) {

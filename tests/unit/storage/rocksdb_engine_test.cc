@@ -12,11 +12,13 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "base/errors.h"
 #include "base/log.h"
 #include "rocksdb_harness.h"
+#include "storage/rocksdb/salvage.h"
 
 namespace muster::storage {
 namespace {
@@ -176,6 +178,59 @@ TEST_F(RocksDbEngineTest, ParentsAreCreated) {
   EXPECT_TRUE(engine->Open({&sink}).ok());
 }
 
+// A lock that is a file would look forgotten.
+TEST_F(RocksDbEngineTest, ADirectoryInUseIsRefusedWhoeverDeletedItsLock) {
+  ASSERT_TRUE(harness_.Open().ok());
+  EXPECT_TRUE(fs::remove(fs::path(harness_.dir()) / "LOCK"));
+  testing::RecordingSink sink;
+  auto second = harness_.NewEngine();
+  EXPECT_EQ(std::string(second->Open({&sink}).message()),
+            "data directory " + harness_.dir() + " is in use by another musterd");
+}
+
+TEST_F(RocksDbEngineTest, WhenItsFilesAreGoneItTakesNoMoreWrites) {
+  struct Case {
+    std::string what;
+    std::function<void(const fs::path& dir)> remove;
+  };
+  for (const Case& c :
+       {Case{"CURRENT was deleted", [](const fs::path& dir) { fs::remove(dir / "CURRENT"); }},
+        Case{".log in use was deleted",
+             [](const fs::path& dir) {
+               for (const fs::path& log : FilesWith(dir, ".log")) fs::remove(log);
+             }},
+        Case{"was moved or deleted", [](const fs::path& dir) {
+               fs::rename(dir, dir.string() + ".moved");
+               fs::create_directory(dir);
+             }}}) {
+    SCOPED_TRACE(c.what);
+    RocksDbHarness harness;
+    ASSERT_TRUE(harness.Open().ok());
+    const Unit unit{.ops = {Put(Family::kInstances, "k", Value(""))}};
+    const auto look = [&] {
+      harness.clock().Advance(absl::Seconds(1));
+      harness.engine().Tend();
+    };
+    ASSERT_EQ(harness.Run(unit).verdict, Verdict::kCommitted);
+    look();
+    look();
+    ASSERT_FALSE(harness.engine().Stats().frozen);
+    c.remove(harness.dir());
+    look();
+    EXPECT_FALSE(harness.engine().Stats().frozen) << "it looks twice";
+    look();
+    const EngineStats stats = harness.engine().Stats();
+    EXPECT_TRUE(stats.frozen);
+    EXPECT_NE(stats.frozen_reason.find(c.what), std::string::npos) << stats.frozen_reason;
+    const UnitResult refused = harness.Run(unit);
+    EXPECT_EQ(refused.verdict, Verdict::kNotCommitted);
+    EXPECT_EQ(base::ReasonOf(refused.status), base::Reason::kStorageReadOnly);
+    EXPECT_TRUE(harness.engine().Get(Family::kInstances, "k").ok()) << "reads go on";
+    harness.Close();
+    fs::remove_all(harness.dir() + ".moved");
+  }
+}
+
 TEST_F(RocksDbEngineTest, ADirectoryInUseIsRefused) {
   ASSERT_TRUE(harness_.Open().ok());
   std::vector<std::string> lines;
@@ -225,6 +280,19 @@ TEST_F(RocksDbEngineTest, ATornTailIsDropped) {
             Verdict::kCommitted);
 }
 
+// A store that lost commits gives nobody what somebody else was given.
+TEST_F(RocksDbEngineTest, SeqsGoOnAboveTheTime) {
+  Fill();
+  ASSERT_TRUE(harness_.Open().ok());
+  const uint64_t last = harness_.sink().opened().seq;
+  harness_.clock().Advance(absl::Seconds(1));
+  ASSERT_TRUE(harness_.Open().ok());
+  EXPECT_EQ(harness_.sink().opened().seq, last) << "nothing was committed since";
+  const auto now = static_cast<uint64_t>(harness_.clock().System().us);
+  EXPECT_EQ(harness_.Run({.ops = {Put(Family::kInstances, "new", Value(""))}}).seq, now);
+  EXPECT_EQ(harness_.Run({.ops = {Put(Family::kInstances, "new", Value(""))}}).seq, now + 1);
+}
+
 TEST_F(RocksDbEngineTest, ADamagedLogIsRefused) {
   Fill();
   const auto logs = FilesWith(harness_.dir(), ".log");
@@ -260,6 +328,29 @@ TEST_F(RocksDbEngineTest, AMissingTableIsRefused) {
   fs::remove(tables[0]);
   const absl::Status status = Reopen();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+}
+
+TEST_F(RocksDbEngineTest, AStoreWithoutItsLogIsRefused) {
+  Fill();
+  ASSERT_TRUE(Reopen().ok());  // recovery writes the log's records to tables
+  Fill();
+  std::vector<fs::path> logs;
+  for (const auto& entry : fs::directory_iterator(harness_.dir())) {
+    if (entry.path().extension() == ".log") logs.push_back(entry.path());
+  }
+  for (const fs::path& log : logs) fs::remove(log);
+  const absl::Status status = Reopen();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_NE(std::string(status.message()).find("no .log"), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message()).find("muster salvage"), std::string::npos) << status;
+  const uint64_t epoch = harness_.sink().opened().epoch;
+  const auto plan = PlanSalvage(harness_.dir());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->file, "");
+  const auto salvaged = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
+  ASSERT_TRUE(salvaged.ok()) << salvaged.status();
+  EXPECT_NE(salvaged->revision.epoch, epoch);
+  EXPECT_TRUE(Reopen().ok());
 }
 
 TEST_F(RocksDbEngineTest, AMissingCurrentDoesntBeginAnEmptyStore) {
