@@ -90,6 +90,7 @@ int BackupToFile(Context& context, const std::string& path, bool force) {
 }
 
 int RunBackup(Context& context, const std::string& path, bool force) {
+  if (path.empty()) return context.Usage("backup: the file's name is empty");
   if (path == "-" && context.out_is_terminal) {
     return context.Usage("backup: standard output is a terminal");
   }

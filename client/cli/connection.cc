@@ -69,7 +69,7 @@ std::string PlainMessage(const grpc::Status& status) {
   }
   if (absl::StartsWith(message, "failed to connect") && absl::EndsWith(message, "Socket closed")) {
     return "can't connect: the server closes the connection; it may want TLS (--ca or --tls), "
-           "or a certificate (--cert and --key)";
+           "or a certificate (--cert and --key), or have as many connections as it takes";
   }
   if (message == "empty address list: ") {
     return "can't connect; --ca, --cert or --key may be wrong";

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <ostream>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -20,6 +19,8 @@
 
 namespace muster::cli {
 namespace {
+
+constexpr size_t kMaxFileBytes = 16 << 20;
 
 absl::Status ReadInto(const std::string& path, std::string* to) {
   if (path.empty()) return absl::OkStatus();
@@ -129,11 +130,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   const absl::Status opened = OpenFile(path, &file);
   if (!opened.ok()) return opened;
   errno = 0;
-  std::ostringstream text;
-  // An empty file puts no character, which the stream calls a failure.
-  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (file.bad() || text.fail()) return Unreadable(path, errno);
-  return std::move(text).str();
+  std::string text(kMaxFileBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return Unreadable(path, errno);
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() <= kMaxFileBytes) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat(base::EscapeForTerminal(path), " has more than ", kMaxFileBytes, " bytes"));
 }
 
 }  // namespace muster::cli

@@ -77,6 +77,7 @@ struct Context {
 
 // NOT_FOUND, with the system's words, when there is no such file or it can't be read.
 absl::Status OpenFile(const std::string& path, std::ifstream* file);
+// At most 16 MiB: more is INVALID_ARGUMENT.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 void AddAdminCommands(CLI::App& app, Context& context);

@@ -71,6 +71,19 @@ absl::StatusOr<std::pair<std::string, std::string>> ParsePair(const std::string&
   return std::make_pair(text.substr(0, at), text.substr(at + 1));
 }
 
+absl::StatusOr<std::map<std::string, std::string>> ParsePairs(
+    std::string_view flag, const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> out;
+  for (const std::string& text : texts) {
+    auto pair = ParsePair(text);
+    if (!pair.ok()) return pair.status();
+    if (out.insert(*pair).second) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        base::Av(flag), " gives ", base::Quoted(pair->first), " twice; allowed: each key once"));
+  }
+  return out;
+}
+
 absl::StatusOr<uint32_t> ParsePort(const std::string& text) {
   uint32_t port = 0;
   if (!absl::SimpleAtoi(text, &port) || port > 65535) return Wrong(text, "a port, 0 to 65535");

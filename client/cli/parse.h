@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,9 @@ namespace muster::cli {
 
 // "k=v"; the value may hold '=' and be empty.
 absl::StatusOr<std::pair<std::string, std::string>> ParsePair(const std::string& text);
+// Such pairs, each key once. `flag` gave them.
+absl::StatusOr<std::map<std::string, std::string>> ParsePairs(
+    std::string_view flag, const std::vector<std::string>& texts);
 // 0 to 65535.
 absl::StatusOr<uint32_t> ParsePort(const std::string& text);
 // "name=port".

@@ -70,11 +70,9 @@ absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
   if (!flags.zone.empty()) instance->mutable_locality()->set_zone(flags.zone);
   if (!flags.region.empty()) instance->mutable_locality()->set_region(flags.region);
   for (const std::string& tag : flags.tags) instance->add_tags(tag);
-  for (const std::string& text : flags.metadata) {
-    const auto pair = ParsePair(text);
-    if (!pair.ok()) return pair.status();
-    (*instance->mutable_metadata())[pair->first] = pair->second;
-  }
+  const auto metadata = ParsePairs("--meta", flags.metadata);
+  if (!metadata.ok()) return metadata.status();
+  for (const auto& [key, value] : *metadata) (*instance->mutable_metadata())[key] = value;
   for (const std::string& text : flags.ttl_checks) {
     const auto check = ParseTtlCheck(text);
     if (!check.ok()) return check.status();

@@ -20,11 +20,9 @@ void AddSelectorFlags(CLI::App& command, SelectorFlags& flags) {
 absl::StatusOr<v1::Selector> MakeSelector(const SelectorFlags& flags) {
   v1::Selector selector;
   for (const std::string& tag : flags.tags) selector.add_all_tags(tag);
-  for (const std::string& text : flags.metadata) {
-    const auto pair = ParsePair(text);
-    if (!pair.ok()) return pair.status();
-    (*selector.mutable_metadata())[pair->first] = pair->second;
-  }
+  const auto metadata = ParsePairs("--meta", flags.metadata);
+  if (!metadata.ok()) return metadata.status();
+  for (const auto& [key, value] : *metadata) (*selector.mutable_metadata())[key] = value;
   selector.set_version(flags.version);
   if (!flags.min_health.empty()) {
     const auto least = ParseMinHealth(flags.min_health);

@@ -123,7 +123,8 @@ void AddWatchCommand(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   command->add_option("names", flags->services, "Names of services")->required();
   AddSelectorFlags(*command, flags->selector);
-  command->add_option("--count", flags->count, "End after so many lines; 0 = never");
+  command->add_option("--count", flags->count, "End after so many lines; 0 = never")
+      ->check(CLI::NonNegativeNumber);
   command->callback(
       [&context, flags] { context.run = [&context, flags] { return RunWatch(context, *flags); }; });
 }

@@ -40,6 +40,9 @@ absl::Status SyncDirectory(const fs::path& dir) {
 absl::Status CreateDataDir(const fs::path& dir) {
   std::error_code error;
   if (fs::is_directory(dir, error)) return absl::OkStatus();
+  if (fs::exists(fs::symlink_status(dir, error))) {
+    return UnusableDirectory(dir, "is no directory, and stands where one should");
+  }
   const fs::path parent = fs::absolute(dir, error).parent_path();
   if (fs::create_directories(parent, error); error) return UnusableDirectory(dir, error.message());
   if (::mkdir(dir.c_str(), 0700) != 0) return UnusableDirectory(dir, ErrnoText());

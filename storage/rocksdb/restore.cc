@@ -1,5 +1,9 @@
 #include "storage/rocksdb/restore.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -97,7 +101,8 @@ absl::Status CheckVacant(const fs::path& dir) {
   }
   if (!fs::exists(dir, error))
     return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
-  const bool empty = fs::is_directory(dir, error) && fs::is_empty(dir, error);
+  if (!fs::is_directory(dir, error)) return UnusableDirectory(dir, "is no directory");
+  const bool empty = fs::is_empty(dir, error);
   if (error) return UnusableDirectory(dir, error.message());
   if (empty) return absl::OkStatus();
   return base::MakeError(
@@ -105,10 +110,40 @@ absl::Status CheckVacant(const fs::path& dir) {
       absl::StrCat("data directory ", dir.string(), " isn't empty: restore into a new one"));
 }
 
+// Where nothing stands yet: all at once.
 absl::Status PutInPlace(const fs::path& built, const fs::path& dir) {
   std::error_code error;
   if (fs::rename(built, dir, error); error) return UnusableDirectory(dir, error.message());
   return SyncDirectory(dir.parent_path());
+}
+
+// Into a directory that is there, and stays what it is: its owner's, and perhaps a mount point.
+// CURRENT comes last: until then it is no store.
+absl::Status MoveInto(const fs::path& built, const fs::path& dir) {
+  struct stat own {};
+  if (::stat(dir.c_str(), &own) != 0) {
+    return UnusableDirectory(dir, std::generic_category().message(errno));
+  }
+  std::error_code error;
+  std::vector<fs::path> names;
+  for (fs::directory_iterator it(built, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename() != "CURRENT") names.push_back(it->path().filename());
+  }
+  names.emplace_back("CURRENT");
+  for (const fs::path& name : names) {
+    if (error) break;
+    // Who restores as root does it for whom the directory belongs to.
+    if (::geteuid() == 0 && ::lchown((built / name).c_str(), own.st_uid, own.st_gid) != 0) {
+      return UnusableDirectory(dir, std::generic_category().message(errno));
+    }
+    if (name == "CURRENT") {
+      if (absl::Status status = SyncDirectory(dir); !status.ok()) return status;
+    }
+    fs::rename(built / name, dir / name, error);
+  }
+  if (error) return UnusableDirectory(dir, error.message());
+  fs::remove(built, error);
+  return SyncDirectory(dir);
 }
 
 }  // namespace
@@ -119,10 +154,19 @@ absl::Status RestoreBackup(std::istream& backup, const std::string& data_dir,
   fs::path dir = fs::absolute(data_dir, error).lexically_normal();
   if (!dir.has_filename()) dir = dir.parent_path();
   if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
-  const fs::path built = absl::StrCat(dir.string(), ".restore-", absl::Hex(rng.Next()));
+  const std::string name = absl::StrCat(".restore-", absl::Hex(rng.Next()));
+  const bool there = fs::exists(dir, error);
+  const fs::path built = there ? dir / name : fs::path(dir.string() + name);
   absl::Status status = BuildStore(backup, built, clock, rng);
-  if (status.ok()) status = PutInPlace(built, dir);
-  if (!status.ok()) fs::remove_all(built, error);
+  if (status.ok()) status = there ? MoveInto(built, dir) : PutInPlace(built, dir);
+  if (status.ok()) return status;
+  fs::remove_all(built, error);
+  // It was empty.
+  if (there) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+      fs::remove_all(entry.path(), error);
+    }
+  }
   return status;
 }
 

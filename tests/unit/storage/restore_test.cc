@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <thread>
 
@@ -193,6 +194,39 @@ TEST_F(RestoreTest, ADamagedBackupLeavesNothingBehind) {
   }
   EXPECT_EQ(EntriesInTemp(), 1);
   EXPECT_TRUE(Restore(file, target_).ok());
+}
+
+// A mount point can't be replaced, nor may its owner lose it.
+TEST_F(RestoreTest, ADirectoryThatIsThereStaysWhatItIs) {
+  Write(20);
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  const std::string dir = harness_.temp() / "own";
+  fs::create_directory(dir);
+  ASSERT_EQ(::chmod(dir.c_str(), 0750), 0);
+  struct stat before {};
+  ASSERT_EQ(::stat(dir.c_str(), &before), 0);
+  EXPECT_FALSE(Restore(file.substr(0, file.size() / 2), dir).ok());
+  EXPECT_TRUE(fs::is_empty(dir)) << "a restore that failed leaves nothing";
+  ASSERT_TRUE(Restore(file, dir).ok());
+  struct stat after {};
+  ASSERT_EQ(::stat(dir.c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+  EXPECT_EQ(after.st_mode, before.st_mode);
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with(".restore")) << entry.path();
+  }
+  RecordingSink sink;
+  auto engine = harness_.NewEngineAt(dir);
+  ASSERT_TRUE(engine->Open({&sink}).ok());
+  EXPECT_EQ(WithoutStoreRecord(testing::TablesOf(**engine->GetSnapshot())),
+            WithoutStoreRecord(testing::TablesOf(**harness_.engine().GetSnapshot())));
+}
+
+TEST_F(RestoreTest, AFileIsNoDirectory) {
+  const std::string path = harness_.temp() / "file";
+  std::ofstream(path) << "text";
+  const absl::Status status = Restore(BackupOf(harness_.engine(), harness_.clock()), path);
+  EXPECT_EQ(std::string(status.message()), "data directory " + path + ": is no directory");
 }
 
 }  // namespace

@@ -7,8 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/rng.h"
 #include "fake_server.h"
 #include "storage/backup_file.h"
@@ -51,19 +55,25 @@ std::string Bytes(const std::string& path) {
 
 class BackupTest : public ::testing::Test {
  protected:
-  BackupTest() : chunks_(BackupChunks()) {
-    for (const std::string& chunk : chunks_) all_ += chunk;
+  BackupTest() {
+    std::vector<std::string> chunks = BackupChunks();
+    for (const std::string& chunk : chunks) all_ += chunk;
+    Send(std::move(chunks), Ok());
     std::string name = (fs::temp_directory_path() / "muster-cli-XXXXXX").string();
     dir_ = mkdtemp(name.data());
     path_ = dir_ + "/b.muster";
     server_.admin.backup = [this](auto& writer) {
-      for (size_t i = 0; i < chunks_.size(); ++i) {
+      const auto [chunks, end] = [this] {
+        base::MutexLock lock(mu_);
+        return std::pair(chunks_, end_);
+      }();
+      for (size_t i = 0; i < chunks.size(); ++i) {
         v1::BackupResponse part;
-        part.set_chunk(chunks_[i]);
+        part.set_chunk(chunks[i]);
         if (i == 0) part.mutable_revision()->set_seq(5);
         writer.Write(part);
       }
-      return end_;
+      return end;
     };
   }
   ~BackupTest() override { fs::remove_all(dir_); }
@@ -72,12 +82,19 @@ class BackupTest : public ::testing::Test {
     return std::distance(fs::directory_iterator(dir_), fs::directory_iterator());
   }
 
-  std::vector<std::string> chunks_;
+  // What the server sends from now on.
+  void Send(std::vector<std::string> chunks, const grpc::Status& end) {
+    base::MutexLock lock(mu_);
+    chunks_ = std::move(chunks);
+    end_ = end;
+  }
+
   std::string all_;
   std::string dir_;
   std::string path_;
-  // Of the stream; set before the call.
-  grpc::Status end_ = Ok();
+  base::Mutex mu_;
+  std::vector<std::string> chunks_ MUSTER_GUARDED_BY(mu_);
+  grpc::Status end_ MUSTER_GUARDED_BY(mu_) = Ok();
   FakeServer server_;
 };
 
@@ -186,13 +203,12 @@ TEST_F(BackupTest, TheOtherOfTwoBackupsToOneFileFails) {
 }
 
 TEST_F(BackupTest, AStreamThatBreaksLeavesNoFile) {
-  end_ = grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away");
+  Send(BackupChunks(), grpc::Status(grpc::StatusCode::UNAVAILABLE, "going away"));
   const Ran ran = RunAt(server_, {"backup", path_});
   EXPECT_EQ(ran.code, 1);
   EXPECT_THAT(ran.err, HasSubstr("UNAVAILABLE: going away"));
   EXPECT_EQ(FilesLeft(), 0u);
-  chunks_.clear();
-  end_ = Ok();
+  Send({}, Ok());
   EXPECT_EQ(RunAt(server_, {"backup", path_}).code, 1);
   EXPECT_EQ(FilesLeft(), 0u);
 }

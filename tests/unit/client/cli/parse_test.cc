@@ -38,6 +38,11 @@ TEST(ParseTest, InstanceAsYamlAndJson) {
 TEST(ParseTest, ValuesOutOfRangeAreRefused) {
   EXPECT_FALSE(ParsePair("=v").ok());
   EXPECT_EQ(ParsePair("k=a=b")->second, "a=b");
+  EXPECT_EQ(*ParsePairs("--meta", {"b=2", "a=1"}),
+            (std::map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
+  EXPECT_FALSE(ParsePairs("--meta", {"a=1", "b"}).ok());
+  EXPECT_EQ(std::string(ParsePairs("--meta", {"a=1", "a=1"}).status().message()),
+            "--meta gives \"a\" twice; allowed: each key once");
   EXPECT_FALSE(ParseLife("12").ok());
   EXPECT_EQ(ParseLife(std::string(32, 'f'))->size(), 16u);
   EXPECT_FALSE(ParseWeight("70000").ok());

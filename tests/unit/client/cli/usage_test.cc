@@ -169,6 +169,16 @@ TEST(UsageTest, FilesForTlsMayComeFromTheEnvironment) {
   }
 }
 
+TEST(UsageTest, WhatHasNoMeaningIsWrongUsage) {
+  EXPECT_EQ(RunWords({"watch", "api", "--count", "-1"}).code, 2);
+  const Ran nameless = RunWords({"backup", ""});
+  EXPECT_EQ(nameless.code, 2);
+  EXPECT_THAT(nameless.err, StartsWith("muster: backup: the file's name is empty"));
+  const Ran endless = RunWords({"register", "-f", "/dev/zero"});
+  EXPECT_NE(endless.code, 0);
+  EXPECT_THAT(endless.err, HasSubstr("/dev/zero has more than 16777216 bytes"));
+}
+
 TEST(UsageTest, NoServerIsOneLineAndOne) {
   const std::string address = DeadAddress();
   const Ran ran = RunWords({"--addr", address, "status"});
