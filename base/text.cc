@@ -12,6 +12,10 @@
 namespace muster::base {
 namespace {
 
+constexpr size_t kMaxQuoted = 64;  // bytes
+
+bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
+
 // Length of the well-formed UTF-8 character at the start of `text`; 0 when there is none.
 // RFC 3629: no overlong forms, no surrogates, at most U+10FFFF.
 size_t CharacterSize(std::string_view text) {
@@ -117,6 +121,19 @@ bool IsPrintableUtf8(std::string_view text) {
 }
 
 std::string AsciiLower(std::string_view text) { return absl::AsciiStrToLower(Av(text)); }
+
+std::string CharacterAt(std::string_view text, size_t at) {
+  size_t end = at + 1;
+  while (end < text.size() && end - at < 4 && IsContinuation(text[end])) ++end;
+  return absl::StrCat("'", EscapeForTerminal(text.substr(at, end - at)), "' at ", at);
+}
+
+std::string Quoted(std::string_view value) {
+  if (value.size() <= kMaxQuoted) return absl::StrCat("\"", EscapeForTerminal(value), "\"");
+  size_t end = kMaxQuoted;
+  while (end > 0 && IsContinuation(value[end])) --end;
+  return absl::StrCat("\"", EscapeForTerminal(value.substr(0, end)), "…\"");
+}
 
 std::string NearestName(std::string_view word, absl::Span<const std::string_view> candidates) {
   size_t best = std::max<size_t>(word.size() / 3, 1) + 1;

@@ -1,6 +1,7 @@
 // Text from outside, made safe to show.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,11 @@ inline std::string_view Sv(absl::string_view text) { return {text.data(), text.s
 // Control characters and invalid UTF-8 become \xNN: no log line is broken and
 // no terminal is driven by it.
 std::string EscapeForTerminal(std::string_view text);
+
+// In quotes, escaped, and cut when long.
+std::string Quoted(std::string_view text);
+// `'c' at 3`: the whole character that begins at byte `at`, escaped.
+std::string CharacterAt(std::string_view text, size_t at);
 
 // Well-formed, as RFC 3629 has it.
 bool IsUtf8(std::string_view text);

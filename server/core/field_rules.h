@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/errors.h"
+#include "base/text.h"
 #include "google/protobuf/duration.pb.h"
 
 namespace muster::core {
@@ -39,13 +40,10 @@ struct FieldRef {
 absl::Status FieldError(const FieldRef& field, std::string_view problem,
                         base::Reason reason = base::Reason::kInvalidField);
 
-// In quotes, escaped, and cut when long.
-std::string Quoted(std::string_view value);
+using base::Quoted;
 // ` on node "n1"`, or ` without a node`: the end of a message that names an instance.
 std::string OnNode(std::string_view node);
 
-// 1-128 of A-Z a-z 0-9 . _ -. No field in the error; the message calls it `what`.
-absl::Status CheckName(std::string_view what, std::string_view name);
 // Printable UTF-8 of `min` to `max` bytes.
 absl::Status CheckText(const FieldRef& field, std::string_view text, size_t min, size_t max);
 // An IP that can be connected to, or a host name.

@@ -8,6 +8,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "base/names.h"
 #include "base/net_address.h"
 #include "base/text.h"
 #include "server/core/check_rules.h"
@@ -34,10 +35,10 @@ template <typename Message>
 absl::StatusOr<storage::InstanceKey> NamesOf(const Message& key, std::string_view field) {
   storage::InstanceKey out;
   const std::string_view ns = key.namespace_().empty() ? kDefaultNamespace : key.namespace_();
-  if (auto s = CheckName("namespace", ns); !s.ok()) {
+  if (auto s = base::CheckName("namespace", ns); !s.ok()) {
     return base::WithField(s, FieldRef{field, "namespace"}.Path());
   }
-  if (auto s = CheckName("service name", key.service()); !s.ok()) {
+  if (auto s = base::CheckName("service name", key.service()); !s.ok()) {
     return base::WithField(s, FieldRef{field, "service"}.Path());
   }
   if (auto s = CheckText({field, "node"}, key.node(), 0, kMaxNode); !s.ok()) return s;
@@ -146,7 +147,7 @@ absl::Status CheckFields(const v1::Instance& instance) {
 
 absl::StatusOr<std::string> NormalName(std::string_view what, std::string_view name,
                                        std::string_view field) {
-  if (auto s = CheckName(what, name); !s.ok()) return base::WithField(s, field);
+  if (auto s = base::CheckName(what, name); !s.ok()) return base::WithField(s, field);
   return base::AsciiLower(name);
 }
 

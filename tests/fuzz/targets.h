@@ -25,6 +25,8 @@ void Selector(std::string_view data);
 void PageToken(std::string_view data);
 // Requests of one Watch stream, with changes of the services between them.
 void WatchRequests(std::string_view data);
+// What an application writes to name a service.
+void ClientTarget(std::string_view data);
 // musterd's configuration file.
 void ConfigYaml(std::string_view data);
 void TokenFile(std::string_view data);
@@ -37,6 +39,7 @@ struct Target {
 };
 inline constexpr Target kTargets[] = {
     {"backup_file", BackupFile},
+    {"client_target", ClientTarget},
     {"config_yaml", ConfigYaml},
     {"page_token", PageToken},
     {"register_request", RegisterRequest},

@@ -109,5 +109,12 @@ TEST(TextTest, FindsTheNearestName) {
   EXPECT_EQ(NearestName("word", {}), "");
 }
 
+TEST(TextTest, QuotedIsEscapedAndCutAtACharacter) {
+  EXPECT_EQ(Quoted("a\n"), "\"a\\x0a\"");
+  EXPECT_EQ(Quoted(std::string(64, 'x')), "\"" + std::string(64, 'x') + "\"");
+  EXPECT_EQ(Quoted(std::string(63, 'x') + "\u00e9y"), "\"" + std::string(63, 'x') + "…\"");
+  EXPECT_EQ(CharacterAt("a\u00e9b", 1), "'\u00e9' at 1");
+}
+
 }  // namespace
 }  // namespace muster::base
