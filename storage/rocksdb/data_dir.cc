@@ -104,4 +104,28 @@ bool DataDirLock::InPlace() const {
          named.st_dev == locked.st_dev && named.st_ino == locked.st_ino;
 }
 
+absl::StatusOr<DataDirLock> PrepareDataDir(const fs::path& dir, bool salvaging) {
+  if (absl::Status status = CreateDataDir(dir); !status.ok()) return status;
+  // From here on, so that no other server's log is cut while it writes it.
+  auto lock = DataDirLock::Take(dir.string());
+  if (!lock.ok()) return lock;
+  std::error_code error;
+  if (!salvaging && fs::exists(SalvageMark(dir), error)) {
+    return base::MakeError(
+        absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
+        absl::StrCat(
+            "data directory ", dir.string(),
+            ": a salvage was begun and not finished; finish it: muster salvage --data-dir ",
+            dir.string(), " --yes"));
+  }
+  const auto wholeness = LookAt(dir);
+  if (!wholeness.ok()) return wholeness.status();
+  if (*wholeness == Wholeness::kNoLog && !salvaging) {
+    return SalvageOrRestore(
+        dir, "it has tables but no .log, which held what was written last, if anything was");
+  }
+  if (absl::Status status = MendLogs(dir); !status.ok()) return status;
+  return lock;
+}
+
 }  // namespace muster::storage

@@ -51,4 +51,9 @@ class DataDirLock {
   int fd_ = -1;
 };
 
+// Before a database is opened: creates the directory, locks it, refuses what is no whole store and
+// mends what a power cut tore. `salvaging`: a store without logs, or whose salvage stopped halfway,
+// is taken. Errors: of the above; DATA_LOSS (STORAGE_DAMAGED).
+absl::StatusOr<DataDirLock> PrepareDataDir(const std::filesystem::path& dir, bool salvaging);
+
 }  // namespace muster::storage

@@ -202,36 +202,6 @@ bool IsSeqKey(Family family, std::string_view key) {
   return family == Family::kMeta && key == kSeqKey;
 }
 
-// Nothing that a halted salvage left may be taken for a whole store.
-absl::Status CheckSalvaged(const DatabaseOptions& options) {
-  std::error_code error;
-  if (options.salvaging || !std::filesystem::exists(SalvageMark(options.data_dir), error)) {
-    return absl::OkStatus();
-  }
-  return base::MakeError(
-      absl::StatusCode::kDataLoss, base::Reason::kStorageDamaged,
-      absl::StrCat("data directory ", options.data_dir,
-                   ": a salvage was begun and not finished; finish it: muster salvage --data-dir ",
-                   options.data_dir, " --yes"));
-}
-
-// Under the lock, so that no other server's log is cut while it writes it.
-absl::StatusOr<DataDirLock> Prepare(const DatabaseOptions& options) {
-  if (absl::Status status = CreateDataDir(options.data_dir); !status.ok()) return status;
-  auto lock = DataDirLock::Take(options.data_dir);
-  if (!lock.ok()) return lock;
-  if (absl::Status status = CheckSalvaged(options); !status.ok()) return status;
-  const auto wholeness = LookAt(options.data_dir);
-  if (!wholeness.ok()) return wholeness.status();
-  if (*wholeness == Wholeness::kNoLog && !options.salvaging) {
-    return SalvageOrRestore(options.data_dir,
-                            "it has tables but no .log, which held what was "
-                            "written last, if anything was");
-  }
-  if (absl::Status status = MendLogs(options.data_dir); !status.ok()) return status;
-  return lock;
-}
-
 class DatabaseSnapshot : public Snapshot {
  public:
   using Handles = std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount + 1>;
@@ -275,7 +245,7 @@ class DatabaseSnapshot : public Snapshot {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& options) {
-  auto lock = Prepare(options);
+  auto lock = PrepareDataDir(options.data_dir, options.salvaging);
   if (!lock.ok()) return lock.status();
   std::shared_ptr<Database> database(new Database(options, *std::move(lock)));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;

@@ -1,6 +1,6 @@
 // A RocksDB database with muster's column families: opening, reading, one synced write per group.
 //
-// Thread safety: Read and TakeSnapshot from any thread; the rest from one thread.
+// Thread safety: Read, TakeSnapshot and MissingPart from any thread; the rest from one thread.
 // Ownership: snapshots keep the database open.
 // Errors: UNAVAILABLE (STORAGE_UNUSABLE), DATA_LOSS (STORAGE_DAMAGED), FAILED_PRECONDITION
 // (FORMAT_NEWER).
@@ -38,7 +38,7 @@ struct DatabaseOptions {
   size_t block_cache_bytes = 64 << 20;
   int max_open_files = kRocksDbOpenFiles;
   rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
-  bool salvaging = false;       // goes on where a salvage stopped halfway
+  bool salvaging = false;       // as PrepareDataDir
 };
 
 class Database : public std::enable_shared_from_this<Database>, public GroupStore {

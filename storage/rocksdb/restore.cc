@@ -118,32 +118,50 @@ absl::Status PutInPlace(const fs::path& built, const fs::path& dir) {
 }
 
 // Into a directory that is there, and stays what it is: its owner's, and perhaps a mount point.
-// CURRENT comes last: until then it is no store.
-absl::Status MoveInto(const fs::path& built, const fs::path& dir) {
-  struct stat own {};
-  if (::stat(dir.c_str(), &own) != 0) {
+// CURRENT comes last: until then it is no store. `moved` tells what stands there, also on errors.
+absl::Status MoveInto(const fs::path& built, const fs::path& dir, std::vector<fs::path>& moved) {
+  const auto failed = [&dir] {
     return UnusableDirectory(dir, std::generic_category().message(errno));
-  }
-  std::error_code error;
+  };
+  struct stat own {};
+  if (::stat(dir.c_str(), &own) != 0) return failed();
+  // Who restores as root does it for whom the directory belongs to.
+  const auto move = [&](const fs::path& name) {
+    if (::geteuid() == 0 && ::lchown((built / name).c_str(), own.st_uid, own.st_gid) != 0) {
+      return failed();
+    }
+    if (::rename((built / name).c_str(), (dir / name).c_str()) != 0) return failed();
+    moved.push_back(dir / name);
+    return absl::OkStatus();
+  };
   std::vector<fs::path> names;
+  std::error_code error;
   for (fs::directory_iterator it(built, error), end; !error && it != end; it.increment(error)) {
     if (it->path().filename() != "CURRENT") names.push_back(it->path().filename());
   }
-  names.emplace_back("CURRENT");
-  for (const fs::path& name : names) {
-    if (error) break;
-    // Who restores as root does it for whom the directory belongs to.
-    if (::geteuid() == 0 && ::lchown((built / name).c_str(), own.st_uid, own.st_gid) != 0) {
-      return UnusableDirectory(dir, std::generic_category().message(errno));
-    }
-    if (name == "CURRENT") {
-      if (absl::Status status = SyncDirectory(dir); !status.ok()) return status;
-    }
-    fs::rename(built / name, dir / name, error);
-  }
   if (error) return UnusableDirectory(dir, error.message());
+  for (const fs::path& name : names) {
+    if (absl::Status status = move(name); !status.ok()) return status;
+  }
+  if (absl::Status status = SyncDirectory(dir); !status.ok()) return status;
+  if (absl::Status status = move("CURRENT"); !status.ok()) return status;
   fs::remove(built, error);
   return SyncDirectory(dir);
+}
+
+// No server opens the directory meanwhile.
+absl::Status RestoreInto(std::istream& backup, const fs::path& dir, const fs::path& built,
+                         const base::Clock& clock, base::Rng& rng) {
+  const auto lock = DataDirLock::Take(dir.string());
+  if (!lock.ok()) return lock.status();
+  std::vector<fs::path> moved;
+  absl::Status status = BuildStore(backup, built, clock, rng);
+  if (status.ok()) status = MoveInto(built, dir, moved);
+  if (status.ok()) return status;
+  std::error_code error;
+  fs::remove_all(built, error);
+  for (const fs::path& file : moved) fs::remove(file, error);
+  return status;
 }
 
 }  // namespace
@@ -155,18 +173,11 @@ absl::Status RestoreBackup(std::istream& backup, const std::string& data_dir,
   if (!dir.has_filename()) dir = dir.parent_path();
   if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
   const std::string name = absl::StrCat(".restore-", absl::Hex(rng.Next()));
-  const bool there = fs::exists(dir, error);
-  const fs::path built = there ? dir / name : fs::path(dir.string() + name);
+  if (fs::exists(dir, error)) return RestoreInto(backup, dir, dir / name, clock, rng);
+  const fs::path built = dir.string() + name;
   absl::Status status = BuildStore(backup, built, clock, rng);
-  if (status.ok()) status = there ? MoveInto(built, dir) : PutInPlace(built, dir);
-  if (status.ok()) return status;
-  fs::remove_all(built, error);
-  // It was empty.
-  if (there) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-      fs::remove_all(entry.path(), error);
-    }
-  }
+  if (status.ok()) status = PutInPlace(built, dir);
+  if (!status.ok()) fs::remove_all(built, error);
   return status;
 }
 

@@ -2,8 +2,8 @@
 //
 // Whoever is measured finds the machine as the one before left it: busy with what that one put off,
 // its own data out of the caches. So neighbours (the first two, the next two...) swap places from
-// round to round, such that with three or more each of a pair comes after each other contestant as
-// often as its neighbour does and never after itself, and such that the two of a pair, which are
+// round to round, such that with three or more none comes after itself, that of four the two of a
+// pair come after each other contestant equally often, and such that the two of a pair, which are
 // compared, are measured close to each other. Of two alone, each is first in turn.
 #pragma once
 

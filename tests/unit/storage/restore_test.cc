@@ -14,6 +14,7 @@
 #include "rocksdb_harness.h"
 #include "storage/backup_file.h"
 #include "storage/memory_engine.h"
+#include "storage/rocksdb/data_dir.h"
 
 namespace muster::storage {
 namespace {
@@ -220,6 +221,17 @@ TEST_F(RestoreTest, ADirectoryThatIsThereStaysWhatItIs) {
   ASSERT_TRUE(engine->Open({&sink}).ok());
   EXPECT_EQ(WithoutStoreRecord(testing::TablesOf(**engine->GetSnapshot())),
             WithoutStoreRecord(testing::TablesOf(**harness_.engine().GetSnapshot())));
+}
+
+TEST_F(RestoreTest, ADirectoryThatSomebodyHoldsIsLeftAlone) {
+  const std::string file = BackupOf(harness_.engine(), harness_.clock());
+  const std::string dir = harness_.temp() / "held";
+  fs::create_directory(dir);
+  const auto lock = DataDirLock::Take(dir);
+  ASSERT_TRUE(lock.ok());
+  EXPECT_EQ(std::string(Restore(file, dir).message()),
+            "data directory " + dir + " is in use by another musterd");
+  EXPECT_TRUE(fs::is_empty(dir));
 }
 
 TEST_F(RestoreTest, AFileIsNoDirectory) {

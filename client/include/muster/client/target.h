@@ -6,11 +6,13 @@
 //
 // The forms:
 //   api, api:8002                            a service of the registry, and the port of its DNS
-//   name muster:///api?tag=v2&zone=eu-1           the same, with conditions (kQueryKeys below)
+//   name muster:///api?tag=v2&zone=eu-1           the same, with conditions (Query below)
 //   api.service.consul, v2.api.service.dc1.consul, _api._tcp.service.consul
 //                                            Consul's DNS names: tag, service, datacenter
-//   http://user-service:8002/path            of any scheme in kSchemes: host and port are replaced,
-//                                            all the rest stays
+//   http://user-service:8002/path            host and port are replaced, all the rest stays; so of
+//                                            https, ws, wss, grpc, grpcs, tcp, redis, rediss, amqp,
+//                                            amqps, postgres, postgresql, mysql, mongodb, nats,
+//                                            mqtt, mqtts
 //   dns:///host:port                         DNS, never the registry
 //   static:///10.0.0.1:80,10.0.0.2:80        these and no others
 // An IP address instead of a name is static; localhost is looked up in DNS.
