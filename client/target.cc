@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -77,39 +75,17 @@ absl::Status CheckCharacters(std::string_view text) {
 
 // "host", "host:port", "[IPv6]", "[IPv6]:port"; no port = 0. `text` is quoted in errors.
 absl::StatusOr<Address> SplitHostPort(std::string_view text, std::string_view part) {
-  Address out;
-  std::optional<std::string_view> port;
-  if (part.starts_with('[')) {
-    const size_t end = part.find(']');
-    if (end == std::string_view::npos) return Malformed(text, "has '[' without ']'");
-    out.host = part.substr(1, end - 1);
-    const std::string_view rest = part.substr(end + 1);
-    if (!rest.empty() && rest.front() != ':') {
-      return Malformed(text, absl::StrCat("has ", Quoted(rest), " after ']'"));
-    }
-    if (!rest.empty()) port = rest.substr(1);
-    if (!absl::StrContains(out.host, ':') || !base::IsIpLiteral(out.host)) {
-      return Malformed(text, absl::StrCat("has ", Quoted(out.host),
-                                          " in brackets; allowed: an "
-                                          "IPv6 address"));
-    }
-  } else {
-    const size_t colon = part.find(':');
-    out.host = part.substr(0, colon);
-    if (colon != std::string_view::npos) port = part.substr(colon + 1);
-    if (port && absl::StrContains(Av(*port), ':')) {
-      return Malformed(text, "has more than one ':'; an IPv6 address stands in brackets");
-    }
+  if (part.empty() || part.front() == ':') return Malformed(text, "has no host");
+  const bool has_port = part.find(':', part.starts_with('[') ? part.find(']') : 0) != part.npos;
+  if (!has_port && !part.starts_with('[')) return Address{std::string(part), 0};
+  const auto parsed =
+      base::ParseHostPort(has_port ? std::string(part) : absl::StrCat(Av(part), ":1"));
+  if (!parsed.ok() || parsed->port == 0) {
+    return Malformed(text, absl::StrCat("has ", Quoted(part),
+                                        " where a host stands; allowed: HOST, HOST:PORT, [IPV6], "
+                                        "[IPV6]:PORT, with a port from 1 to 65535"));
   }
-  if (out.host.empty()) return Malformed(text, "has no host");
-  if (!port) return out;
-  uint32_t number = 0;
-  const bool digits = std::all_of(port->begin(), port->end(), absl::ascii_isdigit);
-  if (!digits || !absl::SimpleAtoi(Av(*port), &number) || number == 0 || number > 65535) {
-    return Malformed(text, absl::StrCat("has the port ", Quoted(*port), "; allowed: 1 to 65535"));
-  }
-  out.port = static_cast<uint16_t>(number);
-  return out;
+  return Address{parsed->host, has_port ? parsed->port : uint16_t{0}};
 }
 
 absl::Status CheckHost(std::string_view text, std::string_view host) {
