@@ -41,8 +41,7 @@ int RunSalvage(Context& context, const std::string& data_dir, bool yes) {
     return context.Usage("give --yes to begin a new epoch with what is there");
   }
   if (!yes) {
-    context.Note(absl::StrCat(plan->file, ": ", Count(plan->bytes, "byte"), " from byte ", plan->at,
-                              " on can't be read (", plan->why, ")"));
+    context.Note(absl::StrCat(plan->why, ": ", Count(plan->bytes, "byte"), " would be dropped"));
     return context.Usage("give --yes to drop them: what they held is lost, if it was acknowledged");
   }
   const auto salvaged = storage::RunSalvage(data_dir, context.clock, context.rng);

@@ -23,6 +23,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "storage/rocksdb/log_check.h"
+#include "storage/rocksdb/log_ledger.h"
 #include "storage/store_record.h"
 
 namespace muster::storage {
@@ -140,7 +141,6 @@ namespace {
 
 rocksdb::DBOptions MakeDbOptions(const DatabaseOptions& options) {
   rocksdb::DBOptions db;
-  if (options.env != nullptr) db.env = options.env;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
   db.paranoid_checks = true;
@@ -251,12 +251,15 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   rocksdb::DBOptions db_options = MakeDbOptions(options);
+  db_options.env = database->ledger_->env();
   db_options.listeners.push_back(database->watcher_);
   const rocksdb::Status opened =
       rocksdb::DB::Open(db_options, options.data_dir, MakeDescriptors(options), &handles, &db);
   if (!opened.ok()) return TranslateOpen(opened, options.data_dir);
   database->db_.reset(db);
   for (size_t i = 0; i < handles.size(); ++i) database->handles_[i] = handles[i];
+  // On a full disk it isn't noted: that is no reason to stay down.
+  database->NoteLogs().IgnoreError();
   return database;
 }
 
@@ -265,6 +268,8 @@ Database::Database(const DatabaseOptions& options, DataDirLock lock)
       sync_(options.sync),
       lock_(std::move(lock)),
       batch_(std::make_unique<rocksdb::WriteBatch>(kKeptBatchBytes)),
+      ledger_(std::make_unique<LogLedger>(
+          options.data_dir, *(options.env != nullptr ? options.env : rocksdb::Env::Default()))),
       watcher_(std::make_shared<Watcher>()) {}
 
 Database::~Database() {
@@ -274,7 +279,10 @@ Database::~Database() {
     db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
   }
   db_->Close().PermitUncheckedError();
+  NoteLogs().IgnoreError();
 }
+
+absl::Status Database::NoteLogs() { return lock_.InPlace() ? ledger_->Write() : absl::OkStatus(); }
 
 absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
                                                           std::string_view key) const {

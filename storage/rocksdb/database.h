@@ -31,6 +31,8 @@ class WriteBatch;
 
 namespace muster::storage {
 
+class LogLedger;
+
 struct DatabaseOptions {
   std::string data_dir;  // created, readable by its owner alone, when it doesn't exist
   bool sync = true;      // false: a write survives the process, not the machine
@@ -69,6 +71,8 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
   // What of the store's files is gone since it was opened, by whatever hand; "" = nothing that can
   // be seen. Cost: some calls of the system.
   std::string MissingPart() const;
+  // Notes what the logs hold (LogLedger), unless the directory was moved away. From any thread.
+  absl::Status NoteLogs();
   // Tries once more; writes are taken again on OK. May take as long as writing a table does.
   absl::Status Resume();
 
@@ -82,6 +86,7 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
   const DataDirLock lock_;                            // until the database is closed
   const std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the thread that writes
   // Constant after Open.
+  std::unique_ptr<LogLedger> ledger_;
   std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount + 1> handles_{};  // the last: "default"

@@ -3,26 +3,30 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/errors.h"
 #include "base/log.h"
 #include "storage/rocksdb/data_dir.h"
+#include "storage/rocksdb/log_ledger.h"
+#include "storage/rocksdb/log_scan.h"
 
 namespace muster::storage {
 namespace {
 
 namespace fs = std::filesystem;
-using Verdict = LogScan::Verdict;
+using Kind = LogFault::Kind;
+
+constexpr char kManifest[] = "MANIFEST-";
 
 std::string ErrnoText() { return std::generic_category().message(errno); }
 
@@ -31,10 +35,15 @@ absl::Status CantRead(const fs::path& file, std::string_view why) {
                                                             ": ", std::string(why)));
 }
 
-absl::StatusOr<LogFault> ScanFile(const fs::path& file) {
+struct Scanned {
+  uint64_t file_bytes = 0;
+  LogScan scan;
+};
+
+absl::StatusOr<Scanned> ScanFile(const fs::path& file) {
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return CantRead(file, ErrnoText());
-  LogFault found{.file = file};
+  Scanned found;
   LogScanner scanner;
   std::string block;
   ssize_t got = 0;
@@ -56,46 +65,135 @@ absl::StatusOr<LogFault> ScanFile(const fs::path& file) {
   return found;
 }
 
+// What is wrong with a file by itself, of which so much was noted.
+std::optional<LogFault> Judge(const fs::path& file, const Scanned& found, uint64_t noted) {
+  const LogScan& scan = found.scan;
+  LogFault fault{.file = file, .file_bytes = found.file_bytes, .whole_bytes = scan.whole_bytes};
+  const std::string name = file.filename().string();
+  fault.what = fault.has_rest() ? absl::StrCat(name, " can't be read beyond byte ",
+                                               scan.whole_bytes, " (", scan.what, ")")
+                                : absl::StrCat(name, " ends at byte ", scan.whole_bytes);
+  // Of a damaged one more is left than its beginning.
+  if (scan.whole_bytes < noted && scan.verdict != LogScan::Verdict::kDamaged) {
+    fault.kind = Kind::kLost;
+    absl::StrAppend(&fault.what, ", but muster.logs says that its first ", noted,
+                    " bytes were on the disk");
+    return fault;
+  }
+  switch (scan.verdict) {
+    case LogScan::Verdict::kWhole:
+      return std::nullopt;
+    case LogScan::Verdict::kTorn:
+      fault.kind = Kind::kTorn;
+      break;
+    case LogScan::Verdict::kUnclear:
+      fault.kind = Kind::kUnclear;
+      break;
+    case LogScan::Verdict::kDamaged:
+      fault.kind = Kind::kDamaged;
+      break;
+  }
+  return fault;
+}
+
+bool IsManifest(const std::string& name) { return absl::StartsWith(name, kManifest); }
+uint64_t ManifestNumber(const std::string& name) {
+  uint64_t number = 0;
+  return absl::SimpleAtoi(absl::StripPrefix(name, kManifest), &number) ? number : 0;
+}
+
 // The file that CURRENT names.
-absl::StatusOr<fs::path> CurrentManifest(const fs::path& dir) {
+absl::StatusOr<fs::path> CurrentManifest(const fs::path& dir, const NotedLogs& noted) {
   std::ifstream in(dir / "CURRENT", std::ios::binary);
   std::string name;
   if (!in.is_open() || !std::getline(in, name)) name.clear();
   std::error_code error;
-  if (absl::StartsWith(name, "MANIFEST-") && !in.eof() && fs::is_regular_file(dir / name, error)) {
-    return dir / name;
+  if (!IsManifest(name) || in.eof() || !fs::is_regular_file(dir / name, error)) {
+    return DamagedStore(dir, "CURRENT doesn't name a MANIFEST that is there");
   }
-  return DamagedStore(dir, "CURRENT doesn't name a MANIFEST that is there");
-}
-
-// The write-ahead logs, oldest first.
-absl::StatusOr<std::vector<fs::path>> LogsOf(const fs::path& dir) {
-  std::vector<std::pair<uint64_t, fs::path>> logs;
-  std::error_code error;
-  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    uint64_t number = 0;
-    if (it->path().extension() == ".log" && absl::SimpleAtoi(it->path().stem().string(), &number)) {
-      logs.emplace_back(number, it->path());
+  for (const auto& [other, bytes] : noted) {
+    if (IsManifest(other) && ManifestNumber(other) > ManifestNumber(name)) {
+      return DamagedStore(dir, absl::StrCat("CURRENT names ", name,
+                                            ", but muster.logs says that it named ", other));
     }
   }
-  if (error) return UnusableDirectory(dir, error.message());
-  std::sort(logs.begin(), logs.end());
-  std::vector<fs::path> paths;
-  for (auto& [number, path] : logs) paths.push_back(std::move(path));
-  return paths;
+  return dir / name;
 }
 
-std::string PlaceOf(const LogFault& fault) {
-  return absl::StrCat(fault.file.filename().string(), " can't be read beyond byte ",
-                      fault.scan.whole_bytes, " (", fault.scan.what, ")");
+std::optional<uint64_t> LogNumber(const fs::path& name) {
+  uint64_t number = 0;
+  if (name.extension() != ".log" || !absl::SimpleAtoi(name.stem().string(), &number)) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+// The write-ahead logs that are there or were noted, by number.
+absl::StatusOr<std::map<uint64_t, fs::path>> LogsOf(const fs::path& dir, const NotedLogs& noted) {
+  std::map<uint64_t, fs::path> logs;
+  for (const auto& [name, bytes] : noted) {
+    if (const auto number = LogNumber(name)) logs[*number] = dir / name;
+  }
+  std::error_code error;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const auto number = LogNumber(it->path().filename());
+    if (!number) continue;
+    // Reading it might never end.
+    if (!it->is_regular_file(error)) {
+      return DamagedStore(dir, it->path().filename().string() + " is no file");
+    }
+    logs[*number] = it->path();
+  }
+  if (error) return UnusableDirectory(dir, error.message());
+  return logs;
+}
+
+// Of the write-ahead logs.
+absl::StatusOr<std::optional<LogFault>> FindInLogs(const fs::path& dir, const NotedLogs& noted) {
+  auto logs = LogsOf(dir, noted);
+  if (!logs.ok()) return logs.status();
+  std::optional<LogFault> fault;
+  for (const auto& [number, file] : *logs) {
+    const std::string name = file.filename().string();
+    const auto bytes = noted.find(name);
+    std::error_code error;
+    if (bytes != noted.end() && !fs::exists(file, error)) {
+      if (!fault) {
+        fault = {.kind = Kind::kLost,
+                 .file = file,
+                 .what = absl::StrCat(name, " is gone, of which ", "muster.logs says that ",
+                                      bytes->second, " bytes were on the disk")};
+      }
+      continue;
+    }
+    auto found = ScanFile(file);
+    if (!found.ok()) return found.status();
+    if (fault) {
+      if (found->scan.records > 0) fault->kind = Kind::kDamaged;
+      continue;
+    }
+    fault = Judge(file, *found, bytes == noted.end() ? 0 : bytes->second);
+    // An older log was synced before the newer one was begun.
+    const bool last = number == logs->rbegin()->first;
+    if (fault && fault->kind != Kind::kLost && !last) fault->kind = Kind::kDamaged;
+  }
+  return fault;
 }
 
 absl::Status Explain(const LogFault& fault) {
   const fs::path dir = fault.file.parent_path();
-  if (fault.scan.verdict == Verdict::kDamaged) return DamagedStore(dir, PlaceOf(fault));
-  return SalvageOrRestore(dir, absl::StrCat(PlaceOf(fault),
-                                            "; what stands there was torn by a power cut, or "
-                                            "acknowledged and damaged since"));
+  switch (fault.kind) {
+    case Kind::kUnclear:
+      return SalvageOrRestore(dir, fault.what +
+                                       "; what stands there was torn by a power cut, or "
+                                       "acknowledged and damaged since");
+    case Kind::kLost:
+      return SalvageOrRestore(dir, fault.what + "; it was changed since");
+    case Kind::kTorn:
+    case Kind::kDamaged:
+      break;
+  }
+  return DamagedStore(dir, fault.what);
 }
 
 }  // namespace
@@ -116,25 +214,21 @@ absl::Status SalvageOrRestore(const fs::path& dir, std::string_view what) {
 absl::StatusOr<std::optional<LogFault>> FindLogFault(const fs::path& dir) {
   std::error_code error;
   if (!fs::exists(dir / "CURRENT", error)) return std::nullopt;
-  auto manifest = CurrentManifest(dir);
+  const NotedLogs noted = ReadNotedLogs(dir);
+  auto manifest = CurrentManifest(dir, noted);
   if (!manifest.ok()) return manifest.status();
-  auto logs = LogsOf(dir);
-  if (!logs.ok()) return logs.status();
-  std::vector<fs::path> files = {*std::move(manifest)};
-  files.insert(files.end(), logs->begin(), logs->end());
-  for (size_t i = 0; i < files.size(); ++i) {
-    auto found = ScanFile(files[i]);
-    if (!found.ok()) return found.status();
-    if (found->scan.verdict == Verdict::kWhole) continue;
-    // An older log was synced before the newer one was begun.
-    if (i > 0 && i + 1 < files.size()) found->scan.verdict = Verdict::kDamaged;
-    return *std::move(found);
-  }
-  return std::nullopt;
+  auto found = ScanFile(*manifest);
+  if (!found.ok()) return found.status();
+  const auto bytes = noted.find(manifest->filename().string());
+  auto fault = Judge(*manifest, *found, bytes == noted.end() ? 0 : bytes->second);
+  if (!fault) return FindInLogs(dir, noted);
+  // Logs and tables are named by what is gone.
+  if (fault->kind == Kind::kLost) fault->kind = Kind::kDamaged;
+  return fault;
 }
 
 absl::Status CutLog(const LogFault& fault) {
-  const auto size = static_cast<off_t>(fault.scan.whole_bytes);
+  const auto size = static_cast<off_t>(fault.whole_bytes);
   const int fd = ::open(fault.file.c_str(), O_WRONLY | O_CLOEXEC);
   const bool cut = fd >= 0 && ::ftruncate(fd, size) == 0 && ::fsync(fd) == 0;
   const std::string error = cut ? "" : ErrnoText();
@@ -149,14 +243,12 @@ absl::Status MendLogs(const fs::path& dir) {
     auto fault = FindLogFault(dir);
     if (!fault.ok()) return fault.status();
     if (!*fault) return absl::OkStatus();
-    if ((*fault)->scan.verdict != Verdict::kTorn) return Explain(**fault);
+    if ((*fault)->kind != Kind::kTorn) return Explain(**fault);
     if (absl::Status status = CutLog(**fault); !status.ok()) return status;
     base::Log(base::LogLevel::kWarn,
               "dropped a torn write at the end of a log: nobody was told of it",
-              {{"file", (*fault)->file.filename().string()},
-               {"at", absl::StrCat((*fault)->scan.whole_bytes)},
-               {"bytes", absl::StrCat((*fault)->file_bytes - (*fault)->scan.whole_bytes)},
-               {"why", (*fault)->scan.what}});
+              {{"bytes", absl::StrCat((*fault)->file_bytes - (*fault)->whole_bytes)},
+               {"what", (*fault)->what}});
   }
 }
 

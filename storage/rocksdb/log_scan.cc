@@ -21,13 +21,9 @@ uint32_t Big32(std::string_view bytes) {
 }
 size_t LengthOf(std::string_view header) { return ByteAt(header, 4) | ByteAt(header, 5) << 8; }
 
-// As the database stores it: CRC-32C, rotated and shifted.
+// As the database stores it: rotated and shifted.
 uint32_t ChecksumOf(std::string_view bytes) {
-  static const auto& factory = *new std::shared_ptr(rocksdb::GetFileChecksumGenCrc32cFactory());
-  const auto generator = factory->CreateFileChecksumGenerator({});
-  generator->Update(bytes.data(), bytes.size());
-  generator->Finalize();
-  const uint32_t crc = Big32(generator->GetChecksum());
+  const uint32_t crc = Crc32c(bytes);
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
@@ -40,6 +36,14 @@ bool AllZero(std::string_view bytes) {
 }
 
 }  // namespace
+
+uint32_t Crc32c(std::string_view bytes) {
+  static const auto& factory = *new std::shared_ptr(rocksdb::GetFileChecksumGenCrc32cFactory());
+  const auto generator = factory->CreateFileChecksumGenerator({});
+  generator->Update(bytes.data(), bytes.size());
+  generator->Finalize();
+  return Big32(generator->GetChecksum());
+}
 
 LogScanner::Parsed LogScanner::Parse(std::string_view rest, bool at_end_of_block) {
   if (rest.size() < kHeader) {

@@ -26,6 +26,8 @@ inline constexpr size_t kLogBlock = 32768;
 // checksum they would be.
 inline constexpr size_t kNeverWritten = 64;
 
+uint32_t Crc32c(std::string_view bytes);
+
 struct LogScan {
   enum class Verdict : uint8_t {
     kWhole,

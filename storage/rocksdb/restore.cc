@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -22,6 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kWriteBytes = 4 << 20;
+// Begins the name of what is built.
+constexpr std::string_view kBuilt = ".restore-";
 
 // Collects entries and writes them in large batches, unsynced: WriteIdentity syncs them all.
 class EntryWriter {
@@ -90,6 +93,13 @@ absl::Status BuildStore(std::istream& backup, const fs::path& dir, const base::C
   return Fill(reader, *header, NewStoreRecord(clock, rng, header->seq()), **database);
 }
 
+// What a restore that was killed left in the directory.
+bool IsLeftover(const fs::directory_entry& entry) {
+  std::error_code error;
+  return entry.path().filename().string().starts_with(kBuilt) && !entry.is_symlink(error) &&
+         entry.is_directory(error);
+}
+
 absl::Status CheckVacant(const fs::path& dir) {
   std::error_code error;
   if (fs::is_symlink(dir, error)) {
@@ -102,9 +112,12 @@ absl::Status CheckVacant(const fs::path& dir) {
   if (!fs::exists(dir, error))
     return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
   if (!fs::is_directory(dir, error)) return UnusableDirectory(dir, "is no directory");
-  const bool empty = fs::is_empty(dir, error);
+  bool vacant = true;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    vacant = vacant && IsLeftover(*it);
+  }
   if (error) return UnusableDirectory(dir, error.message());
-  if (empty) return absl::OkStatus();
+  if (vacant) return absl::OkStatus();
   return base::MakeError(
       absl::StatusCode::kAlreadyExists, base::Reason::kAlreadyExists,
       absl::StrCat("data directory ", dir.string(), " isn't empty: restore into a new one"));
@@ -154,11 +167,16 @@ absl::Status RestoreInto(std::istream& backup, const fs::path& dir, const fs::pa
                          const base::Clock& clock, base::Rng& rng) {
   const auto lock = DataDirLock::Take(dir.string());
   if (!lock.ok()) return lock.status();
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+    if (IsLeftover(entry)) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& leftover : leftovers) fs::remove_all(leftover, error);
   std::vector<fs::path> moved;
   absl::Status status = BuildStore(backup, built, clock, rng);
   if (status.ok()) status = MoveInto(built, dir, moved);
   if (status.ok()) return status;
-  std::error_code error;
   fs::remove_all(built, error);
   for (const fs::path& file : moved) fs::remove(file, error);
   return status;
@@ -172,7 +190,7 @@ absl::Status RestoreBackup(std::istream& backup, const std::string& data_dir,
   fs::path dir = fs::absolute(data_dir, error).lexically_normal();
   if (!dir.has_filename()) dir = dir.parent_path();
   if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
-  const std::string name = absl::StrCat(".restore-", absl::Hex(rng.Next()));
+  const std::string name = std::string(kBuilt) + absl::StrCat(absl::Hex(rng.Next()));
   if (fs::exists(dir, error)) return RestoreInto(backup, dir, dir / name, clock, rng);
   const fs::path built = dir.string() + name;
   absl::Status status = BuildStore(backup, built, clock, rng);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "base/log.h"
 #include "storage/replay.h"
 #include "storage/rocksdb/database.h"
 #include "storage/store_record.h"
@@ -109,6 +110,7 @@ void RocksDbEngine::Tend() {
   const auto database = OpenDatabase();
   if (!database.ok()) return;
   LookForFiles(**database);
+  NoteLogs(**database);
   bool stopped = (*database)->stopped_by_full_disk();
   if (stopped && level != Level::kFull && options_.clock.Steady() >= next_resume_) {
     next_resume_ = options_.clock.Steady() + kResumeEvery;
@@ -137,6 +139,17 @@ void RocksDbEngine::LookForFiles(const Database& database) {
                    absl::StrCat(what, "; move it back or begin anew, and restart"));
   }
   files_missing_ = !what.empty();
+}
+
+void RocksDbEngine::NoteLogs(Database& database) {
+  if (options_.clock.Steady() < next_note_) return;
+  next_note_ = options_.clock.Steady() + options_.note_logs_every;
+  const absl::Status status = database.NoteLogs();
+  if (!status.ok() && !note_failed_) {
+    base::Log(base::LogLevel::kWarn, "what the logs hold isn't noted",
+              {{"error", std::string(status.message())}});
+  }
+  note_failed_ = !status.ok();
 }
 
 void RocksDbEngine::Close() {

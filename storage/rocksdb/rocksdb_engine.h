@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/rng.h"
@@ -42,6 +43,9 @@ struct RocksDbOptions {
   int max_open_files = kRocksDbOpenFiles;  // of tables; at least 20
   uint64_t min_free_bytes = 0;  // below it users' writes are refused; 0 = the disk isn't watched
   uint64_t reserve_bytes = 0;   // a file that is given up for deletions on a full disk; 0 = none
+  // So often Tend notes what the logs hold: what is written later may be lost unnoticed when
+  // somebody cuts one.
+  absl::Duration note_logs_every = absl::Seconds(10);
   EngineLimits limits{};
   rocksdb::Env* env = nullptr;  // files and threads of a test; null: the system's
 };
@@ -70,6 +74,7 @@ class RocksDbEngine : public Engine, private GroupStore {
   absl::StatusOr<std::shared_ptr<Database>> OpenDatabase() const;
   // Takes no more writes once they would go into files that nobody finds again.
   void LookForFiles(const Database& database);
+  void NoteLogs(Database& database);
 
   const RocksDbOptions options_;
   mutable base::Mutex mu_;
@@ -78,6 +83,8 @@ class RocksDbEngine : public Engine, private GroupStore {
   base::SteadyTime next_resume_{};  // as well
   base::SteadyTime next_look_{};    // as well
   bool files_missing_ = false;      // as well: when they were last looked for
+  base::SteadyTime next_note_{};    // as well
+  bool note_failed_ = false;        // as well
   Strand strand_;                   // last: its thread uses the others
 };
 

@@ -15,6 +15,7 @@
 #include "storage/rocksdb/data_dir.h"
 #include "storage/rocksdb/database.h"
 #include "storage/rocksdb/log_check.h"
+#include "storage/rocksdb/log_ledger.h"
 #include "storage/store_record.h"
 
 namespace muster::storage {
@@ -25,18 +26,19 @@ namespace fs = std::filesystem;
 // What is dropped had seqs of its own, which are not used again.
 constexpr uint64_t kSeqsDropped = 1 << 20;
 
-// What is to be cut. Nothing: there is no log, or a salvage stopped behind the cut.
-absl::StatusOr<std::optional<LogFault>> FindUnclear(const fs::path& dir) {
+// What is wrong with the logs. Nothing: there is none, or a salvage stopped behind the cut.
+absl::StatusOr<std::optional<LogFault>> FindFault(const fs::path& dir) {
   std::error_code error;
   if (!fs::exists(dir / "CURRENT", error)) {
     return UnusableDirectory(dir, "holds no store");
   }
   auto fault = FindLogFault(dir);
   if (!fault.ok()) return fault.status();
-  if (*fault && (*fault)->scan.verdict == LogScan::Verdict::kUnclear) return fault;
-  if (*fault && (*fault)->scan.verdict == LogScan::Verdict::kDamaged) {
-    return DamagedStore(dir, absl::StrCat((*fault)->file.filename().string(), " (",
-                                          (*fault)->scan.what, ") can't be salvaged"));
+  using Kind = LogFault::Kind;
+  const std::optional<Kind> kind = *fault ? std::optional((*fault)->kind) : std::nullopt;
+  if (kind == Kind::kUnclear || kind == Kind::kLost) return fault;
+  if (kind == Kind::kDamaged) {
+    return DamagedStore(dir, absl::StrCat((*fault)->what, "; that can't be salvaged"));
   }
   if (fs::exists(SalvageMark(dir), error)) return std::nullopt;
   const auto wholeness = LookAt(dir);
@@ -71,9 +73,10 @@ absl::Status Mark(const fs::path& dir) {
   return SyncDirectory(dir);
 }
 
-absl::Status Unmark(const fs::path& dir) {
+absl::Status Drop(const fs::path& file) {
+  const fs::path dir = file.parent_path();
   std::error_code error;
-  if (fs::remove(SalvageMark(dir), error); error) return UnusableDirectory(dir, error.message());
+  if (fs::remove(file, error); error) return UnusableDirectory(dir, error.message());
   return SyncDirectory(dir);
 }
 
@@ -94,7 +97,7 @@ absl::StatusOr<Revision> BeginEpoch(const std::string& data_dir, const base::Clo
 absl::StatusOr<Salvage> PlanSalvage(const std::string& data_dir) {
   const auto lock = DataDirLock::Take(data_dir);
   if (!lock.ok()) return lock.status();
-  const auto fault = FindUnclear(data_dir);
+  const auto fault = FindFault(data_dir);
   if (!fault.ok()) return fault.status();
   if (!*fault) {
     std::error_code error;
@@ -102,8 +105,9 @@ absl::StatusOr<Salvage> PlanSalvage(const std::string& data_dir) {
                               ? "a salvage was begun and not finished"
                               : "the store has tables but no .log"};
   }
-  return Salvage{(*fault)->file.filename().string(), (*fault)->scan.whole_bytes,
-                 (*fault)->file_bytes - (*fault)->scan.whole_bytes, (*fault)->scan.what};
+  if (!(*fault)->has_rest()) return Salvage{.why = (*fault)->what};
+  return Salvage{(*fault)->file.filename().string(), (*fault)->whole_bytes,
+                 (*fault)->file_bytes - (*fault)->whole_bytes, (*fault)->what};
 }
 
 absl::StatusOr<Salvaged> RunSalvage(const std::string& data_dir, const base::Clock& clock,
@@ -112,22 +116,25 @@ absl::StatusOr<Salvaged> RunSalvage(const std::string& data_dir, const base::Clo
   {
     const auto lock = DataDirLock::Take(data_dir);
     if (!lock.ok()) return lock.status();
-    const auto fault = FindUnclear(data_dir);
+    const auto fault = FindFault(data_dir);
     if (!fault.ok()) return fault.status();
-    if (*fault) {
+    const bool cuts = *fault && (*fault)->has_rest();
+    if (cuts) {
       auto kept = KeepCut(**fault);
       if (!kept.ok()) return kept.status();
       out.kept = *std::move(kept);
     }
     // From here on the store has to get its new epoch before anybody may open it.
     if (absl::Status status = Mark(data_dir); !status.ok()) return status;
-    if (*fault) {
+    // It tells of what is given up.
+    if (absl::Status status = Drop(LedgerFile(data_dir)); !status.ok()) return status;
+    if (cuts) {
       if (absl::Status status = CutLog(**fault); !status.ok()) return status;
     }
   }
   const auto revision = BeginEpoch(data_dir, clock, rng);
   if (!revision.ok()) return revision.status();
-  if (absl::Status status = Unmark(data_dir); !status.ok()) return status;
+  if (absl::Status status = Drop(SalvageMark(data_dir)); !status.ok()) return status;
   out.revision = *revision;
   return out;
 }

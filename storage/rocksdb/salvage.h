@@ -1,8 +1,8 @@
-// Salvage: opens a store whose last record can't be read, without that record, or one whose logs
-// are gone.
+// Salvage: opens a store without what it wrote last: its last record can't be read, or the end of
+// its logs, or all of them, are gone.
 //
-// Whether the record was acknowledged can't be known any more: the store begins a new epoch, so
-// that whoever was told of it starts over. For a directory that no server has open.
+// Whether that was acknowledged can't be known any more, or is certain: the store begins a new
+// epoch, so that whoever was told of it starts over. For a directory that no server has open.
 //
 // Errors: FAILED_PRECONDITION when the store needs no salvage; DATA_LOSS when it can't be salvaged;
 // UNAVAILABLE when the directory can't be used. Nothing is changed then; or the directory is marked

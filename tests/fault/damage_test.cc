@@ -40,7 +40,8 @@ class DamageTest : public testing::Test {
   std::vector<fs::path> Files(const std::string& part) const {
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(data_)) {
-      if (entry.file_size() > 0 && absl::StrContains(entry.path().filename().string(), part)) {
+      const std::string name = entry.path().filename().string();
+      if (entry.file_size() > 0 && name != "muster.logs" && absl::StrContains(name, part)) {
         files.push_back(entry.path());
       }
     }
@@ -139,6 +140,24 @@ TEST_F(DamageTest, TheLastWriteUnreadableIsSalvaged) {
   EXPECT_EQ(remote_->Discover("web").endpoints_size(), 89);
   EXPECT_TRUE(Problems(*remote_).empty());
   Fill(89, 90);
+}
+
+// As a power cut may leave it, but for what muster.logs says.
+TEST_F(DamageTest, AnEmptiedLogIsNotTakenForAPowerCuts) {
+  Start();
+  Fill(0, 60);
+  ASSERT_EQ(server_->Stop(), 0);
+  Start();
+  Fill(60, 90);
+  ASSERT_EQ(server_->Stop(), 0);
+  fs::resize_file(Files(".log").back(), 0);
+  const FailedStart failed = Fail();
+  ExpectClear(failed);
+  EXPECT_TRUE(absl::StrContains(failed.err, "muster salvage --data-dir " + data_)) << failed.err;
+  EXPECT_EQ(Process({BinDir() + "/muster", "salvage", "--data-dir", data_, "--yes"}).Wait(), 0);
+  Start();
+  EXPECT_EQ(remote_->Discover("web").endpoints_size(), 60);
+  EXPECT_TRUE(Problems(*remote_).empty());
 }
 
 TEST_F(DamageTest, TooFewDescriptorsAreNamed) {

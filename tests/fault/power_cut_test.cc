@@ -9,9 +9,11 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/fake_clock.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -85,6 +87,7 @@ class Life {
                   .sync = sync,
                   .write_buffer_bytes = 64 << 10,
                   .block_cache_bytes = 1 << 20,
+                  .note_logs_every = absl::ZeroDuration(),
                   .env = &env}),
         engine_(rocksdb_),
         held_(catalog_, leases_, hub_, clock),
@@ -113,7 +116,14 @@ class Life {
     return *status;
   }
   void LoadUntil(const std::function<bool()>& stop, uint64_t seed) {
+    std::thread tend([this, &stop] {
+      while (!stop()) {
+        rocksdb_.Tend();
+        absl::SleepFor(absl::Milliseconds(1));
+      }
+    });
     MixedLoad(registry_, leases_, clock_, stop, seed).Wait();
+    tend.join();
   }
   std::vector<std::string> Problems() {
     const auto found = core::Verify(engine_, catalog_, leases_, [] { return false; });

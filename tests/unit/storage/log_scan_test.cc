@@ -11,6 +11,7 @@
 
 #include "base/errors.h"
 #include "rocksdb_harness.h"
+#include "storage/rocksdb/log_ledger.h"
 #include "storage/rocksdb/salvage.h"
 
 namespace muster::storage {
@@ -48,6 +49,7 @@ class LogScanTest : public ::testing::Test {
                                 EncodeInstanceValue(InstanceWords{}, payload))}});
     }
     harness_.Close();
+    fs::remove(LedgerFile(harness_.dir()));  // these are about what a log tells by itself
     log_ = Contents(LogFile());
     const LogScan scan = Scan(log_);
     ASSERT_EQ(scan.verdict, LogVerdict::kWhole) << scan.what;

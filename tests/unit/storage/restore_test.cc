@@ -208,6 +208,8 @@ TEST_F(RestoreTest, ADirectoryThatIsThereStaysWhatItIs) {
   ASSERT_EQ(::stat(dir.c_str(), &before), 0);
   EXPECT_FALSE(Restore(file.substr(0, file.size() / 2), dir).ok());
   EXPECT_TRUE(fs::is_empty(dir)) << "a restore that failed leaves nothing";
+  fs::create_directory(dir + "/.restore-0123");  // as one that was killed does
+  std::ofstream(dir + "/.restore-0123/000004.log") << "part of it";
   ASSERT_TRUE(Restore(file, dir).ok());
   struct stat after {};
   ASSERT_EQ(::stat(dir.c_str(), &after), 0);
