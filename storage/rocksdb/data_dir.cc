@@ -10,9 +10,11 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "storage/rocksdb/log_check.h"
+#include "storage/rocksdb/log_ledger.h"
 
 namespace muster::storage {
 namespace {
@@ -51,20 +53,55 @@ absl::Status CreateDataDir(const fs::path& dir) {
 
 fs::path SalvageMark(const fs::path& dir) { return dir / "muster.salvage"; }
 
+absl::StatusOr<std::optional<std::string>> ReadSmallFile(const fs::path& file, size_t limit) {
+  const auto failed = [&file](std::string_view why) {
+    return UnusableDirectory(
+        file.parent_path(),
+        absl::StrCat("can't read ", file.filename().string(), ": ", std::string(why)));
+  };
+  const int fd = ::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) return std::nullopt;
+  if (fd < 0) return failed(ErrnoText());
+  std::string text(limit + 1, '\0');
+  struct stat about {};
+  const bool is_file = ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
+  const ssize_t got = is_file ? ::pread(fd, text.data(), text.size(), 0) : 0;
+  const std::string error = got < 0 ? ErrnoText() : "";
+  ::close(fd);
+  if (!is_file) return failed("it is no file");
+  if (got < 0) return failed(error);
+  if (static_cast<size_t>(got) > limit) return failed("it is too large");
+  text.resize(static_cast<size_t>(got));
+  return text;
+}
+
 absl::StatusOr<Wholeness> LookAt(const fs::path& dir) {
   std::error_code error;
   std::string table;
   std::string log;
+  std::string restore;
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
     const fs::path extension = it->path().extension();
-    if (extension == ".sst") table = it->path().filename().string();
-    if (extension == ".log") log = it->path().filename().string();
+    if (extension == ".sst") table = name;
+    if (extension == ".log") log = name;
+    if (absl::StartsWith(name, kRestorePrefix) && it->is_directory(error)) restore = name;
   }
   if (error) return UnusableDirectory(dir, error.message());
-  // Both appear only after CURRENT does.
-  const std::string& one = table.empty() ? log : table;
-  if (!one.empty() && !fs::exists(dir / "CURRENT", error)) {
-    return DamagedStore(dir, absl::StrCat("it has ", one, " but no CURRENT"));
+  if (!fs::exists(dir / "CURRENT", error)) {
+    if (!restore.empty()) {
+      return DamagedStore(dir, absl::StrCat("a restore into it was cut off and left ", restore,
+                                            ": run it again, or empty the directory"));
+    }
+    // All of these appear only after CURRENT does.
+    const NotedLogs noted = ReadNotedLogs(dir);
+    const std::string& one = !table.empty() ? table : log;
+    if (!one.empty()) return DamagedStore(dir, absl::StrCat("it has ", one, " but no CURRENT"));
+    if (!noted.empty()) {
+      return DamagedStore(
+          dir, absl::StrCat("it has no CURRENT, but muster.logs says that ", noted.begin()->first,
+                            " was there; to begin anew empty the directory"));
+    }
   }
   // A log is there as soon as a store has been opened once, and goes when another one has come.
   return !table.empty() && log.empty() ? Wholeness::kNoLog : Wholeness::kWhole;

@@ -1,8 +1,10 @@
 // The directory that a store lives in.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,13 +23,21 @@ absl::Status CreateDataDir(const std::filesystem::path& dir);
 // Makes the entries of `dir` durable.
 absl::Status SyncDirectory(const std::filesystem::path& dir);
 
+// A file of at most `limit` bytes; nullopt when there is none. UNAVAILABLE (STORAGE_UNUSABLE) for
+// what can't be read, is larger, or is no file: reading that might never end.
+absl::StatusOr<std::optional<std::string>> ReadSmallFile(const std::filesystem::path& file,
+                                                         size_t limit);
+
 enum class Wholeness : uint8_t {
   kWhole,  // as far as names tell
   kNoLog,  // there are tables, but no log, which holds the latest writes
 };
-// DATA_LOSS when `dir` has files of a store but not the one that names the others: opening it
-// would begin an empty store beside them.
+// DATA_LOSS when `dir` has files of a store, or a restore left some, but not the one that names the
+// others: opening it would begin an empty store beside them.
 absl::StatusOr<Wholeness> LookAt(const std::filesystem::path& dir);
+
+// What a restore builds in the directory begins so.
+inline constexpr char kRestorePrefix[] = ".restore-";
 
 // The file that says that a salvage was begun and not finished.
 std::filesystem::path SalvageMark(const std::filesystem::path& dir);

@@ -269,7 +269,8 @@ Database::Database(const DatabaseOptions& options, DataDirLock lock)
       lock_(std::move(lock)),
       batch_(std::make_unique<rocksdb::WriteBatch>(kKeptBatchBytes)),
       ledger_(std::make_unique<LogLedger>(
-          options.data_dir, *(options.env != nullptr ? options.env : rocksdb::Env::Default()))),
+          options.data_dir, lock_,
+          *(options.env != nullptr ? options.env : rocksdb::Env::Default()))),
       watcher_(std::make_shared<Watcher>()) {}
 
 Database::~Database() {

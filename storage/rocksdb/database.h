@@ -71,7 +71,7 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
   // What of the store's files is gone since it was opened, by whatever hand; "" = nothing that can
   // be seen. Cost: some calls of the system.
   std::string MissingPart() const;
-  // Notes what the logs hold (LogLedger), unless the directory was moved away. From any thread.
+  // Notes what the logs hold (LogLedger). From any thread.
   absl::Status NoteLogs();
   // Tries once more; writes are taken again on OK. May take as long as writing a table does.
   absl::Status Resume();

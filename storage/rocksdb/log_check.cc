@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
 #include <map>
 #include <string>
 #include <system_error>
@@ -27,6 +26,7 @@ namespace fs = std::filesystem;
 using Kind = LogFault::Kind;
 
 constexpr char kManifest[] = "MANIFEST-";
+constexpr size_t kMaxCurrentBytes = 256;
 
 std::string ErrnoText() { return std::generic_category().message(errno); }
 
@@ -37,6 +37,7 @@ absl::Status CantRead(const fs::path& file, std::string_view why) {
 
 struct Scanned {
   uint64_t file_bytes = 0;
+  std::string head;
   LogScan scan;
 };
 
@@ -56,6 +57,7 @@ absl::StatusOr<Scanned> ScanFile(const fs::path& file) {
     }
     block.resize(filled);
     found.file_bytes += filled;
+    if (found.head.empty()) found.head = block.substr(0, kLogHead);
     if (filled > 0) scanner.AddBlock(block);
   } while (got > 0);
   const std::string error = got < 0 ? ErrnoText() : "";
@@ -65,18 +67,24 @@ absl::StatusOr<Scanned> ScanFile(const fs::path& file) {
   return found;
 }
 
-// What is wrong with a file by itself, of which so much was noted.
-std::optional<LogFault> Judge(const fs::path& file, const Scanned& found, uint64_t noted) {
+// What is wrong with a file by itself, of which this was noted; null: nothing was.
+std::optional<LogFault> Judge(const fs::path& file, const Scanned& found, const NotedLog* noted) {
   const LogScan& scan = found.scan;
   LogFault fault{.file = file, .file_bytes = found.file_bytes, .whole_bytes = scan.whole_bytes};
   const std::string name = file.filename().string();
   fault.what = fault.has_rest() ? absl::StrCat(name, " can't be read beyond byte ",
                                                scan.whole_bytes, " (", scan.what, ")")
                                 : absl::StrCat(name, " ends at byte ", scan.whole_bytes);
+  if (noted != nullptr && scan.records > 0 && found.head != noted->head) {
+    fault.kind = Kind::kDamaged;
+    fault.what = absl::StrCat(name, " is another file than the one that muster.logs notes");
+    return fault;
+  }
   // Of a damaged one more is left than its beginning.
-  if (scan.whole_bytes < noted && scan.verdict != LogScan::Verdict::kDamaged) {
+  if (noted != nullptr && scan.whole_bytes < noted->bytes &&
+      scan.verdict != LogScan::Verdict::kDamaged) {
     fault.kind = Kind::kLost;
-    absl::StrAppend(&fault.what, ", but muster.logs says that its first ", noted,
+    absl::StrAppend(&fault.what, ", but muster.logs says that its first ", noted->bytes,
                     " bytes were on the disk");
     return fault;
   }
@@ -104,14 +112,16 @@ uint64_t ManifestNumber(const std::string& name) {
 
 // The file that CURRENT names.
 absl::StatusOr<fs::path> CurrentManifest(const fs::path& dir, const NotedLogs& noted) {
-  std::ifstream in(dir / "CURRENT", std::ios::binary);
-  std::string name;
-  if (!in.is_open() || !std::getline(in, name)) name.clear();
+  const auto current = ReadSmallFile(dir / "CURRENT", kMaxCurrentBytes);
+  if (!current.ok()) return current.status();
+  std::string name = current->value_or("");
   std::error_code error;
-  if (!IsManifest(name) || in.eof() || !fs::is_regular_file(dir / name, error)) {
+  if (!IsManifest(name) || name.back() != '\n' ||
+      !fs::is_regular_file(dir / name.substr(0, name.size() - 1), error)) {
     return DamagedStore(dir, "CURRENT doesn't name a MANIFEST that is there");
   }
-  for (const auto& [other, bytes] : noted) {
+  name.pop_back();
+  for (const auto& [other, log] : noted) {
     if (IsManifest(other) && ManifestNumber(other) > ManifestNumber(name)) {
       return DamagedStore(dir, absl::StrCat("CURRENT names ", name,
                                             ", but muster.logs says that it named ", other));
@@ -131,7 +141,7 @@ std::optional<uint64_t> LogNumber(const fs::path& name) {
 // The write-ahead logs that are there or were noted, by number.
 absl::StatusOr<std::map<uint64_t, fs::path>> LogsOf(const fs::path& dir, const NotedLogs& noted) {
   std::map<uint64_t, fs::path> logs;
-  for (const auto& [name, bytes] : noted) {
+  for (const auto& [name, log] : noted) {
     if (const auto number = LogNumber(name)) logs[*number] = dir / name;
   }
   std::error_code error;
@@ -148,21 +158,25 @@ absl::StatusOr<std::map<uint64_t, fs::path>> LogsOf(const fs::path& dir, const N
   return logs;
 }
 
+const NotedLog* Find(const NotedLogs& noted, const fs::path& file) {
+  const auto found = noted.find(file.filename().string());
+  return found == noted.end() ? nullptr : &found->second;
+}
+
 // Of the write-ahead logs.
 absl::StatusOr<std::optional<LogFault>> FindInLogs(const fs::path& dir, const NotedLogs& noted) {
   auto logs = LogsOf(dir, noted);
   if (!logs.ok()) return logs.status();
   std::optional<LogFault> fault;
   for (const auto& [number, file] : *logs) {
-    const std::string name = file.filename().string();
-    const auto bytes = noted.find(name);
+    const NotedLog* log = Find(noted, file);
     std::error_code error;
-    if (bytes != noted.end() && !fs::exists(file, error)) {
+    if (log != nullptr && !fs::exists(file, error)) {
       if (!fault) {
         fault = {.kind = Kind::kLost,
                  .file = file,
-                 .what = absl::StrCat(name, " is gone, of which ", "muster.logs says that ",
-                                      bytes->second, " bytes were on the disk")};
+                 .what = absl::StrCat(file.filename().string(), " is gone, of which muster.logs ",
+                                      "says that ", log->bytes, " bytes were on the disk")};
       }
       continue;
     }
@@ -172,7 +186,7 @@ absl::StatusOr<std::optional<LogFault>> FindInLogs(const fs::path& dir, const No
       if (found->scan.records > 0) fault->kind = Kind::kDamaged;
       continue;
     }
-    fault = Judge(file, *found, bytes == noted.end() ? 0 : bytes->second);
+    fault = Judge(file, *found, log);
     // An older log was synced before the newer one was begun.
     const bool last = number == logs->rbegin()->first;
     if (fault && fault->kind != Kind::kLost && !last) fault->kind = Kind::kDamaged;
@@ -219,8 +233,7 @@ absl::StatusOr<std::optional<LogFault>> FindLogFault(const fs::path& dir) {
   if (!manifest.ok()) return manifest.status();
   auto found = ScanFile(*manifest);
   if (!found.ok()) return found.status();
-  const auto bytes = noted.find(manifest->filename().string());
-  auto fault = Judge(*manifest, *found, bytes == noted.end() ? 0 : bytes->second);
+  auto fault = Judge(*manifest, *found, Find(noted, *manifest));
   if (!fault) return FindInLogs(dir, noted);
   // Logs and tables are named by what is gone.
   if (fault->kind == Kind::kLost) fault->kind = Kind::kDamaged;

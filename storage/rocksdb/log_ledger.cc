@@ -3,15 +3,14 @@
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 
-#include <atomic>
-#include <fstream>
-#include <iterator>
+#include <algorithm>
 #include <optional>
 #include <sstream>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -29,6 +28,7 @@ using rocksdb::IOStatus;
 using rocksdb::Slice;
 
 constexpr std::string_view kHead = "muster.logs 1\n";
+constexpr size_t kMaxBytes = 64 << 10;
 
 bool IsLog(const fs::path& name) { return name.extension() == ".log"; }
 bool IsManifest(const fs::path& name) { return name.filename().string().starts_with("MANIFEST-"); }
@@ -39,7 +39,9 @@ std::string ChecksumLine(std::string_view text) {
 
 std::string Encode(const NotedLogs& noted) {
   std::string text(kHead);
-  for (const auto& [name, bytes] : noted) absl::StrAppend(&text, name, " ", bytes, "\n");
+  for (const auto& [name, log] : noted) {
+    absl::StrAppend(&text, name, " ", log.bytes, " ", absl::BytesToHexString(log.head), "\n");
+  }
   return absl::StrCat(text, ChecksumLine(text));
 }
 
@@ -50,22 +52,48 @@ std::optional<NotedLogs> Decode(std::string_view text) {
   std::istringstream lines{std::string(text.substr(kHead.size(), end - kHead.size()))};
   NotedLogs noted;
   std::string name;
+  std::string head;
   uint64_t bytes = 0;
-  while (lines >> name >> bytes) noted.emplace(name, bytes);
+  while (lines >> name >> bytes >> head) {
+    noted[name] = NotedLog{bytes, absl::HexStringToBytes(head)};
+  }
   return lines.eof() ? std::optional(std::move(noted)) : std::nullopt;
 }
 
-std::optional<std::string> Contents(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in.is_open()) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
-
 // A log that is written, or was before the database was opened.
-struct Written {
-  std::atomic<uint64_t> bytes{0};
-  std::atomic<uint64_t> synced{0};
-  std::atomic<bool> lost{false};  // a sync failed: nobody knows what the disk has of the rest
+class Written {
+ public:
+  Written() = default;
+  explicit Written(const NotedLog& noted) : synced_(noted.bytes), head_(noted.head) {}
+
+  void Append(const Slice& data) {
+    MutexLock lock(mu_);
+    bytes_ += data.size();
+    const size_t lacks = kLogHead - std::min(kLogHead, head_.size());
+    head_.append(data.data(), std::min(lacks, data.size()));
+  }
+  uint64_t bytes() const {
+    MutexLock lock(mu_);
+    return bytes_;
+  }
+  // A sync of so many bytes ended.
+  void Synced(uint64_t bytes, bool ok) {
+    MutexLock lock(mu_);
+    if (!ok) lost_ = true;
+    if (!lost_) synced_ = bytes;
+  }
+  NotedLog synced() const {
+    MutexLock lock(mu_);
+    return {synced_, head_};
+  }
+
+ private:
+  mutable base::Mutex mu_;
+  uint64_t bytes_ MUSTER_GUARDED_BY(mu_) = 0;
+  uint64_t synced_ MUSTER_GUARDED_BY(mu_) = 0;
+  // A sync failed: nobody knows what the disk has of the rest.
+  bool lost_ MUSTER_GUARDED_BY(mu_) = false;
+  std::string head_ MUSTER_GUARDED_BY(mu_);
 };
 
 class SeenFile : public rocksdb::FSWritableFileOwnerWrapper {
@@ -82,22 +110,21 @@ class SeenFile : public rocksdb::FSWritableFileOwnerWrapper {
     return Count(data, FSWritableFileOwnerWrapper::Append(data, options, verification, debug));
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    const uint64_t bytes = written_->bytes;
+    const uint64_t bytes = written_->bytes();
     return Settle(bytes, FSWritableFileOwnerWrapper::Sync(options, debug));
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    const uint64_t bytes = written_->bytes;
+    const uint64_t bytes = written_->bytes();
     return Settle(bytes, FSWritableFileOwnerWrapper::Fsync(options, debug));
   }
 
  private:
   IOStatus Count(const Slice& data, IOStatus status) {
-    if (status.ok()) written_->bytes += data.size();
+    if (status.ok()) written_->Append(data);
     return status;
   }
   IOStatus Settle(uint64_t bytes, IOStatus status) {
-    if (!status.ok()) written_->lost = true;
-    if (status.ok() && !written_->lost) written_->synced = bytes;
+    written_->Synced(bytes, status.ok());
     return status;
   }
   const std::shared_ptr<Written> written_;
@@ -108,12 +135,14 @@ class SeenFile : public rocksdb::FSWritableFileOwnerWrapper {
 fs::path LedgerFile(const fs::path& dir) { return dir / "muster.logs"; }
 
 NotedLogs ReadNotedLogs(const fs::path& dir) {
-  const std::optional<std::string> text = Contents(LedgerFile(dir));
-  if (!text) return {};
-  std::optional<NotedLogs> noted = Decode(*text);
+  const auto text = ReadSmallFile(LedgerFile(dir), kMaxBytes);
+  if (text.ok() && !*text) return {};
+  std::optional<NotedLogs> noted = text.ok() ? Decode(**text) : std::nullopt;
   if (noted) return *std::move(noted);
-  base::Log(base::LogLevel::kWarn, "muster.logs can't be read: logs that were cut aren't noticed",
-            {{"data_dir", dir.string()}});
+  base::Log(
+      base::LogLevel::kWarn, "muster.logs can't be read: logs that were cut aren't noticed",
+      {{"data_dir", dir.string()},
+       {"error", text.ok() ? "its checksum is wrong" : std::string(text.status().message())}});
   return {};
 }
 
@@ -121,18 +150,16 @@ NotedLogs ReadNotedLogs(const fs::path& dir) {
 // its own files.
 class LogLedger::Files : public rocksdb::FileSystemWrapper {
  public:
-  Files(fs::path dir, const std::shared_ptr<rocksdb::FileSystem>& below)
-      : FileSystemWrapper(below), dir_(std::move(dir)), durable_(ReadNotedLogs(dir_)) {
-    for (const auto& [name, bytes] : durable_) {
-      written_[name] = std::make_shared<Written>();
-      written_[name]->synced = bytes;
-    }
+  Files(fs::path dir, const DataDirLock& lock, const std::shared_ptr<rocksdb::FileSystem>& below)
+      : FileSystemWrapper(below), dir_(std::move(dir)), lock_(lock), durable_(ReadNotedLogs(dir_)) {
+    for (const auto& [name, log] : durable_) written_[name] = std::make_shared<Written>(log);
   }
 
   const char* Name() const override { return "LogLedgerFiles"; }
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<rocksdb::FSWritableFile>* result,
                            IODebugContext* debug) override {
+    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     const fs::path name = fs::path(path).filename();
     if (!IsLog(name) && !IsManifest(name)) {
       return FileSystemWrapper::NewWritableFile(path, options, result, debug);
@@ -149,6 +176,7 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   }
   IOStatus DeleteFile(const std::string& path, const IOOptions& options,
                       IODebugContext* debug) override {
+    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     const fs::path name = fs::path(path).filename();
     if (IsLog(name)) {
       MutexLock lock(mu_);
@@ -157,12 +185,30 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
     return FileSystemWrapper::DeleteFile(path, options, debug);
   }
 
+  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                      IODebugContext* debug) override {
+    if (IOStatus status = CheckPlace(); !status.ok()) return status;
+    return FileSystemWrapper::RenameFile(from, to, options, debug);
+  }
+  IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
+                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                               IODebugContext* debug) override {
+    if (IOStatus status = CheckPlace(); !status.ok()) return status;
+    return FileSystemWrapper::NewRandomAccessFile(path, options, result, debug);
+  }
+
   IOStatus Write() {
+    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     MutexLock lock(mu_);
     return WriteNow();
   }
 
  private:
+  IOStatus CheckPlace() const {
+    if (lock_.InPlace()) return IOStatus::OK();
+    return IOStatus::IOError("the data directory was moved or deleted while it was in use");
+  }
+
   // Before the file goes, or begins anew. Without a ledger when it can't be written: on a full disk
   // a log has to go all the same.
   IOStatus Forget(const std::string& name) MUSTER_REQUIRES(mu_) {
@@ -175,12 +221,13 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   }
 
   NotedLogs Synced() const MUSTER_REQUIRES(mu_) {
-    std::string current = Contents(dir_ / "CURRENT").value_or("");
+    const auto text = ReadSmallFile(dir_ / "CURRENT", kMaxBytes);
+    std::string current = text.ok() ? text->value_or("") : "";
     if (!current.empty() && current.back() == '\n') current.pop_back();
     NotedLogs synced;
     for (const auto& [name, written] : written_) {
-      const uint64_t bytes = written->synced;
-      if (bytes > 0 && (IsLog(name) || name == current)) synced[name] = bytes;
+      const NotedLog log = written->synced();
+      if (log.bytes > 0 && (IsLog(name) || name == current)) synced[name] = log;
     }
     return synced;
   }
@@ -190,6 +237,8 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
     if (synced == durable_) return IOStatus::OK();
     const std::string file = LedgerFile(dir_);
     const std::string fresh = file + ".new";
+    // Whatever somebody put there, it isn't written through.
+    target()->DeleteFile(fresh, IOOptions(), nullptr).PermitUncheckedError();
     IOStatus status = WriteFile(fresh, Encode(synced));
     // The names of the logs, and CURRENT, first: a rename might be durable before them.
     if (status.ok()) status = SyncDir();
@@ -222,6 +271,7 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   }
 
   const fs::path dir_;
+  const DataDirLock& lock_;
   base::Mutex mu_;
   std::map<std::string, std::shared_ptr<Written>> written_ MUSTER_GUARDED_BY(mu_);
   NotedLogs durable_ MUSTER_GUARDED_BY(mu_);  // what a start may find
@@ -236,9 +286,9 @@ class LogLedger::SeeingEnv : public rocksdb::EnvWrapper {
   const char* Name() const override { return "LogLedgerEnv"; }
 };
 
-LogLedger::LogLedger(const fs::path& dir, rocksdb::Env& env)
+LogLedger::LogLedger(const fs::path& dir, const DataDirLock& lock, rocksdb::Env& env)
     : dir_(dir),
-      files_(std::make_shared<Files>(dir, env.GetFileSystem())),
+      files_(std::make_shared<Files>(dir, lock, env.GetFileSystem())),
       env_(std::make_unique<SeeingEnv>(env, files_)) {}
 
 LogLedger::~LogLedger() = default;

@@ -9,10 +9,14 @@
 // before it is deleted: whenever the power is cut, the logs hold at least what is noted. What was
 // synced since the last note is not protected.
 //
+// Its environment also keeps the database, which names files by their path, away from a directory
+// that took the place of its own: nothing there is read, written or deleted.
+//
 // Thread safety: all. Errors: UNAVAILABLE (STORAGE_UNUSABLE). Cost of Write: nothing when nothing
 // changed, otherwise three syncs of some bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -27,8 +31,18 @@ class Env;
 
 namespace muster::storage {
 
-// By file name: the write-ahead logs, and the MANIFEST that CURRENT names. In bytes.
-using NotedLogs = std::map<std::string, uint64_t>;
+class DataDirLock;
+
+inline constexpr size_t kLogHead = 16;
+
+struct NotedLog {
+  uint64_t bytes = 0;
+  std::string head;  // its first kLogHead bytes: no other log begins so
+
+  friend bool operator==(const NotedLog&, const NotedLog&) = default;
+};
+// By file name: the write-ahead logs, and the MANIFEST that CURRENT names.
+using NotedLogs = std::map<std::string, NotedLog>;
 
 // Empty when there is no ledger, or none that can be read, which is logged: it protects the store
 // and holds nothing of it.
@@ -38,8 +52,9 @@ std::filesystem::path LedgerFile(const std::filesystem::path& dir);
 
 class LogLedger {
  public:
-  // Goes on with what is noted in `dir`. `env`: what the database would have without it.
-  LogLedger(const std::filesystem::path& dir, rocksdb::Env& env);
+  // Goes on with what is noted in `dir`. `env`: what the database would have without it. REQUIRES:
+  // both outlive it.
+  LogLedger(const std::filesystem::path& dir, const DataDirLock& lock, rocksdb::Env& env);
   ~LogLedger();
 
   // Of the database; may be used as long as this lives.

@@ -5,7 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <string_view>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -23,8 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kWriteBytes = 4 << 20;
-// Begins the name of what is built.
-constexpr std::string_view kBuilt = ".restore-";
 
 // Collects entries and writes them in large batches, unsynced: WriteIdentity syncs them all.
 class EntryWriter {
@@ -93,11 +91,38 @@ absl::Status BuildStore(std::istream& backup, const fs::path& dir, const base::C
   return Fill(reader, *header, NewStoreRecord(clock, rng, header->seq()), **database);
 }
 
-// What a restore that was killed left in the directory.
-bool IsLeftover(const fs::directory_entry& entry) {
+// What a restore builds its store in.
+bool IsBuilding(const fs::directory_entry& entry) {
   std::error_code error;
-  return entry.path().filename().string().starts_with(kBuilt) && !entry.is_symlink(error) &&
+  return entry.path().filename().string().starts_with(kRestorePrefix) && !entry.is_symlink(error) &&
          entry.is_directory(error);
+}
+
+// What it moves from there, before it moves CURRENT.
+bool IsStoreFile(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  const std::string extension = entry.path().extension().string();
+  std::error_code error;
+  return entry.is_regular_file(error) &&
+         (extension == ".sst" || extension == ".log" || extension == ".dbtmp" ||
+          name.starts_with("MANIFEST-") || name.starts_with("OPTIONS-") || name == "IDENTITY" ||
+          name == "LOCK" || name == "muster.logs");
+}
+
+// What a restore that was killed left in the directory. nullopt: there is more, or it has a store.
+absl::StatusOr<std::optional<std::vector<fs::path>>> LeftoversIn(const fs::path& dir) {
+  std::vector<fs::path> leftovers;
+  std::error_code error;
+  bool building = false;
+  bool other = fs::exists(dir / "CURRENT", error);
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    building = building || IsBuilding(*it);
+    other = other || (!IsBuilding(*it) && !IsStoreFile(*it));
+    leftovers.push_back(it->path());
+  }
+  if (error) return UnusableDirectory(dir, error.message());
+  if (other || (!leftovers.empty() && !building)) return std::nullopt;
+  return leftovers;
 }
 
 absl::Status CheckVacant(const fs::path& dir) {
@@ -112,12 +137,9 @@ absl::Status CheckVacant(const fs::path& dir) {
   if (!fs::exists(dir, error))
     return error ? UnusableDirectory(dir, error.message()) : absl::OkStatus();
   if (!fs::is_directory(dir, error)) return UnusableDirectory(dir, "is no directory");
-  bool vacant = true;
-  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    vacant = vacant && IsLeftover(*it);
-  }
-  if (error) return UnusableDirectory(dir, error.message());
-  if (vacant) return absl::OkStatus();
+  const auto leftovers = LeftoversIn(dir);
+  if (!leftovers.ok()) return leftovers.status();
+  if (*leftovers) return absl::OkStatus();
   return base::MakeError(
       absl::StatusCode::kAlreadyExists, base::Reason::kAlreadyExists,
       absl::StrCat("data directory ", dir.string(), " isn't empty: restore into a new one"));
@@ -167,12 +189,14 @@ absl::Status RestoreInto(std::istream& backup, const fs::path& dir, const fs::pa
                          const base::Clock& clock, base::Rng& rng) {
   const auto lock = DataDirLock::Take(dir.string());
   if (!lock.ok()) return lock.status();
+  // Once more, now that nobody else can make a store of it.
+  if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
+  const auto leftovers = LeftoversIn(dir);
+  if (!leftovers.ok()) return leftovers.status();
   std::error_code error;
-  std::vector<fs::path> leftovers;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    if (IsLeftover(entry)) leftovers.push_back(entry.path());
+  for (const fs::path& leftover : leftovers->value_or(std::vector<fs::path>())) {
+    fs::remove_all(leftover, error);
   }
-  for (const fs::path& leftover : leftovers) fs::remove_all(leftover, error);
   std::vector<fs::path> moved;
   absl::Status status = BuildStore(backup, built, clock, rng);
   if (status.ok()) status = MoveInto(built, dir, moved);
@@ -190,7 +214,7 @@ absl::Status RestoreBackup(std::istream& backup, const std::string& data_dir,
   fs::path dir = fs::absolute(data_dir, error).lexically_normal();
   if (!dir.has_filename()) dir = dir.parent_path();
   if (absl::Status status = CheckVacant(dir); !status.ok()) return status;
-  const std::string name = std::string(kBuilt) + absl::StrCat(absl::Hex(rng.Next()));
+  const std::string name = std::string(kRestorePrefix) + absl::StrCat(absl::Hex(rng.Next()));
   if (fs::exists(dir, error)) return RestoreInto(backup, dir, dir / name, clock, rng);
   const fs::path built = dir.string() + name;
   absl::Status status = BuildStore(backup, built, clock, rng);

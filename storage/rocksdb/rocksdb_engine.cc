@@ -106,11 +106,13 @@ absl::StatusOr<std::unique_ptr<Snapshot>> RocksDbEngine::GetSnapshot() const {
 
 void RocksDbEngine::Tend() {
   using Level = SpaceGuard::Level;
-  const Level level = space_.Look();
   const auto database = OpenDatabase();
   if (!database.ok()) return;
   LookForFiles(**database);
+  // The space, and the reserve, would be another store's.
+  if (files_missing_) return;
   NoteLogs(**database);
+  const Level level = space_.Look();
   bool stopped = (*database)->stopped_by_full_disk();
   if (stopped && level != Level::kFull && options_.clock.Steady() >= next_resume_) {
     next_resume_ = options_.clock.Steady() + kResumeEvery;

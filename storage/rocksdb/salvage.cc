@@ -35,9 +35,9 @@ absl::StatusOr<std::optional<LogFault>> FindFault(const fs::path& dir) {
   auto fault = FindLogFault(dir);
   if (!fault.ok()) return fault.status();
   using Kind = LogFault::Kind;
-  const std::optional<Kind> kind = *fault ? std::optional((*fault)->kind) : std::nullopt;
-  if (kind == Kind::kUnclear || kind == Kind::kLost) return fault;
-  if (kind == Kind::kDamaged) {
+  const auto is = [&fault](Kind kind) { return *fault && (*fault)->kind == kind; };
+  if (is(Kind::kUnclear) || is(Kind::kLost)) return fault;
+  if (is(Kind::kDamaged)) {
     return DamagedStore(dir, absl::StrCat((*fault)->what, "; that can't be salvaged"));
   }
   if (fs::exists(SalvageMark(dir), error)) return std::nullopt;
@@ -126,11 +126,11 @@ absl::StatusOr<Salvaged> RunSalvage(const std::string& data_dir, const base::Clo
     }
     // From here on the store has to get its new epoch before anybody may open it.
     if (absl::Status status = Mark(data_dir); !status.ok()) return status;
-    // It tells of what is given up.
-    if (absl::Status status = Drop(LedgerFile(data_dir)); !status.ok()) return status;
     if (cuts) {
       if (absl::Status status = CutLog(**fault); !status.ok()) return status;
     }
+    // It tells of what is given up. Last: what is cut may be judged by it once more.
+    if (absl::Status status = Drop(LedgerFile(data_dir)); !status.ok()) return status;
   }
   const auto revision = BeginEpoch(data_dir, clock, rng);
   if (!revision.ok()) return revision.status();

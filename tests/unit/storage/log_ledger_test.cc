@@ -6,12 +6,14 @@
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -190,10 +192,13 @@ TEST_F(LogLedgerTest, AMissingLogIsSalvagedUnlessAnotherOneGoesOnAfterIt) {
   Fill();
   const NotedLogs noted = ReadNotedLogs(harness_.dir());
   ASSERT_EQ(noted.size(), 2u) << "one log and the MANIFEST";
-  EXPECT_EQ(noted.at(Log().filename().string()), fs::file_size(Log()));
-  EXPECT_EQ(noted.at(Manifest().filename().string()), fs::file_size(Manifest()));
+  for (const fs::path& file : {Log(), Manifest()}) {
+    const NotedLog& note = noted.at(file.filename().string());
+    EXPECT_EQ(note.bytes, fs::file_size(file));
+    EXPECT_EQ(note.head, Contents(file).substr(0, kLogHead));
+  }
   const auto note = [&](const std::string& log) {
-    const std::string text = absl::StrCat("muster.logs 1\n", log, " 1000\n");
+    const std::string text = absl::StrCat("muster.logs 1\n", log, " 1000 00ff\n");
     Overwrite(LedgerFile(harness_.dir()),
               absl::StrCat(text, "crc32c ", absl::Hex(Crc32c(text), absl::kZeroPad8), "\n"));
   };
@@ -217,13 +222,14 @@ TEST_F(LogLedgerTest, WhatIsNotedEveryTenSecondsProtectsARunningServersStore) {
   Write(0, 20);
   Tend(absl::Seconds(10));
   Write(20, 30);
-  const auto size = ReadNotedLogs(harness_.dir()).at(Log().filename().string());
+  const auto size = ReadNotedLogs(harness_.dir()).at(Log().filename().string()).bytes;
   const std::string killed = harness_.temp() / "killed";
   KillInto(killed);
   Tend(absl::Seconds(9));
-  EXPECT_EQ(ReadNotedLogs(harness_.dir()).at(Log().filename().string()), size) << "too early";
+  EXPECT_EQ(ReadNotedLogs(harness_.dir()).at(Log().filename().string()).bytes, size) << "too early";
   Tend(absl::Seconds(1));
-  EXPECT_EQ(ReadNotedLogs(harness_.dir()).at(Log().filename().string()), fs::file_size(Log()));
+  EXPECT_EQ(ReadNotedLogs(harness_.dir()).at(Log().filename().string()).bytes,
+            fs::file_size(Log()));
 
   // What was written since may be gone: a power cut leaves no more.
   Replace(killed);
@@ -264,6 +270,138 @@ TEST_F(LogLedgerTest, ALedgerThatCantBeReadHindersNobody) {
   EXPECT_TRUE(Has(39));
   harness_.Close();
   EXPECT_FALSE(ReadNotedLogs(harness_.dir()).empty()) << "written anew";
+}
+
+TEST_F(LogLedgerTest, ALogInThePlaceOfAnotherIsRefused) {
+  Fill();
+  const fs::path log = Log();
+  const std::string first = Contents(log);
+  ASSERT_TRUE(Open().ok());
+  Write(40, 41);
+  harness_.Close();
+  ASSERT_NE(Log(), log);
+  Overwrite(Log(), first);
+  ASSERT_GE(first.size(), ReadNotedLogs(harness_.dir()).at(Log().filename().string()).bytes);
+  const absl::Status refused = Open();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+  EXPECT_TRUE(absl::StrContains(std::string(refused.message()), "is another file")) << refused;
+}
+
+TEST_F(LogLedgerTest, ALedgerThatIsNoFileHindersNobody) {
+  Fill();
+  const fs::path ledger = LedgerFile(harness_.dir());
+  const auto size = [] { return static_cast<off_t>(50) << 30; };
+  const std::vector<std::function<void()>> cases = {
+      [&] { fs::create_directory(ledger); }, [&] { mkfifo(ledger.c_str(), 0600); },
+      [&] { fs::create_symlink("/dev/zero", ledger); },
+      [&] {
+        Overwrite(ledger, "x");
+        ASSERT_EQ(truncate(ledger.c_str(), size()), 0);
+      }};
+  for (size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE(i);
+    fs::remove_all(ledger);
+    cases[i]();
+    ASSERT_TRUE(Open().ok());
+    EXPECT_TRUE(Has(39));
+    harness_.Close();
+  }
+}
+
+TEST_F(LogLedgerTest, WhatStandsInItsWayIsNotWrittenThrough) {
+  const fs::path fresh = LedgerFile(harness_.dir()).string() + ".new";
+  const fs::path mine = harness_.temp() / "mine";
+  Overwrite(mine, "mine");
+  const std::vector<std::function<void()>> cases = {[&] { fs::create_symlink(mine, fresh); },
+                                                    [&] { mkfifo(fresh.c_str(), 0600); },
+                                                    [&] { fs::create_directory(fresh); }};
+  for (size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE(i);
+    fs::remove_all(harness_.dir());
+    Fill();
+    cases[i]();
+    ASSERT_TRUE(Open().ok());
+    Write(40, 41);
+    harness_.Close();
+    EXPECT_EQ(Contents(mine), "mine");
+    ASSERT_TRUE(Open().ok());
+    EXPECT_TRUE(Has(40));
+    harness_.Close();
+  }
+}
+
+TEST_F(LogLedgerTest, AStoreWithoutCurrentIsNotBegunAnew) {
+  Fill();
+  for (const auto& entry : fs::directory_iterator(harness_.dir())) {
+    if (entry.path() != LedgerFile(harness_.dir())) fs::remove(entry.path());
+  }
+  const absl::Status refused = Open();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+  EXPECT_TRUE(absl::StrContains(std::string(refused.message()), "no CURRENT")) << refused;
+  harness_.Close();
+  fs::remove(LedgerFile(harness_.dir()));
+  EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(LogLedgerTest, AStoreThatTookThePlaceOfItsOwnIsLeftAlone) {
+  Fill();
+  const std::string other = harness_.temp() / "other";
+  const auto files_of = [](const std::string& dir) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(dir)) {
+      files[entry.path().filename()] = Contents(entry.path());
+    }
+    return files;
+  };
+  fs::copy(harness_.dir(), other, fs::copy_options::recursive);
+  const auto before = files_of(other);
+  ASSERT_TRUE(Open().ok());
+  Write(40, 60);
+  const std::string moved = harness_.dir() + ".moved";
+  fs::rename(harness_.dir(), moved);
+  fs::rename(other, harness_.dir());
+  Tend(absl::Seconds(10));
+  Tend(absl::Seconds(10));
+  EXPECT_TRUE(harness_.engine().Stats().frozen);
+  harness_.Close();
+  EXPECT_EQ(files_of(harness_.dir()), before);
+  fs::remove_all(harness_.dir());
+  fs::rename(moved, harness_.dir());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_TRUE(Has(59)) << "what it had acknowledged is in its own";
+}
+
+TEST_F(LogLedgerTest, ASalvageThatStoppedAnywhereIsFinished) {
+  Fill();
+  const fs::path log = Log();
+  fs::resize_file(log, fs::file_size(log) - 5);
+  Overwrite(fs::path(harness_.dir()) / "000099.log", "");  // as one that was just begun
+  const std::string cut = harness_.temp() / "cut";
+  fs::copy(harness_.dir(), cut, fs::copy_options::recursive);
+  const auto mark = [&] { Overwrite(fs::path(harness_.dir()) / "muster.salvage", ""); };
+  const std::vector<std::function<void()>> stopped = {
+      mark,
+      [&] {
+        mark();
+        fs::resize_file(log, LastRecord(Contents(log)));
+      },
+      [&] {
+        mark();
+        fs::resize_file(log, LastRecord(Contents(log)));
+        fs::remove(LedgerFile(harness_.dir()));
+      }};
+  for (size_t i = 0; i < stopped.size(); ++i) {
+    SCOPED_TRACE(i);
+    Replace(cut);
+    EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
+    harness_.Close();
+    stopped[i]();
+    const auto salvaged = RunSalvage(harness_.dir(), harness_.clock(), harness_.rng());
+    ASSERT_TRUE(salvaged.ok()) << salvaged.status();
+    ASSERT_TRUE(Open().ok());
+    EXPECT_TRUE(Has(38));
+    EXPECT_FALSE(Has(39));
+  }
 }
 
 TEST_F(LogLedgerTest, ALogThatIsNoFileIsRefused) {

@@ -210,6 +210,10 @@ TEST_F(RestoreTest, ADirectoryThatIsThereStaysWhatItIs) {
   EXPECT_TRUE(fs::is_empty(dir)) << "a restore that failed leaves nothing";
   fs::create_directory(dir + "/.restore-0123");  // as one that was killed does
   std::ofstream(dir + "/.restore-0123/000004.log") << "part of it";
+  std::ofstream(dir + "/MANIFEST-000005") << "what it had moved";
+  testing::RecordingSink none;
+  EXPECT_EQ(harness_.NewEngineAt(dir)->Open({&none}).code(), absl::StatusCode::kDataLoss)
+      << "no empty store is begun beside it";
   ASSERT_TRUE(Restore(file, dir).ok());
   struct stat after {};
   ASSERT_EQ(::stat(dir.c_str(), &after), 0);
