@@ -10,8 +10,10 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/errors.h"
 #include "storage/rocksdb/log_check.h"
 #include "storage/rocksdb/log_ledger.h"
@@ -85,7 +87,10 @@ absl::StatusOr<Wholeness> LookAt(const fs::path& dir) {
     const fs::path extension = it->path().extension();
     if (extension == ".sst") table = name;
     if (extension == ".log") log = name;
-    if (absl::StartsWith(name, kRestorePrefix) && it->is_directory(error)) restore = name;
+    // Its last move is that of CURRENT.
+    if (absl::StartsWith(name, kRestorePrefix) && fs::exists(it->path() / "CURRENT", error)) {
+      restore = name;
+    }
   }
   if (error) return UnusableDirectory(dir, error.message());
   if (!fs::exists(dir / "CURRENT", error)) {
@@ -137,8 +142,27 @@ DataDirLock::~DataDirLock() {
 bool DataDirLock::InPlace() const {
   struct stat named {};
   struct stat locked {};
-  return ::stat(dir_.c_str(), &named) == 0 && ::fstat(fd_, &locked) == 0 &&
-         named.st_dev == locked.st_dev && named.st_ino == locked.st_ino;
+  if (::stat(dir_.c_str(), &named) != 0) return errno != ENOENT && errno != ENOTDIR;
+  return ::fstat(fd_, &locked) == 0 && named.st_dev == locked.st_dev &&
+         named.st_ino == locked.st_ino;
+}
+
+std::string DataDirLock::path() const {
+  std::string path = absl::StrCat("/proc/self/fd/", fd_);
+  struct stat about {};
+  return ::stat(path.c_str(), &about) == 0 ? path : dir_;  // where nothing is mounted on /proc
+}
+
+std::string DataDirLock::Named(std::string text) const {
+  return absl::StrReplaceAll(text, {{absl::StrCat("/proc/self/fd/", fd_), dir_}});
+}
+
+absl::Status DataDirLock::Named(const absl::Status& status) const {
+  absl::Status named(status.code(), Named(std::string(status.message())));
+  status.ForEachPayload([&named](absl::string_view url, const absl::Cord& payload) {
+    named.SetPayload(url, payload);
+  });
+  return named;
 }
 
 absl::StatusOr<DataDirLock> PrepareDataDir(const fs::path& dir, bool salvaging) {
@@ -155,13 +179,13 @@ absl::StatusOr<DataDirLock> PrepareDataDir(const fs::path& dir, bool salvaging) 
             ": a salvage was begun and not finished; finish it: muster salvage --data-dir ",
             dir.string(), " --yes"));
   }
-  const auto wholeness = LookAt(dir);
-  if (!wholeness.ok()) return wholeness.status();
+  const auto wholeness = LookAt(lock->path());
+  if (!wholeness.ok()) return lock->Named(wholeness.status());
   if (*wholeness == Wholeness::kNoLog && !salvaging) {
     return SalvageOrRestore(
         dir, "it has tables but no .log, which held what was written last, if anything was");
   }
-  if (absl::Status status = MendLogs(dir); !status.ok()) return status;
+  if (absl::Status status = MendLogs(lock->path()); !status.ok()) return lock->Named(status);
   return lock;
 }
 

@@ -52,8 +52,14 @@ class DataDirLock {
   DataDirLock& operator=(DataDirLock&& other) noexcept;
   ~DataDirLock();
 
-  // Whether the directory's name still means the one that is locked.
+  // Whether the directory's name still means the one that is locked. What can't be looked at is.
   bool InPlace() const;
+  // A path to the locked one, whatever became of its name: nobody who uses it gets into another
+  // directory. As long as this lives, and in this process.
+  std::string path() const;
+  // Messages about path() say the name instead.
+  std::string Named(std::string text) const;
+  absl::Status Named(const absl::Status& status) const;
 
  private:
   DataDirLock(std::string dir, int fd) : dir_(std::move(dir)), fd_(fd) {}

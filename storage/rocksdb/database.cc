@@ -68,14 +68,26 @@ bool IsDamage(const rocksdb::Status& status) {
   return status.IsCorruption() || status.IsPathNotFound() || status.IsNotSupported();
 }
 
+// Of what the database says, without the path that it was given (DataDirLock::path): "000012.log".
+std::string WithoutPath(std::string text) {
+  static constexpr std::string_view kFd = "/proc/self/fd/";
+  for (size_t at = text.find(kFd); at != text.npos; at = text.find(kFd, at)) {
+    size_t end = text.find_first_not_of("0123456789", at + kFd.size());
+    if (end != text.npos && text[end] == '/') ++end;
+    text.erase(at, std::min(end, text.size()) - at);
+  }
+  return text;
+}
+
 absl::Status Translate(const rocksdb::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  if (IsDamage(status)) return Damaged(status.ToString());
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable, status.ToString());
+  const std::string text = WithoutPath(status.ToString());
+  if (IsDamage(status)) return Damaged(text);
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageUnusable, text);
 }
 
 absl::Status TranslateOpen(const rocksdb::Status& status, const std::string& dir) {
-  const std::string text = status.ToString();
+  const std::string text = WithoutPath(status.ToString());
   if (status.IsInvalidArgument() && absl::StrContains(text, "Column families not opened")) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, Reason::kFormatNewer,
@@ -109,7 +121,7 @@ class LogForwarder : public rocksdb::Logger {
   static void Forward(base::LogLevel level, const char* format, va_list arguments) {
     char text[512];
     std::vsnprintf(text, sizeof(text), format, arguments);
-    base::Log(level, "rocksdb", {{"message", text}});
+    base::Log(level, "rocksdb", {{"message", WithoutPath(text)}});
   }
 };
 
@@ -254,7 +266,7 @@ absl::StatusOr<std::shared_ptr<Database>> Database::Open(const DatabaseOptions& 
   db_options.env = database->ledger_->env();
   db_options.listeners.push_back(database->watcher_);
   const rocksdb::Status opened =
-      rocksdb::DB::Open(db_options, options.data_dir, MakeDescriptors(options), &handles, &db);
+      rocksdb::DB::Open(db_options, database->path_, MakeDescriptors(options), &handles, &db);
   if (!opened.ok()) return TranslateOpen(opened, options.data_dir);
   database->db_.reset(db);
   for (size_t i = 0; i < handles.size(); ++i) database->handles_[i] = handles[i];
@@ -267,10 +279,10 @@ Database::Database(const DatabaseOptions& options, DataDirLock lock)
     : data_dir_(options.data_dir),
       sync_(options.sync),
       lock_(std::move(lock)),
+      path_(lock_.path()),
       batch_(std::make_unique<rocksdb::WriteBatch>(kKeptBatchBytes)),
       ledger_(std::make_unique<LogLedger>(
-          options.data_dir, lock_,
-          *(options.env != nullptr ? options.env : rocksdb::Env::Default()))),
+          path_, *(options.env != nullptr ? options.env : rocksdb::Env::Default()))),
       watcher_(std::make_shared<Watcher>()) {}
 
 Database::~Database() {
@@ -298,15 +310,14 @@ absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
 bool Database::stopped_by_full_disk() const { return watcher_->full(); }
 
 std::string Database::MissingPart() const {
-  const std::filesystem::path dir(data_dir_);
-  if (!lock_.InPlace()) {
+  if (!in_place()) {
     return absl::StrCat("data directory ", data_dir_, " was moved or deleted while it was in use");
   }
-  const auto gone = [&dir](const std::string& name) {
+  const auto gone = [this](const std::string& name) {
     std::error_code error;
-    return std::filesystem::exists(dir / name, error) || error
+    return std::filesystem::exists(path_ + "/" + name, error) || error
                ? ""
-               : absl::StrCat("data directory ", dir.string(), ": ", name,
+               : absl::StrCat("data directory ", data_dir_, ": ", name,
                               " was deleted while it was in use");
   };
   if (std::string what = gone("CURRENT"); !what.empty()) return what;

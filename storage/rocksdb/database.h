@@ -71,6 +71,8 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
   // What of the store's files is gone since it was opened, by whatever hand; "" = nothing that can
   // be seen. Cost: some calls of the system.
   std::string MissingPart() const;
+  // The directory's name still means the one that is open.
+  bool in_place() const { return lock_.InPlace(); }
   // Notes what the logs hold (LogLedger). From any thread.
   absl::Status NoteLogs();
   // Tries once more; writes are taken again on OK. May take as long as writing a table does.
@@ -84,6 +86,7 @@ class Database : public std::enable_shared_from_this<Database>, public GroupStor
   const std::string data_dir_;
   const bool sync_;
   const DataDirLock lock_;                            // until the database is closed
+  const std::string path_;                            // whatever becomes of the directory's name
   const std::unique_ptr<rocksdb::WriteBatch> batch_;  // of the thread that writes
   // Constant after Open.
   std::unique_ptr<LogLedger> ledger_;

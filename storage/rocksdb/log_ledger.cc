@@ -27,7 +27,7 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
-constexpr std::string_view kHead = "muster.logs 1\n";
+constexpr std::string_view kHead = "muster.logs 2\n";
 constexpr size_t kMaxBytes = 64 << 10;
 
 bool IsLog(const fs::path& name) { return name.extension() == ".log"; }
@@ -55,6 +55,9 @@ std::optional<NotedLogs> Decode(std::string_view text) {
   std::string head;
   uint64_t bytes = 0;
   while (lines >> name >> bytes >> head) {
+    if (head.size() > 2 * kLogHead || head.find_first_not_of("0123456789abcdef") != head.npos) {
+      return std::nullopt;
+    }
     noted[name] = NotedLog{bytes, absl::HexStringToBytes(head)};
   }
   return lines.eof() ? std::optional(std::move(noted)) : std::nullopt;
@@ -150,8 +153,8 @@ NotedLogs ReadNotedLogs(const fs::path& dir) {
 // its own files.
 class LogLedger::Files : public rocksdb::FileSystemWrapper {
  public:
-  Files(fs::path dir, const DataDirLock& lock, const std::shared_ptr<rocksdb::FileSystem>& below)
-      : FileSystemWrapper(below), dir_(std::move(dir)), lock_(lock), durable_(ReadNotedLogs(dir_)) {
+  Files(fs::path dir, const std::shared_ptr<rocksdb::FileSystem>& below)
+      : FileSystemWrapper(below), dir_(std::move(dir)), durable_(ReadNotedLogs(dir_)) {
     for (const auto& [name, log] : durable_) written_[name] = std::make_shared<Written>(log);
   }
 
@@ -159,7 +162,6 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<rocksdb::FSWritableFile>* result,
                            IODebugContext* debug) override {
-    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     const fs::path name = fs::path(path).filename();
     if (!IsLog(name) && !IsManifest(name)) {
       return FileSystemWrapper::NewWritableFile(path, options, result, debug);
@@ -176,7 +178,6 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   }
   IOStatus DeleteFile(const std::string& path, const IOOptions& options,
                       IODebugContext* debug) override {
-    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     const fs::path name = fs::path(path).filename();
     if (IsLog(name)) {
       MutexLock lock(mu_);
@@ -185,30 +186,12 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
     return FileSystemWrapper::DeleteFile(path, options, debug);
   }
 
-  IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
-                      IODebugContext* debug) override {
-    if (IOStatus status = CheckPlace(); !status.ok()) return status;
-    return FileSystemWrapper::RenameFile(from, to, options, debug);
-  }
-  IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
-                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
-                               IODebugContext* debug) override {
-    if (IOStatus status = CheckPlace(); !status.ok()) return status;
-    return FileSystemWrapper::NewRandomAccessFile(path, options, result, debug);
-  }
-
   IOStatus Write() {
-    if (IOStatus status = CheckPlace(); !status.ok()) return status;
     MutexLock lock(mu_);
     return WriteNow();
   }
 
  private:
-  IOStatus CheckPlace() const {
-    if (lock_.InPlace()) return IOStatus::OK();
-    return IOStatus::IOError("the data directory was moved or deleted while it was in use");
-  }
-
   // Before the file goes, or begins anew. Without a ledger when it can't be written: on a full disk
   // a log has to go all the same.
   IOStatus Forget(const std::string& name) MUSTER_REQUIRES(mu_) {
@@ -271,7 +254,6 @@ class LogLedger::Files : public rocksdb::FileSystemWrapper {
   }
 
   const fs::path dir_;
-  const DataDirLock& lock_;
   base::Mutex mu_;
   std::map<std::string, std::shared_ptr<Written>> written_ MUSTER_GUARDED_BY(mu_);
   NotedLogs durable_ MUSTER_GUARDED_BY(mu_);  // what a start may find
@@ -286,9 +268,9 @@ class LogLedger::SeeingEnv : public rocksdb::EnvWrapper {
   const char* Name() const override { return "LogLedgerEnv"; }
 };
 
-LogLedger::LogLedger(const fs::path& dir, const DataDirLock& lock, rocksdb::Env& env)
+LogLedger::LogLedger(const fs::path& dir, rocksdb::Env& env)
     : dir_(dir),
-      files_(std::make_shared<Files>(dir, lock, env.GetFileSystem())),
+      files_(std::make_shared<Files>(dir, env.GetFileSystem())),
       env_(std::make_unique<SeeingEnv>(env, files_)) {}
 
 LogLedger::~LogLedger() = default;

@@ -9,9 +9,6 @@
 // before it is deleted: whenever the power is cut, the logs hold at least what is noted. What was
 // synced since the last note is not protected.
 //
-// Its environment also keeps the database, which names files by their path, away from a directory
-// that took the place of its own: nothing there is read, written or deleted.
-//
 // Thread safety: all. Errors: UNAVAILABLE (STORAGE_UNUSABLE). Cost of Write: nothing when nothing
 // changed, otherwise three syncs of some bytes.
 #pragma once
@@ -30,8 +27,6 @@ class Env;
 }
 
 namespace muster::storage {
-
-class DataDirLock;
 
 inline constexpr size_t kLogHead = 16;
 
@@ -52,9 +47,9 @@ std::filesystem::path LedgerFile(const std::filesystem::path& dir);
 
 class LogLedger {
  public:
-  // Goes on with what is noted in `dir`. `env`: what the database would have without it. REQUIRES:
-  // both outlive it.
-  LogLedger(const std::filesystem::path& dir, const DataDirLock& lock, rocksdb::Env& env);
+  // Goes on with what is noted in `dir`. `env`: what the database would have without it; outlives
+  // this.
+  LogLedger(const std::filesystem::path& dir, rocksdb::Env& env);
   ~LogLedger();
 
   // Of the database; may be used as long as this lives.

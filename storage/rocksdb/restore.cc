@@ -109,20 +109,31 @@ bool IsStoreFile(const fs::directory_entry& entry) {
           name == "LOCK" || name == "muster.logs");
 }
 
+// A mount point's, or what a server that had the directory's name before left in it.
+bool IsNobodys(const fs::path& name) { return name == "lost+found" || name == "muster.reserve"; }
+
 // What a restore that was killed left in the directory. nullopt: there is more, or it has a store.
 absl::StatusOr<std::optional<std::vector<fs::path>>> LeftoversIn(const fs::path& dir) {
-  std::vector<fs::path> leftovers;
+  std::vector<fs::path> building;
+  std::vector<fs::path> moved;
   std::error_code error;
-  bool building = false;
+  bool cut_off = false;
   bool other = fs::exists(dir / "CURRENT", error);
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    building = building || IsBuilding(*it);
-    other = other || (!IsBuilding(*it) && !IsStoreFile(*it));
-    leftovers.push_back(it->path());
+    if (IsNobodys(it->path().filename())) continue;
+    if (IsBuilding(*it)) {
+      building.push_back(it->path());
+      cut_off = cut_off || fs::exists(it->path() / "CURRENT", error);
+    } else if (IsStoreFile(*it)) {
+      moved.push_back(it->path());
+    } else {
+      other = true;
+    }
   }
   if (error) return UnusableDirectory(dir, error.message());
-  if (other || (!leftovers.empty() && !building)) return std::nullopt;
-  return leftovers;
+  if (other || (!moved.empty() && !cut_off)) return std::nullopt;
+  building.insert(building.begin(), moved.begin(), moved.end());
+  return building;
 }
 
 absl::Status CheckVacant(const fs::path& dir) {

@@ -109,9 +109,9 @@ void RocksDbEngine::Tend() {
   const auto database = OpenDatabase();
   if (!database.ok()) return;
   LookForFiles(**database);
-  // The space, and the reserve, would be another store's.
-  if (files_missing_) return;
   NoteLogs(**database);
+  // The space, and the reserve, would be another store's.
+  if (!(*database)->in_place()) return;
   const Level level = space_.Look();
   bool stopped = (*database)->stopped_by_full_disk();
   if (stopped && level != Level::kFull && options_.clock.Steady() >= next_resume_) {

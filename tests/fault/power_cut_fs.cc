@@ -141,6 +141,10 @@ uint64_t PowerCutFileSystem::operations() const {
   return operations_;
 }
 
+std::string PowerCutFileSystem::Own(const std::string& path) const {
+  return dir_ + "/" + fs::path(path).filename().string();
+}
+
 IOStatus PowerCutFileSystem::Step(bool* half) {
   if (cut_) return IOStatus::IOError("the power is cut");
   if (++operations_ != cut_at_) return IOStatus::OK();
@@ -170,10 +174,11 @@ uint64_t PowerCutFileSystem::created(const std::string& extension) const {
   return found == created_.end() ? 0 : found->second;
 }
 
-IOStatus PowerCutFileSystem::NewWritableFile(const std::string& name,
+IOStatus PowerCutFileSystem::NewWritableFile(const std::string& path,
                                              const rocksdb::FileOptions& options,
                                              std::unique_ptr<rocksdb::FSWritableFile>* result,
                                              IODebugContext* debug) {
+  const std::string name = Own(path);
   base::MutexLock lock(mu_);
   if (IOStatus step = Step(); !step.ok()) return step;
   Change change{.created = name};
@@ -225,8 +230,9 @@ IOStatus PowerCutFileSystem::NewDirectory(const std::string& name, const IOOptio
   return status;
 }
 
-IOStatus PowerCutFileSystem::DeleteFile(const std::string& name, const IOOptions& options,
+IOStatus PowerCutFileSystem::DeleteFile(const std::string& path, const IOOptions& options,
                                         IODebugContext* debug) {
+  const std::string name = Own(path);
   base::MutexLock lock(mu_);
   if (IOStatus step = Step(); !step.ok()) return step;
   if (!fs::exists(name)) return FileSystemWrapper::DeleteFile(name, options, debug);
@@ -243,8 +249,10 @@ IOStatus PowerCutFileSystem::Truncate(const std::string&, size_t, const IOOption
   return NotModelled("Truncate");
 }
 
-IOStatus PowerCutFileSystem::RenameFile(const std::string& from, const std::string& to,
+IOStatus PowerCutFileSystem::RenameFile(const std::string& from_path, const std::string& to_path,
                                         const IOOptions& options, IODebugContext* debug) {
+  const std::string from = Own(from_path);
+  const std::string to = Own(to_path);
   base::MutexLock lock(mu_);
   if (IOStatus step = Step(); !step.ok()) return step;
   Change change{.created = to};

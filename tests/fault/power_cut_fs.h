@@ -97,6 +97,8 @@ class PowerCutFileSystem : public rocksdb::FileSystemWrapper {
     std::vector<Removed> removed;
   };
 
+  // Its name in the directory, whatever path led there.
+  std::string Own(const std::string& path) const;
   // Ok to go on; an error when the power is cut. `half` is set when it is cut by this operation.
   rocksdb::IOStatus Step(bool* half = nullptr) MUSTER_REQUIRES(mu_);
   uint64_t Random(uint64_t below) MUSTER_REQUIRES(mu_);

@@ -198,7 +198,7 @@ TEST_F(LogLedgerTest, AMissingLogIsSalvagedUnlessAnotherOneGoesOnAfterIt) {
     EXPECT_EQ(note.head, Contents(file).substr(0, kLogHead));
   }
   const auto note = [&](const std::string& log) {
-    const std::string text = absl::StrCat("muster.logs 1\n", log, " 1000 00ff\n");
+    const std::string text = absl::StrCat("muster.logs 2\n", log, " 1000 00ff\n");
     Overwrite(LedgerFile(harness_.dir()),
               absl::StrCat(text, "crc32c ", absl::Hex(Crc32c(text), absl::kZeroPad8), "\n"));
   };

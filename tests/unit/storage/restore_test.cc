@@ -210,6 +210,7 @@ TEST_F(RestoreTest, ADirectoryThatIsThereStaysWhatItIs) {
   EXPECT_TRUE(fs::is_empty(dir)) << "a restore that failed leaves nothing";
   fs::create_directory(dir + "/.restore-0123");  // as one that was killed does
   std::ofstream(dir + "/.restore-0123/000004.log") << "part of it";
+  std::ofstream(dir + "/.restore-0123/CURRENT") << "MANIFEST-000005\n";
   std::ofstream(dir + "/MANIFEST-000005") << "what it had moved";
   testing::RecordingSink none;
   EXPECT_EQ(harness_.NewEngineAt(dir)->Open({&none}).code(), absl::StatusCode::kDataLoss)
