@@ -57,8 +57,7 @@ fs::path SalvageMark(const fs::path& dir) { return dir / "muster.salvage"; }
 
 absl::StatusOr<std::optional<std::string>> ReadSmallFile(const fs::path& file, size_t limit) {
   const auto failed = [&file](std::string_view why) {
-    return UnusableDirectory(
-        file.parent_path(),
+    return absl::UnavailableError(
         absl::StrCat("can't read ", file.filename().string(), ": ", std::string(why)));
   };
   const int fd = ::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);

@@ -23,8 +23,8 @@ absl::Status CreateDataDir(const std::filesystem::path& dir);
 // Makes the entries of `dir` durable.
 absl::Status SyncDirectory(const std::filesystem::path& dir);
 
-// A file of at most `limit` bytes; nullopt when there is none. UNAVAILABLE (STORAGE_UNUSABLE) for
-// what can't be read, is larger, or is no file: reading that might never end.
+// A file of at most `limit` bytes; nullopt when there is none. UNAVAILABLE, "can't read CURRENT: it
+// is no file", for what can't be read, is larger, or is no file: reading that might never end.
 absl::StatusOr<std::optional<std::string>> ReadSmallFile(const std::filesystem::path& file,
                                                          size_t limit);
 

@@ -295,7 +295,7 @@ Database::~Database() {
   NoteLogs().IgnoreError();
 }
 
-absl::Status Database::NoteLogs() { return lock_.InPlace() ? ledger_->Write() : absl::OkStatus(); }
+absl::Status Database::NoteLogs() { return lock_.Named(ledger_->Write()); }
 
 absl::StatusOr<std::optional<std::string>> Database::Read(Family family,
                                                           std::string_view key) const {

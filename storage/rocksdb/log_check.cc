@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/errors.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "storage/rocksdb/data_dir.h"
 #include "storage/rocksdb/log_ledger.h"
 #include "storage/rocksdb/log_scan.h"
@@ -113,7 +114,7 @@ uint64_t ManifestNumber(const std::string& name) {
 // The file that CURRENT names.
 absl::StatusOr<fs::path> CurrentManifest(const fs::path& dir, const NotedLogs& noted) {
   const auto current = ReadSmallFile(dir / "CURRENT", kMaxCurrentBytes);
-  if (!current.ok()) return current.status();
+  if (!current.ok()) return UnusableDirectory(dir, base::Sv(current.status().message()));
   std::string name = current->value_or("");
   std::error_code error;
   if (!IsManifest(name) || name.back() != '\n' ||

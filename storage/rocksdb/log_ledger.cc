@@ -143,9 +143,9 @@ NotedLogs ReadNotedLogs(const fs::path& dir) {
   std::optional<NotedLogs> noted = text.ok() ? Decode(**text) : std::nullopt;
   if (noted) return *std::move(noted);
   base::Log(
-      base::LogLevel::kWarn, "muster.logs can't be read: logs that were cut aren't noticed",
-      {{"data_dir", dir.string()},
-       {"error", text.ok() ? "its checksum is wrong" : std::string(text.status().message())}});
+      base::LogLevel::kWarn, "what the logs hold isn't known: one that was cut isn't noticed",
+      {{"error", text.ok() ? "the checksum of muster.logs is wrong, or its format is another"
+                           : std::string(text.status().message())}});
   return {};
 }
 
@@ -269,8 +269,7 @@ class LogLedger::SeeingEnv : public rocksdb::EnvWrapper {
 };
 
 LogLedger::LogLedger(const fs::path& dir, rocksdb::Env& env)
-    : dir_(dir),
-      files_(std::make_shared<Files>(dir, env.GetFileSystem())),
+    : files_(std::make_shared<Files>(dir, env.GetFileSystem())),
       env_(std::make_unique<SeeingEnv>(env, files_)) {}
 
 LogLedger::~LogLedger() = default;
@@ -280,7 +279,7 @@ rocksdb::Env* LogLedger::env() const { return env_.get(); }
 absl::Status LogLedger::Write() {
   const IOStatus status = files_->Write();
   if (status.ok()) return absl::OkStatus();
-  return UnusableDirectory(dir_, absl::StrCat("can't note the logs: ", status.ToString()));
+  return absl::UnavailableError(absl::StrCat("can't write muster.logs: ", status.ToString()));
 }
 
 }  // namespace muster::storage

@@ -9,7 +9,7 @@
 // before it is deleted: whenever the power is cut, the logs hold at least what is noted. What was
 // synced since the last note is not protected.
 //
-// Thread safety: all. Errors: UNAVAILABLE (STORAGE_UNUSABLE). Cost of Write: nothing when nothing
+// Thread safety: all. Errors: UNAVAILABLE, in the system's words. Cost of Write: nothing when nothing
 // changed, otherwise three syncs of some bytes.
 #pragma once
 
@@ -59,7 +59,6 @@ class LogLedger {
  private:
   class Files;
   class SeeingEnv;
-  const std::filesystem::path dir_;
   const std::shared_ptr<Files> files_;
   const std::unique_ptr<SeeingEnv> env_;
 };
