@@ -54,10 +54,7 @@ void AddInstance(const v1::Instance& instance, Sheet* sheet) {
   sheet->Add("service", absl::StrCat(instance.namespace_(), "/", instance.service()));
   sheet->Add("id", instance.id());
   sheet->Add("node", instance.node());
-  v1::Endpoint address;
-  address.set_address(instance.address());
-  address.set_port(instance.port());
-  sheet->Add("address", AddressText(address));
+  sheet->Add("address", AddressText(instance.address(), instance.port()));
   sheet->Add("more addresses", absl::StrJoin(instance.additional_addresses(), ","));
   sheet->Add("named ports", Pairs(instance.named_ports()));
   sheet->Add("version", instance.version());

@@ -3,14 +3,12 @@
 // Thread safety: none. Cost: holds the endpoints of all services.
 #pragma once
 
-#include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "client/cli/endpoint_set.h"
 #include "client/cli/stream_keeper.h"
+#include "client/following.h"
 #include "muster/v1/discovery.grpc.pb.h"
 
 namespace muster::cli {
@@ -23,7 +21,7 @@ class Follower {
     virtual ~Listener() = default;
     // `event.sub_id` is the position, from 1.
     virtual bool OnEvent(size_t service, const v1::WatchResponse& event,
-                         const EndpointSet::Applied& applied) = 0;
+                         const client::EndpointSet::Applied& applied) = 0;
     // The server ended the subscription; `left` others go on.
     virtual bool OnEnded(size_t service, const absl::Status& status, size_t left) = 0;
   };
@@ -34,32 +32,19 @@ class Follower {
   // As StreamKeeper::Run.
   absl::Status Run();
 
-  const EndpointSet& set(size_t service) const { return services_[service].set; }
+  const client::EndpointSet& set(size_t service) const { return following_.set(service + 1); }
 
  private:
   using Stream = grpc::ClientReaderWriterInterface<v1::WatchRequest, v1::WatchResponse>;
-  struct Service {
-    v1::Subscribe wanted;
-    EndpointSet set;
-    // On the present stream.
-    uint64_t sub_id = 0;
-    bool ended = false;
-  };
 
   grpc::Status RunOnce(const std::shared_ptr<grpc::ChannelInterface>& channel,
                        grpc::ClientContext* call);
-  bool Subscribe(Stream& stream, size_t service);
   // False: enough.
-  bool Take(Stream& stream, v1::WatchResponse& event);
-  bool TakeFor(Stream& stream, size_t service, v1::WatchResponse& event);
-  bool End(size_t service, const v1::WatchResponse& event);
-  void StartAfresh(Stream& stream, size_t service);
+  bool Take(v1::WatchResponse& event);
 
   StreamKeeper& keeper_;
   Listener& listener_;
-  std::vector<Service> services_;
-  std::map<uint64_t, size_t> by_sub_id_;
-  uint64_t last_sub_id_ = 0;
+  client::Following following_;  // ids: the positions, from 1
 };
 
 }  // namespace muster::cli

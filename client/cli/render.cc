@@ -130,9 +130,8 @@ std::string EmptyReasonText(v1::EmptyReason reason) {
   }
 }
 
-std::string AddressText(const v1::Endpoint& endpoint) {
-  if (endpoint.port() == 0) return endpoint.address();
-  return base::FormatHostPort({endpoint.address(), static_cast<uint16_t>(endpoint.port())});
+std::string AddressText(const std::string& host, uint32_t port) {
+  return port == 0 ? host : base::FormatHostPort({host, static_cast<uint16_t>(port)});
 }
 
 std::string RevisionText(const v1::Revision& revision) {
@@ -189,7 +188,7 @@ std::vector<std::string> EndpointHeader() {
 std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held) {
   const std::map<std::string, std::string> metadata(endpoint.metadata().begin(),
                                                     endpoint.metadata().end());
-  return {{AddressText(endpoint)},
+  return {{AddressText(endpoint.address(), endpoint.port())},
           {endpoint.id()},
           {endpoint.node()},
           {HealthName(endpoint.health()), HealthColour(endpoint.health())},
@@ -201,15 +200,18 @@ std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held) {
           {absl::StrJoin(metadata, ",", absl::PairFormatter("="))}};
 }
 
-std::string WatchLine(char sign, const std::string& service, const v1::Endpoint& endpoint,
+std::string WatchLine(char sign, const std::string& service, const client::Endpoint& endpoint,
                       bool colours) {
   const Colour colour = sign == '+' ? Colour::kGreen : sign == '-' ? Colour::kRed : Colour::kYellow;
-  std::string text = absl::StrCat(service, " ", AddressText(endpoint), " ", endpoint.id());
-  if (!endpoint.node().empty()) absl::StrAppend(&text, " on ", endpoint.node());
+  const client::Address& address = endpoint.address;
+  std::string text =
+      absl::StrCat(service, " ", AddressText(address.host, address.port), " ", endpoint.id);
+  if (!endpoint.node.empty()) absl::StrAppend(&text, " on ", endpoint.node);
   if (sign != '-') {
-    absl::StrAppend(&text, " ", HealthName(endpoint.health()));
-    if (endpoint.state() != v1::ACTIVE) absl::StrAppend(&text, " ", StateName(endpoint.state()));
-    if (!endpoint.version().empty()) absl::StrAppend(&text, " version ", endpoint.version());
+    const auto state = static_cast<v1::State>(endpoint.state);
+    absl::StrAppend(&text, " ", HealthName(static_cast<v1::Health>(endpoint.health)));
+    if (state != v1::ACTIVE) absl::StrAppend(&text, " ", StateName(state));
+    if (!endpoint.version.empty()) absl::StrAppend(&text, " version ", endpoint.version);
   }
   return absl::StrCat(Paint(std::string(1, sign), colour, colours), " ",
                       base::EscapeForTerminal(text), "\n");

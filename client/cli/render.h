@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "muster/client/endpoint.h"
 #include "muster/v1/discovery.pb.h"
 #include "muster/v1/types.pb.h"
 
@@ -53,8 +54,8 @@ Colour HealthColour(v1::Health health);
 std::string StateName(v1::State state);
 // A sentence's end: "no service of this name is known".
 std::string EmptyReasonText(v1::EmptyReason reason);
-// "10.0.0.7:8080"; without port, the address alone. Not escaped.
-std::string AddressText(const v1::Endpoint& endpoint);
+// "10.0.0.7:8080"; without port, the host alone. Not escaped.
+std::string AddressText(const std::string& host, uint32_t port);
 // "1790000000:42", as --min-revision takes it.
 std::string RevisionText(const v1::Revision& revision);
 // "1m30s".
@@ -73,7 +74,7 @@ std::string KeyText(const v1::InstanceKey& key);
 std::vector<std::string> EndpointHeader();
 std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held);
 // One line of `watch`, with its end of line.
-std::string WatchLine(char sign, const std::string& service, const v1::Endpoint& endpoint,
+std::string WatchLine(char sign, const std::string& service, const client::Endpoint& endpoint,
                       bool colours);
 
 }  // namespace muster::cli

@@ -24,7 +24,7 @@ class Waiter : public Follower::Listener {
   explicit Waiter(const Flags& flags) : flags_(flags), seen_(flags.services.size()) {}
 
   bool OnEvent(size_t service, const v1::WatchResponse&,
-               const EndpointSet::Applied& applied) override {
+               const client::EndpointSet::Applied& applied) override {
     Seen& seen = seen_[service];
     for (const auto& line : applied.lines) {
       if (line.sign == '+') ++seen.passing;

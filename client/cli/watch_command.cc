@@ -23,7 +23,7 @@ class Printer : public Follower::Listener {
   Printer(Context& context, const Flags& flags) : context_(context), flags_(flags) {}
 
   bool OnEvent(size_t service, const v1::WatchResponse& event,
-               const EndpointSet::Applied& applied) override {
+               const client::EndpointSet::Applied& applied) override {
     if (!applied.problem.empty()) {
       context_.Note(absl::StrCat(Name(service), ": ", applied.problem, "; asking for all again"));
     }
@@ -50,9 +50,9 @@ class Printer : public Follower::Listener {
   }
 
   bool PrintLines(size_t service, const v1::WatchResponse& event,
-                  const EndpointSet::Applied& applied) {
+                  const client::EndpointSet::Applied& applied) {
     for (const auto& line : applied.lines) {
-      if (!Print(WatchLine(line.sign, Name(service), line.endpoint, context_.colours)))
+      if (!Print(WatchLine(line.sign, Name(service), *line.endpoint, context_.colours)))
         return false;
     }
     // Parts of one zone are one line.

@@ -15,6 +15,8 @@
 #include "base/rng.h"
 #include "client/cli/cli.h"
 #include "client/cli/interrupt.h"
+#include "client/endpoint_set.h"
+#include "client/wire.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -163,6 +165,10 @@ Ran RunAt(const FakeServer& server, std::vector<std::string> words, const RunOpt
 }
 
 void SendInterrupt() { kill(getpid(), SIGINT); }
+
+uint64_t EndpointHash(const v1::Endpoint& endpoint) {
+  return client::EndpointHash(client::FromWire(endpoint));
+}
 
 v1::Endpoint MakeEndpoint(const std::string& id, uint64_t revision) {
   v1::Endpoint endpoint;

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "client/cli/endpoint_set.h"
 #include "muster/v1/admin.grpc.pb.h"
 #include "muster/v1/discovery.grpc.pb.h"
 #include "muster/v1/registry.grpc.pb.h"
@@ -160,6 +159,7 @@ Ran RunAt(const FakeServer& server, std::vector<std::string> words, const RunOpt
 // SIGINT for this process.
 void SendInterrupt();
 
+uint64_t EndpointHash(const v1::Endpoint& endpoint);
 v1::Endpoint MakeEndpoint(const std::string& id, uint64_t revision);
 // A whole snapshot with the right checksum.
 v1::WatchResponse WholeSnapshot(uint64_t sub_id, const std::vector<v1::Endpoint>& endpoints,

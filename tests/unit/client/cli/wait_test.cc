@@ -9,6 +9,7 @@ namespace muster::cli {
 namespace {
 
 using testing::Addition;
+using testing::EndpointHash;
 using testing::FakeServer;
 using ::testing::HasSubstr;
 using testing::MakeEndpoint;

@@ -12,6 +12,7 @@ namespace {
 
 using testing::Addition;
 using testing::DeadAddress;
+using testing::EndpointHash;
 using testing::FakeServer;
 using ::testing::HasSubstr;
 using testing::MakeEndpoint;

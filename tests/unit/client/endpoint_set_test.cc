@@ -1,8 +1,10 @@
-#include "client/cli/endpoint_set.h"
+#include "client/endpoint_set.h"
 
 #include <gtest/gtest.h>
 
-namespace muster::cli {
+#include "client/wire.h"
+
+namespace muster::client {
 namespace {
 
 v1::Endpoint MakeEndpoint(const std::string& id, uint64_t revision) {
@@ -19,7 +21,7 @@ v1::WatchResponse Whole(const std::vector<v1::Endpoint>& endpoints, uint64_t seq
   uint64_t checksum = 0;
   for (const auto& endpoint : endpoints) {
     *snapshot->add_endpoints() = endpoint;
-    checksum += EndpointHash(endpoint);
+    checksum += EndpointHash(FromWire(endpoint));
   }
   snapshot->mutable_revision()->set_epoch(7);
   snapshot->mutable_revision()->set_seq(seq);
@@ -29,7 +31,7 @@ v1::WatchResponse Whole(const std::vector<v1::Endpoint>& endpoints, uint64_t seq
 }
 
 TEST(EndpointSetTest, HashIsTheDocumentedOne) {
-  EXPECT_EQ(EndpointHash(MakeEndpoint("api-1", 5)), 0x413cdec81da2f50fu);
+  EXPECT_EQ(EndpointHash(FromWire(MakeEndpoint("api-1", 5))), 0x413cdec81da2f50fu);
 }
 
 TEST(EndpointSetTest, ChangeAppliesAndMovesTheResumePoint) {
@@ -41,7 +43,7 @@ TEST(EndpointSetTest, ChangeAppliesAndMovesTheResumePoint) {
   event.mutable_change()->add_removed()->set_node("n1");
   event.mutable_change()->mutable_removed(0)->set_id("b");
   event.mutable_change()->set_to_seq(4);
-  event.mutable_change()->set_checksum(EndpointHash(MakeEndpoint("a", 3)));
+  event.mutable_change()->set_checksum(EndpointHash(FromWire(MakeEndpoint("a", 3))));
   const auto applied = set.Apply(event);
   EXPECT_EQ(applied.problem, "");
   ASSERT_EQ(applied.lines.size(), 2u);
@@ -61,8 +63,8 @@ TEST(EndpointSetTest, SnapshotAfterResetReportsOnlyDifferences) {
   EXPECT_FALSE(set.resume().has_value());
   const auto applied = set.Apply(Whole({MakeEndpoint("a", 1), MakeEndpoint("c", 9)}, 9));
   ASSERT_EQ(applied.lines.size(), 2u);
-  EXPECT_EQ(applied.lines[0].endpoint.id(), "b");
-  EXPECT_EQ(applied.lines[1].endpoint.id(), "c");
+  EXPECT_EQ(applied.lines[0].endpoint->id, "b");
+  EXPECT_EQ(applied.lines[1].endpoint->id, "c");
   EXPECT_TRUE(set.resume().has_value());
 }
 
@@ -75,4 +77,4 @@ TEST(EndpointSetTest, WrongChecksumIsSaidAndNotResumed) {
 }
 
 }  // namespace
-}  // namespace muster::cli
+}  // namespace muster::client

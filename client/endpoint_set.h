@@ -10,25 +10,29 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "muster/client/endpoint.h"
 #include "muster/v1/discovery.pb.h"
 
-namespace muster::cli {
+namespace muster::client {
 
 // As docs/grpc-api.md words it: FNV-1a-64 over node, 0, id, 0, and the revision as 8 bytes,
 // little-endian; then mixed.
-uint64_t EndpointHash(const v1::Endpoint& endpoint);
+uint64_t EndpointHash(const Endpoint& endpoint);
+
+using EndpointPtr = std::shared_ptr<const Endpoint>;
 
 class EndpointSet {
  public:
   struct Line {
     // '+' new, '~' changed, '-' gone.
     char sign;
-    v1::Endpoint endpoint;
+    EndpointPtr endpoint;
   };
   struct Applied {
     std::vector<Line> lines;
@@ -51,13 +55,15 @@ class EndpointSet {
   std::optional<v1::Resume> resume() const;
   size_t size() const { return endpoints_.size(); }
   uint64_t checksum() const { return checksum_; }
+  // By node and id.
+  std::vector<EndpointPtr> List() const;
 
  private:
-  using Endpoints = std::map<std::pair<std::string, std::string>, v1::Endpoint>;
+  using Endpoints = std::map<std::pair<std::string, std::string>, EndpointPtr>;
 
   Applied ApplySnapshot(const v1::Snapshot& snapshot);
   Applied ApplyChange(const v1::Change& change);
-  void Upsert(const v1::Endpoint& endpoint, Applied* applied);
+  void Upsert(EndpointPtr endpoint, Applied* applied);
   void Remove(Endpoints::iterator it, Applied* applied);
   void Check(uint64_t expected, Applied* applied);
 
@@ -68,4 +74,4 @@ class EndpointSet {
   bool resumable_ = false;
 };
 
-}  // namespace muster::cli
+}  // namespace muster::client

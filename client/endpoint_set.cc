@@ -1,13 +1,10 @@
-#include "client/cli/endpoint_set.h"
-
-#include <google/protobuf/util/message_differencer.h>
+#include "client/endpoint_set.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/wire.h"
 
-namespace muster::cli {
+namespace muster::client {
 namespace {
-
-using google::protobuf::util::MessageDifferencer;
 
 constexpr uint64_t kFnvOffset = 14695981039346656037u;
 constexpr uint64_t kFnvPrime = 1099511628211u;
@@ -28,10 +25,10 @@ uint64_t Finish(uint64_t h) {
 
 }  // namespace
 
-uint64_t EndpointHash(const v1::Endpoint& endpoint) {
-  uint64_t hash = MixText(MixText(kFnvOffset, endpoint.node()), endpoint.id());
+uint64_t EndpointHash(const Endpoint& endpoint) {
+  uint64_t hash = MixText(MixText(kFnvOffset, endpoint.node), endpoint.id);
   for (int shift = 0; shift < 64; shift += 8) {
-    hash = Mix(hash, static_cast<unsigned char>(endpoint.revision() >> shift));
+    hash = Mix(hash, static_cast<unsigned char>(endpoint.revision >> shift));
   }
   return Finish(hash);
 }
@@ -59,7 +56,7 @@ EndpointSet::Applied EndpointSet::Apply(const v1::WatchResponse& event) {
 
 EndpointSet::Applied EndpointSet::ApplySnapshot(const v1::Snapshot& snapshot) {
   for (const auto& endpoint : snapshot.endpoints()) {
-    parts_[{endpoint.node(), endpoint.id()}] = endpoint;
+    parts_[{endpoint.node(), endpoint.id()}] = std::make_shared<const Endpoint>(FromWire(endpoint));
   }
   if (!snapshot.complete()) return {};
   Applied applied;
@@ -68,7 +65,7 @@ EndpointSet::Applied EndpointSet::ApplySnapshot(const v1::Snapshot& snapshot) {
     if (!parts_.contains(it->first)) Remove(it, &applied);
     it = next;
   }
-  for (const auto& [key, endpoint] : parts_) Upsert(endpoint, &applied);
+  for (auto& [key, endpoint] : parts_) Upsert(std::move(endpoint), &applied);
   parts_.clear();
   revision_ = snapshot.revision();
   resumable_ = true;
@@ -87,30 +84,39 @@ EndpointSet::Applied EndpointSet::ApplyChange(const v1::Change& change) {
     const auto it = endpoints_.find({key.node(), key.id()});
     if (it != endpoints_.end()) Remove(it, &applied);
   }
-  for (const auto& endpoint : change.upserted()) Upsert(endpoint, &applied);
+  for (const auto& endpoint : change.upserted()) {
+    Upsert(std::make_shared<const Endpoint>(FromWire(endpoint)), &applied);
+  }
   revision_.set_seq(change.to_seq());
   applied.empty_reason = change.empty_reason();
   Check(change.checksum(), &applied);
   return applied;
 }
 
-void EndpointSet::Upsert(const v1::Endpoint& endpoint, Applied* applied) {
-  const auto [it, inserted] = endpoints_.try_emplace({endpoint.node(), endpoint.id()}, endpoint);
+void EndpointSet::Upsert(EndpointPtr endpoint, Applied* applied) {
+  const auto [it, inserted] = endpoints_.try_emplace({endpoint->node, endpoint->id}, endpoint);
   if (inserted) {
-    checksum_ += EndpointHash(endpoint);
-    applied->lines.push_back({'+', endpoint});
+    checksum_ += EndpointHash(*endpoint);
+    applied->lines.push_back({'+', std::move(endpoint)});
     return;
   }
-  if (MessageDifferencer::Equals(it->second, endpoint)) return;
-  checksum_ += EndpointHash(endpoint) - EndpointHash(it->second);
+  if (*it->second == *endpoint) return;
+  checksum_ += EndpointHash(*endpoint) - EndpointHash(*it->second);
   it->second = endpoint;
-  applied->lines.push_back({'~', endpoint});
+  applied->lines.push_back({'~', std::move(endpoint)});
 }
 
 void EndpointSet::Remove(Endpoints::iterator it, Applied* applied) {
-  checksum_ -= EndpointHash(it->second);
-  applied->lines.push_back({'-', it->second});
+  checksum_ -= EndpointHash(*it->second);
+  applied->lines.push_back({'-', std::move(it->second)});
   endpoints_.erase(it);
+}
+
+std::vector<EndpointPtr> EndpointSet::List() const {
+  std::vector<EndpointPtr> list;
+  list.reserve(endpoints_.size());
+  for (const auto& [key, endpoint] : endpoints_) list.push_back(endpoint);
+  return list;
 }
 
 void EndpointSet::Check(uint64_t expected, Applied* applied) {
@@ -129,4 +135,4 @@ std::optional<v1::Resume> EndpointSet::resume() const {
   return resume;
 }
 
-}  // namespace muster::cli
+}  // namespace muster::client

@@ -1,0 +1,79 @@
+// Many services on one Watch stream: what is to be asked, and what each answer means. Losses are
+// resumed, wrong sets are asked for again. Knows no stream and no time.
+//
+//   Following following;
+//   const Following::Id id = following.Add(ToSubscribe(query));
+//   following.StreamOpened();
+//   while (auto request = following.NextRequest()) stream.Write(*request);
+//   … an event came …
+//   if (auto update = following.Take(event)) Publish(update->id, following.set(update->id));
+//   … the stream was lost: following.StreamLost(), and on the next one all over again …
+//
+// Thread safety: none. Cost: holds the endpoints of all services; an event costs its own size.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "client/endpoint_set.h"
+#include "muster/v1/discovery.pb.h"
+
+namespace muster::client {
+
+class Following {
+ public:
+  using Id = uint64_t;  // counted from 1
+
+  struct Update {
+    Id id = 0;
+    EndpointSet::Applied applied;
+    // The server ended the subscription, and says why; it isn't asked for again by itself.
+    std::optional<google::rpc::Status> ended;
+  };
+
+  // `wanted`: without sub_id and resume.
+  Id Add(v1::Subscribe wanted);
+  // What is under way for it means nothing any more. REQUIRES: added, not removed.
+  void Remove(Id id);
+  // One that the server had ended is asked for once more.
+  void AskAgain(Id id);
+
+  // Everything is to be asked for, from where it was left.
+  void StreamOpened();
+  void StreamLost();
+
+  // What is to be sent on the stream now; nullopt: nothing.
+  std::optional<v1::WatchRequest> NextRequest();
+  // Nullopt: nothing that concerns a service. Progress moves the resume points of all.
+  std::optional<Update> Take(const v1::WatchResponse& event);
+
+  // REQUIRES: added, not removed.
+  const EndpointSet& set(Id id) const { return services_.at(id).set; }
+  // Of those that the server didn't end.
+  size_t live() const { return live_; }
+  size_t size() const { return services_.size(); }
+
+ private:
+  struct Service {
+    v1::Subscribe wanted;
+    EndpointSet set;
+    uint64_t sub_id = 0;  // on the present stream; 0 = none
+    bool ended = false;
+  };
+
+  void Subscribe(Id id, Service& service);
+  void Unsubscribe(Service& service);
+
+  std::map<Id, Service> services_;
+  std::map<uint64_t, Id> by_sub_id_;
+  std::deque<v1::WatchRequest> requests_;
+  Id last_id_ = 0;
+  uint64_t last_sub_id_ = 0;
+  size_t live_ = 0;
+  bool open_ = false;
+};
+
+}  // namespace muster::client

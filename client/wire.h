@@ -1,0 +1,17 @@
+// Between the library's values and the messages of muster.v1. Pure.
+#pragma once
+
+#include "muster/client/endpoint.h"
+#include "muster/client/target.h"
+#include "muster/v1/discovery.pb.h"
+#include "muster/v1/types.pb.h"
+
+namespace muster::client {
+
+Endpoint FromWire(const v1::Endpoint& wire);
+
+// Without sub_id and resume. The conditions that a server doesn't know (region, zone, port) are the
+// client's own.
+v1::Subscribe ToSubscribe(const Query& query);
+
+}  // namespace muster::client
