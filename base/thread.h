@@ -18,6 +18,8 @@ class NamedThread {
 
   // Waits for the end. Idempotent.
   void Join();
+  // Lets it end by itself: for one that can't be joined, since it is what gives up its owner.
+  void Detach();
   bool joinable() const { return thread_.joinable(); }
 
  private:

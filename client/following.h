@@ -36,9 +36,9 @@ class Following {
 
   // `wanted`: without sub_id and resume.
   Id Add(v1::Subscribe wanted);
-  // What is under way for it means nothing any more. REQUIRES: added, not removed.
+  // What is under way for it means nothing any more. REQUIRES: Has(id).
   void Remove(Id id);
-  // One that the server had ended is asked for once more.
+  // One that the server had ended is asked for once more. REQUIRES: Has(id).
   void AskAgain(Id id);
 
   // Everything is to be asked for, from where it was left.
@@ -50,7 +50,8 @@ class Following {
   // Nullopt: nothing that concerns a service. Progress moves the resume points of all.
   std::optional<Update> Take(const v1::WatchResponse& event);
 
-  // REQUIRES: added, not removed.
+  bool Has(Id id) const { return services_.contains(id); }
+  // REQUIRES: Has(id).
   const EndpointSet& set(Id id) const { return services_.at(id).set; }
   // Of those that the server didn't end.
   size_t live() const { return live_; }

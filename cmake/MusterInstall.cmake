@@ -1,5 +1,6 @@
 # Where things go with `cmake --install`: programs, and the API definition for generated stubs.
-# The exported package, find_package(muster), carries muster::proto and muster::base.
+# The exported package, find_package(muster), carries muster::client, muster::proto and
+# muster::base.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -32,6 +33,8 @@ function(muster_install_all)
     HEADERS ${PROJECT_BINARY_DIR}/proto INTO .)
   muster_install_library(TARGET muster_base EXPORT_NAME base
     HEADERS ${PROJECT_SOURCE_DIR}/base INTO base)
+  muster_install_library(TARGET muster_client EXPORT_NAME client
+    HEADERS ${PROJECT_SOURCE_DIR}/client/include INTO .)
   install(EXPORT muster-targets NAMESPACE muster::
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
   foreach(PROGRAM musterd muster)

@@ -17,7 +17,6 @@ namespace muster::cli {
 namespace {
 
 constexpr char kReasonPayload[] = "muster.cli/reason";
-constexpr int kMaxMessageBytes = 64 << 20;
 
 struct Details {
   std::string reason;
@@ -54,18 +53,11 @@ gpr_timespec Span(absl::Duration duration) {
   return gpr_time_from_micros(absl::ToInt64Microseconds(duration), GPR_TIMESPAN);
 }
 
-// What gRPC says of a server that isn't there holds its address three times; of a call that a
-// server doesn't know, nothing.
+// With what people can do about it.
 std::string PlainMessage(const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
-    return "the server does not know this call";
-  }
   const std::string& message = status.error_message();
-  for (const auto& [marker, what] : {std::pair<std::string, std::string>{
-                                         "Failed to connect to remote host: ", "can't connect: "},
-                                     {"SSL routines::", "can't connect: TLS: "}}) {
-    const size_t at = message.rfind(marker);
-    if (at != std::string::npos) return what + message.substr(at + marker.size());
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED && message.empty()) {
+    return "the server does not know this call";
   }
   if (absl::StartsWith(message, "failed to connect") && absl::EndsWith(message, "Socket closed")) {
     return "can't connect: the server closes the connection; it may want TLS (--ca or --tls), "
@@ -74,7 +66,7 @@ std::string PlainMessage(const grpc::Status& status) {
   if (message == "empty address list: ") {
     return "can't connect; --ca, --cert or --key may be wrong";
   }
-  return message;
+  return client::PlainMessage(status);
 }
 
 }  // namespace
@@ -99,7 +91,7 @@ std::string ReasonText(const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(ConnectionOptions options) {
   if (options.addresses.empty()) return absl::InvalidArgumentError("no server address");
-  if (options.cert.empty() != options.key.empty()) {
+  if (options.access.cert.empty() != options.access.key.empty()) {
     return absl::InvalidArgumentError("--cert and --key go together");
   }
   return std::unique_ptr<Connection>(new Connection(std::move(options)));
@@ -107,18 +99,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(ConnectionOptions o
 
 Connection::Connection(ConnectionOptions options)
     : options_(std::move(options)),
+      credentials_(client::CredentialsOf(options_.access)),
       channels_(options_.addresses.size()),
-      timeout_(options_.timeout) {
-  if (options_.UsesTls()) {
-    grpc::SslCredentialsOptions ssl;
-    ssl.pem_root_certs = options_.ca;
-    ssl.pem_cert_chain = options_.cert;
-    ssl.pem_private_key = options_.key;
-    credentials_ = grpc::SslCredentials(ssl);
-  } else {
-    credentials_ = grpc::InsecureChannelCredentials();
-  }
-}
+      timeout_(options_.timeout) {}
 
 Connection::~Connection() = default;
 
@@ -175,22 +158,15 @@ void Connection::Forget() { channels_[current_] = nullptr; }
 
 grpc::Channel& Connection::PresentChannel() {
   auto& channel = channels_[current_];
-  if (channel != nullptr) return *channel;
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // A server whose host vanished is noticed on an idle watch.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  channel = grpc::CreateCustomChannel(address(), credentials_, arguments);
+  if (channel == nullptr) channel = client::OpenChannel(address(), credentials_);
   return *channel;
 }
 
 absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
   PresentChannel();
   grpc::ClientContext context;
-  if (!options_.token.empty()) {
-    context.AddMetadata("authorization", "Bearer " + options_.token);
+  if (!options_.access.token.empty()) {
+    context.AddMetadata("authorization", "Bearer " + options_.access.token);
   }
   if (timeout != absl::InfiniteDuration()) context.set_deadline(Span(timeout));
   const Interrupt::Scope scope(interrupt_, &context);

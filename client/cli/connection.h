@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/channels.h"
 
 namespace grpc {
 class Channel;
@@ -31,17 +32,9 @@ class Interrupt;
 struct ConnectionOptions {
   // host:port; at least one.
   std::vector<std::string> addresses;
-  // Sent as "authorization: Bearer …". "" = none.
-  std::string token;
-  // TLS is on when any of the four is set. PEM, not file names.
-  bool tls = false;
-  std::string ca;
-  std::string cert;
-  std::string key;
+  client::Access access;
   // Of one call.
   absl::Duration timeout = absl::Seconds(10);
-
-  bool UsesTls() const { return tls || !ca.empty() || !cert.empty(); }
 };
 
 // One line: code, reason, the server's words, and when to try again. The text is escaped.

@@ -86,24 +86,27 @@ int Context::Connect() {
   ConnectionOptions options;
   options.addresses = *list;
   options.timeout = *span;
-  options.tls = tls;
-  options.token = token;
-  for (const auto& [path, to] : {std::pair{&token_file, &options.token},
-                                 {&ca_file, &options.ca},
-                                 {&cert_file, &options.cert},
-                                 {&key_file, &options.key}}) {
+  options.access.tls = tls;
+  options.access.token = token;
+  for (const auto& [path, to] : {std::pair{&token_file, &options.access.token},
+                                 {&ca_file, &options.access.ca},
+                                 {&cert_file, &options.access.cert},
+                                 {&key_file, &options.access.key}}) {
     const absl::Status read = ReadInto(*path, to);
     if (!read.ok()) return Fail(read);
   }
-  absl::StripAsciiWhitespace(&options.token);
-  if (!base::IsPrintableUtf8(options.token)) return Usage("the token holds control characters");
+  absl::StripAsciiWhitespace(&options.access.token);
+  if (!base::IsPrintableUtf8(options.access.token))
+    return Usage("the token holds control characters");
   // An empty file would switch TLS off.
-  for (const auto& [path, pem] :
-       {std::pair{&ca_file, &options.ca}, {&cert_file, &options.cert}, {&key_file, &options.key}}) {
+  for (const auto& [path, pem] : {std::pair{&ca_file, &options.access.ca},
+                                  {&cert_file, &options.access.cert},
+                                  {&key_file, &options.access.key}}) {
     if (path->empty() || absl::StrContains(*pem, "-----BEGIN ")) continue;
     return Fail(absl::InvalidArgumentError(absl::StrCat(*path, " holds no PEM")));
   }
-  if (!options.token.empty() && !options.UsesTls()) NoteOpenToken(*this, options.addresses);
+  if (!options.access.token.empty() && !options.access.UsesTls())
+    NoteOpenToken(*this, options.addresses);
   auto opened = Connection::Open(std::move(options));
   if (!opened.ok()) return Usage(opened.status());
   connection = *std::move(opened);

@@ -142,10 +142,9 @@ NotedLogs ReadNotedLogs(const fs::path& dir) {
   if (text.ok() && !*text) return {};
   std::optional<NotedLogs> noted = text.ok() ? Decode(**text) : std::nullopt;
   if (noted) return *std::move(noted);
-  base::Log(
-      base::LogLevel::kWarn, "what the logs hold isn't known: one that was cut isn't noticed",
-      {{"error", text.ok() ? "the checksum of muster.logs is wrong, or its format is another"
-                           : std::string(text.status().message())}});
+  base::Log(base::LogLevel::kWarn, "what the logs hold isn't known: one that was cut isn't noticed",
+            {{"error", text.ok() ? "the checksum of muster.logs is wrong, or its format is another"
+                                 : std::string(text.status().message())}});
   return {};
 }
 

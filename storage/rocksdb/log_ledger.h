@@ -9,8 +9,8 @@
 // before it is deleted: whenever the power is cut, the logs hold at least what is noted. What was
 // synced since the last note is not protected.
 //
-// Thread safety: all. Errors: UNAVAILABLE, in the system's words. Cost of Write: nothing when nothing
-// changed, otherwise three syncs of some bytes.
+// Thread safety: all. Errors: UNAVAILABLE, in the system's words. Cost of Write: nothing when
+// nothing changed, otherwise three syncs of some bytes.
 #pragma once
 
 #include <cstddef>

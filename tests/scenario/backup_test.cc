@@ -215,7 +215,7 @@ TEST_F(BackupUnderLoad, IsTheStateAtItsRevision) {
     EXPECT_NE(Difference(then, before), "");
     before = then;
   }
-  cli::EndpointSet held;
+  client::EndpointSet held;
   EXPECT_TRUE(Follow(server_->address(), held).empty());
   ASSERT_TRUE(Eventually([&] { return watcher.checksum() == held.checksum(); }));
   const int port = server_->port();

@@ -232,7 +232,7 @@ class Writer {
 };
 
 // Follows the first service from where `set` is until it is whole; gives the resets' reasons.
-inline std::vector<int> Follow(const std::string& address, cli::EndpointSet& set) {
+inline std::vector<int> Follow(const std::string& address, client::EndpointSet& set) {
   std::vector<int> resets;
   Remote remote(address);
   grpc::ClientContext context;

@@ -15,7 +15,7 @@
 namespace muster::test {
 namespace {
 
-using cli::EndpointSet;
+using client::EndpointSet;
 using Event = v1::WatchResponse;
 
 constexpr int kResumes = 1200;

@@ -15,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
-#include "client/cli/endpoint_set.h"
+#include "client/endpoint_set.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "muster/v1/admin.grpc.pb.h"
@@ -234,10 +234,10 @@ class Watcher {
     if (!applied.problem.empty() && seen_.problem.empty()) seen_.problem = applied.problem;
     for (const auto& line : applied.lines) {
       if (line.sign == '-') {
-        members_.erase(line.endpoint.id());
-        gone_[line.endpoint.id()] = Now();
+        members_.erase(line.endpoint->id);
+        gone_[line.endpoint->id] = Now();
       } else {
-        members_[line.endpoint.id()] = true;
+        members_[line.endpoint->id] = true;
       }
     }
   }
@@ -258,7 +258,7 @@ class Watcher {
   mutable base::Mutex mu_;
   bool stopped_ MUSTER_GUARDED_BY(mu_) = false;
   grpc::ClientContext* context_ MUSTER_GUARDED_BY(mu_) = nullptr;
-  cli::EndpointSet set_ MUSTER_GUARDED_BY(mu_);
+  client::EndpointSet set_ MUSTER_GUARDED_BY(mu_);
   std::map<std::string, bool> members_ MUSTER_GUARDED_BY(mu_);
   std::map<std::string, absl::Time> gone_ MUSTER_GUARDED_BY(mu_);
   std::map<std::string, std::vector<std::string>> held_ MUSTER_GUARDED_BY(mu_);  // by zone

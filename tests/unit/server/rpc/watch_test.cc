@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "client/cli/endpoint_set.h"
+#include "client/endpoint_set.h"
 #include "tests/support/rpc_stack.h"
 
 namespace muster::rpc {
 namespace {
 
-using cli::EndpointSet;
+using client::EndpointSet;
 using Event = v1::WatchResponse;
 
 // Applies events of one subscription until the set equals what Discover answers.

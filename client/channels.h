@@ -1,0 +1,38 @@
+// gRPC channels to registry servers.
+//
+// Thread safety: pure. A channel connects by itself, in the background.
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace grpc {
+class Channel;
+class ChannelCredentials;
+class Status;
+}  // namespace grpc
+
+namespace muster::client {
+
+// How servers are spoken to. TLS is on when any of the four is set. PEM, not file names.
+struct Access {
+  std::string token;  // sent as "authorization: Bearer …"; "" = none
+  bool tls = false;
+  std::string ca;
+  std::string cert;  // goes together with key
+  std::string key;
+
+  bool UsesTls() const { return tls || !ca.empty() || !cert.empty(); }
+};
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const Access& access);
+
+// A connection of its own; a peer whose host vanished is noticed after 40 s.
+std::shared_ptr<grpc::Channel> OpenChannel(
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
+
+// What gRPC says of a call that failed, without the address, which it tells up to three times:
+// "can't connect: Connection refused".
+std::string PlainMessage(const grpc::Status& status);
+
+}  // namespace muster::client

@@ -1,0 +1,113 @@
+#include "client/followed_service.h"
+
+#include <utility>
+
+namespace muster::client {
+namespace {
+
+EndpointPtr WithPort(const Endpoint& endpoint, uint16_t port) {
+  auto changed = std::make_shared<Endpoint>(endpoint);
+  changed->address.port = port;
+  return changed;
+}
+
+}  // namespace
+
+EndpointList Select(const Query& query, const EndpointList& endpoints) {
+  if (query.region.empty() && query.zone.empty() && query.port_name.empty()) return endpoints;
+  EndpointList selected;
+  for (const EndpointPtr& endpoint : endpoints) {
+    if (!query.region.empty() && endpoint->region != query.region) continue;
+    if (!query.zone.empty() && endpoint->zone != query.zone) continue;
+    if (query.port_name.empty()) {
+      selected.push_back(endpoint);
+      continue;
+    }
+    const auto port = endpoint->named_ports.find(query.port_name);
+    if (port != endpoint->named_ports.end()) {
+      selected.push_back(WithPort(*endpoint, port->second));
+    }
+  }
+  return selected;
+}
+
+Resolution FollowedService::AnswerAt(base::SteadyTime now) const {
+  Resolution answer{.endpoints = endpoints_, .empty = empty_};
+  if (confirmed_) {
+    answer.source = Resolution::Source::kLastKnown;
+    answer.age = now - *confirmed_;
+  }
+  return answer;
+}
+
+std::optional<Resolution> FollowedService::Answer(base::SteadyTime now) const {
+  base::MutexLock lock(mu_);
+  if (endpoints_ == nullptr) return std::nullopt;
+  return AnswerAt(now);
+}
+
+absl::StatusOr<Resolution> FollowedService::Wait(absl::Duration within,
+                                                 const base::Clock& clock) const {
+  const base::SteadyTime end = clock.Steady() + within;
+  base::MutexLock lock(mu_);
+  while (endpoints_ == nullptr) {
+    if (!refused_.ok()) return refused_;
+    const absl::Duration left = end - clock.Steady();
+    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("nothing came");
+    known_.WaitFor(mu_, left);
+  }
+  return AnswerAt(clock.Steady());
+}
+
+bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::SteadyTime now,
+                           absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at) {
+  base::MutexLock lock(mu_);
+  refused_ = absl::OkStatus();
+  const bool had_some = endpoints_ != nullptr && !endpoints_->empty();
+  if (endpoints.empty() && had_some && keep_last > absl::ZeroDuration()) {
+    if (doubt_) {
+      doubt_->empty = why;  // it has been empty since
+      return false;
+    }
+    doubt_ = Doubt{why, now + keep_last};
+    *settle_at = doubt_->until;
+    if (confirmed_) return false;
+    confirmed_ = now;
+    return true;
+  }
+  doubt_.reset();
+  confirmed_.reset();
+  empty_ = endpoints.empty() ? why : Resolution::Empty::kNot;
+  endpoints_ = std::make_shared<const EndpointList>(std::move(endpoints));
+  known_.NotifyAll();
+  return true;
+}
+
+bool FollowedService::Settle(base::SteadyTime now) {
+  base::MutexLock lock(mu_);
+  if (!doubt_ || doubt_->until > now) return false;
+  empty_ = doubt_->empty;
+  endpoints_ = std::make_shared<const EndpointList>();
+  doubt_.reset();
+  confirmed_.reset();
+  return true;
+}
+
+bool FollowedService::Lose(base::SteadyTime confirmed) {
+  base::MutexLock lock(mu_);
+  // An answer that nobody confirms doesn't become more believable.
+  doubt_.reset();
+  if (endpoints_ == nullptr || confirmed_) return false;
+  confirmed_ = confirmed;
+  return true;
+}
+
+bool FollowedService::Refuse(absl::Status why, base::SteadyTime now) {
+  const bool changed = Lose(now);
+  base::MutexLock lock(mu_);
+  refused_ = std::move(why);
+  known_.NotifyAll();
+  return changed;
+}
+
+}  // namespace muster::client

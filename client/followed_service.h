@@ -1,0 +1,73 @@
+// What is known of one query: the last answer with endpoints, or why there is none.
+//
+//   live:  the registry says so now            -> kRegistry
+//   lost:  it said so, and can't be asked now  -> kLastKnown, as old as that is
+//   An empty answer takes the place of one with endpoints once it has stood for `keep_last`; until
+//   then the endpoints stay, as kLastKnown.
+//
+// Thread safety: all members; Take, Lose, Refuse and Settle by one thread. Cost of Answer: a mutex
+// and two pointers.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "client/endpoint_set.h"
+#include "muster/client/resolution.h"
+#include "muster/client/target.h"
+
+namespace muster::client {
+
+using EndpointList = std::vector<EndpointPtr>;
+
+// What of the endpoints of a service meets the conditions that are the client's own (region, zone,
+// port). A named port takes the place of the main one.
+EndpointList Select(const Query& query, const EndpointList& endpoints);
+
+class FollowedService {
+ public:
+  explicit FollowedService(Query query) : query_(std::move(query)) {}
+  const Query& query() const { return query_; }
+
+  // nullopt: nothing is known yet.
+  std::optional<Resolution> Answer(base::SteadyTime now) const;
+  // Waits for one, or for a refusal, which is the error. DEADLINE_EXCEEDED: neither came.
+  absl::StatusOr<Resolution> Wait(absl::Duration within, const base::Clock& clock) const;
+
+  // A complete answer of the registry. True: what Answer says changed. `settle_at`: when Settle has
+  // to be called, if at all.
+  bool Take(EndpointList endpoints, Resolution::Empty why, base::SteadyTime now,
+            absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at);
+  // An empty answer that has stood for long enough is believed. True: as of Take.
+  bool Settle(base::SteadyTime now);
+  // Nothing is confirmed any more; it last was at `confirmed`. True: as of Take.
+  bool Lose(base::SteadyTime confirmed);
+  // The registry doesn't answer this query.
+  bool Refuse(absl::Status why, base::SteadyTime now);
+
+ private:
+  Resolution AnswerAt(base::SteadyTime now) const MUSTER_REQUIRES(mu_);
+
+  const Query query_;
+  mutable base::Mutex mu_;
+  mutable base::CondVar known_;
+  std::shared_ptr<const EndpointList> endpoints_ MUSTER_GUARDED_BY(mu_);  // null: nothing is known
+  Resolution::Empty empty_ MUSTER_GUARDED_BY(mu_) = Resolution::Empty::kNot;
+  // Set: the endpoints aren't what the registry says now; when it last did.
+  std::optional<base::SteadyTime> confirmed_ MUSTER_GUARDED_BY(mu_);
+  // Of an empty answer that doesn't count yet.
+  struct Doubt {
+    Resolution::Empty empty;
+    base::SteadyTime until;
+  };
+  std::optional<Doubt> doubt_ MUSTER_GUARDED_BY(mu_);
+  absl::Status refused_ MUSTER_GUARDED_BY(mu_);
+};
+
+}  // namespace muster::client

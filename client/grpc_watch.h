@@ -1,0 +1,32 @@
+// Watch streams over gRPC, each with a connection of its own.
+//
+// Thread safety: Open from one thread at a time, each stream as WatchStream. Streams may outlive
+// it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/channels.h"
+#include "client/watch_transport.h"
+
+namespace muster::client {
+
+class GrpcWatchTransport : public WatchTransport {
+ public:
+  // `addresses`: host:port; at least one.
+  GrpcWatchTransport(std::vector<std::string> addresses, Access access);
+  ~GrpcWatchTransport() override;
+
+  size_t servers() const override { return addresses_.size(); }
+  std::string address(size_t server) const override { return addresses_[server]; }
+  std::unique_ptr<WatchStream> Open(size_t server, Callbacks callbacks) override;
+
+ private:
+  const std::vector<std::string> addresses_;
+  const Access access_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+};
+
+}  // namespace muster::client

@@ -1,0 +1,50 @@
+// Finds the instances of services through the registry.
+//
+//   auto client = Client::Create({.servers = {"10.0.0.1:8502", "10.0.0.2:8502"}});
+//   auto api = client->Resolve("api");                   // or any form of target.h
+//   if (api.ok() && !api->endpoints->empty()) Call(api->endpoints->front()->address);
+//
+// A service that was asked for once is followed: later answers come from memory, and the registry
+// tells what changes. When the registry can't be reached, what it said last stays, and says how old
+// it is; nothing empties it.
+//
+// Thread safety: all members. Cheap to copy: copies share one connection, and the last one ends it.
+// Errors: INVALID_ARGUMENT for a name or option that can't be used, with what is allowed;
+// UNAVAILABLE when the registry has not answered yet, with why. An answer without endpoints is no
+// error: it says why there are none. UNIMPLEMENTED for names of DNS, which this version does not
+// look up. Cost: a question for a service that is followed makes no call: the name is read, one
+// table looked up, and the list of endpoints shared, not copied.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "muster/client/connection.h"
+#include "muster/client/options.h"
+#include "muster/client/resolution.h"
+
+namespace muster::client {
+
+class Client {
+ public:
+  // Connects when something is asked for, and never fails for a registry that isn't there.
+  static absl::StatusOr<Client> Create(Options options);
+  // With a connection of a test's.
+  explicit Client(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+  // The first one for a service waits for the registry, at most Options::first_answer.
+  absl::StatusOr<Resolution> Resolve(std::string_view name) const;
+
+  using Subscription = std::unique_ptr<Connection::Subscription>;
+  // Calls the listener with the present answer, once there is one, and with each later one, on a
+  // thread of the client's, one at a time. It mustn't wait for long: others come after it.
+  absl::StatusOr<Subscription> Watch(std::string_view name, Connection::Listener listener) const;
+
+ private:
+  std::shared_ptr<Connection> connection_;
+};
+
+}  // namespace muster::client

@@ -1,0 +1,40 @@
+// Who can be called, whoever says so, and how old that is.
+//
+// Thread safety: a value; the endpoints are shared and never change. Units: age as absl::Duration.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "muster/client/endpoint.h"
+
+namespace muster::client {
+
+struct Resolution {
+  enum class Source : uint8_t {
+    kRegistry,   // as the registry has it now
+    kLastKnown,  // as the registry had it, `age` ago
+    kStatic,     // as the name says itself
+  };
+  // Why there is no endpoint.
+  enum class Empty : uint8_t {
+    kNot,             // there are some
+    kUnknownService,  // nobody ever registered under this name, or not for a long time
+    kNoInstances,     // the service is known and has no instance now
+    kAllUnhealthy,    // there are some, and none as healthy as asked for, or all of them leave
+    kFilteredOut,     // there are some, and none meets the conditions of the name
+  };
+
+  std::shared_ptr<const std::vector<std::shared_ptr<const Endpoint>>> endpoints;  // never null
+  Source source = Source::kRegistry;
+  absl::Duration age;  // since it was last known to be right
+  Empty empty = Empty::kNot;
+
+  // `no instance of "api" is healthy and active enough`; "" when there are endpoints. Escaped.
+  std::string WhyEmpty(const std::string& service) const;
+};
+
+}  // namespace muster::client

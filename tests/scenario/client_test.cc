@@ -1,0 +1,206 @@
+// The client library against real servers that die, stop, forget and come back.
+#include "muster/client/client.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/scenario/certificates.h"
+#include "tests/support/process.h"
+#include "tests/support/remote.h"
+
+namespace muster::test {
+namespace {
+
+using client::Client;
+using client::Options;
+using client::Resolution;
+
+v1::RegisterRequest Instance(const std::string& service, const std::string& id) {
+  v1::RegisterRequest request;
+  v1::Instance& instance = *request.mutable_instance();
+  instance.set_service(service);
+  instance.set_id(id);
+  instance.set_address("10.0.0.1");
+  instance.set_port(80);
+  request.set_permanent(true);
+  return request;
+}
+
+class ClientScenario : public ::testing::Test {
+ protected:
+  void Start(const std::string& data) {
+    server_ = nullptr;
+    server_ = std::make_unique<Musterd>(dir_.path(data), std::vector<std::string>{}, port_);
+    port_ = server_->port();
+  }
+  void Register(const std::string& id, const std::string& service = "web") {
+    Remote remote(server_->address());
+    v1::RegisterResponse response;
+    const grpc::Status status = remote.Register(Instance(service, id), &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  Client Connect(Options options = {}) {
+    options.servers = {server_->address()};
+    auto client = Client::Create(std::move(options));
+    EXPECT_TRUE(client.ok()) << client.status();
+    return *client;
+  }
+  static size_t Count(const Client& client) {
+    const auto answer = client.Resolve("web");
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return answer.ok() ? answer->endpoints->size() : 0;
+  }
+  // Asks until it is so.
+  static bool Comes(absl::Duration within, const std::function<bool()>& is_so) {
+    const absl::Time end = Now() + within;
+    while (!is_so()) {
+      if (Now() > end) return false;
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    return true;
+  }
+  static bool IsLive(const Client& client) {
+    const auto answer = client.Resolve("web");
+    return answer.ok() && answer->source == Resolution::Source::kRegistry;
+  }
+
+  const TempDir dir_;
+  std::unique_ptr<Musterd> server_;
+  int port_ = 0;
+};
+
+TEST_F(ClientScenario, AnswersThroughAnOutageAndLearnsWhatChanged) {
+  Start("data");
+  Register("a");
+  const Client client = Connect();
+  EXPECT_EQ(Count(client), 1u);
+  Register("b");
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count(client) == 2; }));
+  server_->Kill();
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return !IsLive(client); }));
+  absl::SleepFor(absl::Milliseconds(300));
+  const auto answer = client.Resolve("web");
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->source, Resolution::Source::kLastKnown);
+  EXPECT_EQ(answer->endpoints->size(), 2u);
+  EXPECT_GE(answer->age, absl::Milliseconds(300));
+  EXPECT_LT(answer->age, absl::Seconds(30));
+  Start("data");
+  Register("c");
+  EXPECT_TRUE(Comes(absl::Seconds(2), [&] { return IsLive(client) && Count(client) == 3; }));
+}
+
+TEST_F(ClientScenario, ARegistryThatLostItsStoreEmptiesNobody) {
+  Start("data");
+  Register("a");
+  const Client client = Connect({.keep_last = absl::Seconds(3)});
+  EXPECT_EQ(Count(client), 1u);
+  server_->Kill();
+  Start("empty");
+  const absl::Time back = Now();
+  while (Now() < back + absl::Seconds(1)) {
+    ASSERT_EQ(Count(client), 1u);
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  Register("b");
+  EXPECT_TRUE(Comes(absl::Seconds(3), [&] { return IsLive(client); }));
+  EXPECT_EQ(client.Resolve("web")->endpoints->front()->id, "b");
+}
+
+TEST_F(ClientScenario, ARegistryThatIsAwayAtTheStartIsNamedAndFoundLater) {
+  Start("data");
+  Register("a");
+  server_->Kill();
+  const Client client = Connect({.first_answer = absl::Milliseconds(200)});
+  const absl::Status away = client.Resolve("web").status();
+  EXPECT_TRUE(absl::IsUnavailable(away)) << away;
+  EXPECT_NE(std::string(away.message()).find(server_->address()), std::string::npos) << away;
+  Start("data");
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return client.Resolve("web").ok(); }));
+}
+
+TEST_F(ClientScenario, AServerThatHangsIsGivenUpForTheNext) {
+  Start("data");
+  Register("a");
+  Musterd hangs(dir_.path("hangs"));
+  kill(hangs.pid(), SIGSTOP);
+  for (int i = 0; i < 3; ++i) {  // whichever of them is asked first
+    const auto client = Client::Create({.servers = {hangs.address(), server_->address()}});
+    ASSERT_TRUE(client.ok());
+    const auto answer = client->Resolve("web");
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->endpoints->size(), 1u);
+  }
+  kill(hangs.pid(), SIGCONT);
+}
+
+TEST_F(ClientScenario, ListenersHearOfEachChange) {
+  Start("data");
+  const Client client = Connect();
+  base::Mutex mu;
+  std::vector<size_t> sizes;
+  auto held = client.Watch("web", [&](const Resolution& resolution) {
+    base::MutexLock lock(mu);
+    sizes.push_back(resolution.endpoints->size());
+  });
+  ASSERT_TRUE(held.ok());
+  const auto heard = [&](size_t size) {
+    return Comes(absl::Seconds(5), [&] {
+      base::MutexLock lock(mu);
+      return !sizes.empty() && sizes.back() == size;
+    });
+  };
+  EXPECT_TRUE(heard(0));
+  for (size_t i = 1; i <= 20; ++i) {
+    Register(absl::StrCat("i", i));
+    EXPECT_TRUE(heard(i)) << i;
+  }
+}
+
+TEST_F(ClientScenario, TlsAndTokensAreSpoken) {
+  Authority authority(dir_.path("authority"));
+  authority.Issue("server");
+  WriteText(dir_.path("tokens"), "read a-long-enough-token-to-be-taken-0123456789\n");
+  Musterd server(dir_.path("data"), {"--tls-cert", authority.cert("server"), "--tls-key",
+                                     authority.key("server"), "--tokens", dir_.path("tokens")});
+  const auto ask = [&](const std::string& by, const std::string& trust) {
+    const auto client = Client::Create({.servers = {server.address()},
+                                        .token = by,
+                                        .ca = trust,
+                                        .first_answer = absl::Seconds(1)});
+    return client->Resolve("web").status();
+  };
+  const std::string ca = ReadText(authority.ca());
+  const std::string token = "a-long-enough-token-to-be-taken-0123456789";
+  EXPECT_TRUE(ask(token, ca).ok());
+  EXPECT_FALSE(ask("another-token-that-nobody-knows-of-0123456", ca).ok());
+  EXPECT_FALSE(ask(token, "").ok());
+}
+
+TEST_F(ClientScenario, ManyClientsInOneProcessComeAndGo) {
+  Start("data");
+  Register("a");
+  std::vector<std::thread> threads;
+  std::atomic<int> answered{0};
+  for (int t = 0; t < 10; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 10; ++i) {
+        const Client client = Connect();
+        if (Count(client) == 1) ++answered;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(answered, 100);
+}
+
+}  // namespace
+}  // namespace muster::test
