@@ -1,6 +1,9 @@
 #include "muster/client/client.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -14,29 +17,33 @@
 namespace muster::client {
 namespace {
 
-absl::Status Check(const Options& options) {
-  if (options.servers.empty()) return absl::InvalidArgumentError("servers: there is none");
-  for (const std::string& server : options.servers) {
+// Longer ones, infinite ones too, mean this.
+constexpr absl::Duration kLongest = absl::Hours(24 * 365);
+
+absl::Status Invalid(std::string_view option, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat(std::string(option), ": ", std::string(why)));
+}
+
+absl::Status CheckServers(const std::vector<std::string>& servers) {
+  if (servers.empty()) return Invalid("servers", "there is none");
+  for (const std::string& server : servers) {
     const auto address = base::ParseHostPort(server);
-    if (!address.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("servers: ", address.status().message()));
-    }
+    if (!address.ok()) return Invalid("servers", base::Sv(address.status().message()));
+    if (address->port == 0) return Invalid("servers", base::Quoted(server) + " has no port");
   }
-  if (options.cert.empty() != options.key.empty()) {
-    return absl::InvalidArgumentError("cert and key go together");
+  return absl::OkStatus();
+}
+
+absl::Status Check(const Options& options) {
+  if (absl::Status status = CheckServers(options.servers); !status.ok()) return status;
+  if (options.cert.empty() != options.key.empty()) return Invalid("cert", "goes together with key");
+  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
+  if (!std::all_of(options.token.begin(), options.token.end(), is_plain)) {
+    return Invalid("token", "holds other than printable ASCII");
   }
-  if (!base::IsPrintableUtf8(options.token)) {
-    return absl::InvalidArgumentError("token: holds control characters");
-  }
-  if (options.first_answer < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("first_answer: is below 0");
-  }
-  if (options.keep_last < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("keep_last: is below 0");
-  }
-  if (options.idle < absl::Seconds(1)) {
-    return absl::InvalidArgumentError("idle: is below 1s");
-  }
+  if (options.first_answer < absl::ZeroDuration()) return Invalid("first_answer", "is below 0");
+  if (options.keep_last < absl::ZeroDuration()) return Invalid("keep_last", "is below 0");
+  if (options.idle < absl::Seconds(1)) return Invalid("idle", "is below 1s");
   return absl::OkStatus();
 }
 
@@ -44,6 +51,9 @@ absl::Status Check(const Options& options) {
 
 absl::StatusOr<Client> Client::Create(Options options) {
   if (absl::Status status = Check(options); !status.ok()) return status;
+  for (absl::Duration* duration : {&options.first_answer, &options.keep_last, &options.idle}) {
+    *duration = std::min(*duration, kLongest);
+  }
   auto transport =
       std::make_unique<GrpcWatchTransport>(options.servers, Access{.token = options.token,
                                                                    .tls = options.tls,
@@ -65,6 +75,7 @@ absl::StatusOr<Resolution> Client::Resolve(std::string_view name) const {
 
 absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
                                                    Connection::Listener listener) const {
+  if (!listener) return absl::InvalidArgumentError("listener: there is none");
   const auto target = ParseTarget(name);
   if (!target.ok()) return target.status();
   return connection_->Watch(*target, std::move(listener));

@@ -42,7 +42,7 @@ EndpointSet::Applied EndpointSet::Apply(const v1::WatchResponse& event) {
     case v1::WatchResponse::kReset:
       resumable_ = false;
       parts_.clear();
-      return {};
+      return {.reset = true};
     case v1::WatchResponse::kProgress:
       if (resumable_ && event.progress().revision().epoch() == revision_.epoch() &&
           event.progress().revision().seq() > revision_.seq()) {

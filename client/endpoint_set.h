@@ -38,6 +38,8 @@ class EndpointSet {
     std::vector<Line> lines;
     // The set is at a revision: a change or the last part of a snapshot was applied.
     bool complete = false;
+    // What is held isn't the server's set any more: the whole one follows.
+    bool reset = false;
     // Why the set is empty.
     v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
     // "" = the checksum is right. Otherwise what is wrong: resume() is unset from now on, until

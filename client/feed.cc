@@ -2,12 +2,22 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 
 namespace muster::client {
+namespace {
+
+// Another try would end the same, until somebody changes a right or a program.
+bool IsRefusal(const absl::Status& status) {
+  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) ||
+         absl::IsUnimplemented(status);
+}
+
+}  // namespace
 
 Feed::Feed(Scheduler& scheduler, WatchTransport& transport, base::Rng& rng, Options options,
            Sink& sink)
@@ -16,9 +26,10 @@ Feed::Feed(Scheduler& scheduler, WatchTransport& transport, base::Rng& rng, Opti
       rng_(rng),
       options_(options),
       sink_(sink),
-      // So that many clients spread over the servers.
-      server_(static_cast<size_t>(rng.Unit() * static_cast<double>(transport.servers())) %
-              transport.servers()) {}
+      order_(transport.servers()) {
+  std::iota(order_.begin(), order_.end(), 0);
+  for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[rng.Uniform(i)]);
+}
 
 Feed::~Feed() { scheduler_.Cancel(timer_); }
 
@@ -31,7 +42,16 @@ Following::Id Feed::Add(v1::Subscribe wanted) {
 
 void Feed::Remove(Following::Id id) {
   following_.Remove(id);
+  if (following_.size() == 0) Close();
   Write();
+}
+
+void Feed::Close() {
+  stream_ = nullptr;
+  alive_ = nullptr;
+  following_.StreamLost();
+  connected_ = false;
+  scheduler_.Cancel(std::exchange(timer_, 0));
 }
 
 template <typename Argument>
@@ -47,11 +67,14 @@ std::function<void(Argument)> Feed::Posted(void (Feed::*handle)(Argument)) {
 
 void Feed::Open() {
   timer_ = 0;
+  // On a stream without subscriptions nothing ever comes.
+  if (following_.live() == 0) return;
   alive_ = std::make_shared<Alive>();
+  opened_ = scheduler_.Now();
   following_.StreamOpened();
-  stream_ = transport_.Open(server_,
+  stream_ = transport_.Open(order_[turn_],
                             {.on_event = Posted(&Feed::OnEvent), .on_end = Posted(&Feed::OnEnd)});
-  Expect(options_.first_event);
+  Expect(options_.first_event * (1 << std::min(rounds_, 4)));
   Write();
 }
 
@@ -62,24 +85,29 @@ void Feed::Write() {
 
 void Feed::Expect(absl::Duration within) {
   scheduler_.Cancel(timer_);
-  timer_ = scheduler_.At(scheduler_.Now() + within, [this, within] {
-    Fail(absl::DeadlineExceededError(
-        absl::StrCat("nothing came within ", base::FormatDuration(within))));
-  });
+  timer_ = scheduler_.At(scheduler_.Now() + within,
+                         [this, within, events = events_, alive = std::weak_ptr<Alive>(alive_)] {
+                           // Behind what has come already and waits.
+                           scheduler_.Post([this, within, events, alive] {
+                             if (alive.expired() || events_ != events) return;
+                             Fail(absl::DeadlineExceededError(absl::StrCat(
+                                 "nothing came within ", base::FormatDuration(within))));
+                           });
+                         });
 }
 
 void Feed::OnEvent(const v1::WatchResponse& event) {
   connected_ = true;
+  ++events_;
   heard_ = scheduler_.Now();
   lost_ = absl::OkStatus();
   tried_ = 0;
-  rounds_ = 0;
   Expect(options_.silence);
   const auto update = following_.Take(event);
   Write();
   stream_->ReadNext();
   if (!update) return;
-  if (update->ended) AskAgainLater(update->id);
+  if (following_.ended(update->id)) AskAgainLater(update->id);
   // Last: it may add and remove.
   sink_.OnUpdate(*update, following_.set(update->id));
 }
@@ -90,21 +118,22 @@ void Feed::OnEnd(absl::Status status) {
 
 void Feed::Fail(absl::Status status) {
   lost_ = absl::Status(status.code(),
-                       absl::StrCat(transport_.address(server_), ": ", status.message()));
-  stream_ = nullptr;
-  alive_ = nullptr;
-  following_.StreamLost();
-  connected_ = false;
-  server_ = (server_ + 1) % transport_.servers();
+                       absl::StrCat(transport_.address(order_[turn_]), ": ", status.message()));
+  const bool was_good = connected_ && scheduler_.Now() - opened_ >= options_.good;
+  Close();
+  if (was_good) rounds_ = 0;
+  turn_ = (turn_ + 1) % order_.size();
   // Also with servers left to be tried: all clients of the one that died come at once.
-  const absl::Duration pause = options_.pause.Delay(rounds_, rng_);
-  if (++tried_ >= transport_.servers()) {
+  absl::Duration pause = options_.pause.Delay(rounds_, rng_);
+  bool refused = false;
+  if (++tried_ >= order_.size()) {
     tried_ = 0;
     ++rounds_;
+    refused = IsRefusal(status);
+    if (refused) pause = options_.refused * (1 + rng_.Unit()) / 2;
   }
-  scheduler_.Cancel(timer_);
   timer_ = scheduler_.At(scheduler_.Now() + pause, [this] { Open(); });
-  sink_.OnLost(lost_);
+  sink_.OnLost(lost_, refused);
 }
 
 void Feed::AskAgainLater(Following::Id id) {
@@ -112,6 +141,7 @@ void Feed::AskAgainLater(Following::Id id) {
   scheduler_.At(scheduler_.Now() + pause, [this, id, exists = std::weak_ptr<Alive>(exists_)] {
     if (exists.expired() || !following_.Has(id)) return;
     following_.AskAgain(id);
+    if (stream_ == nullptr && timer_ == 0) Open();
     Write();
   });
 }

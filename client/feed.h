@@ -1,15 +1,17 @@
 // Follows services for as long as it lives: on one stream to one of several servers, and on another
 // when that one is lost.
 //
-// A server that doesn't answer within `first_event` is given up for the next one. When all have
-// failed in turn it pauses, longer each time, with jitter.
+// A server that doesn't answer within `first_event`, and longer each time that all have failed in
+// turn, is given up for the next one, after a pause that grows as well, with jitter. Each feed has
+// an order of its own, so that the clients of a server that dies spread over the others. Without a
+// service to follow there is no stream.
 //
 // Thread safety: none: on the scheduler's thread, callbacks included. Errors: none; lost() says why
 // nothing comes. Cost: as Following.
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -28,7 +30,10 @@ class Feed {
     base::Backoff pause{absl::Milliseconds(100), absl::Seconds(1)};
     // A stream on which nothing came for so long is lost: the server tells its progress more often.
     absl::Duration silence = absl::Seconds(75);
-    // A subscription that the server ended is asked for again after half to all of this.
+    // A stream that lived for so long was a good one: the next loss is the first.
+    absl::Duration good = absl::Seconds(5);
+    // What the server refuses, a subscription or for want of rights, is asked for again after half
+    // to all of this.
     absl::Duration refused = absl::Seconds(10);
   };
 
@@ -36,8 +41,9 @@ class Feed {
    public:
     virtual ~Sink() = default;
     virtual void OnUpdate(const Following::Update& update, const EndpointSet& set) = 0;
-    // Nothing is confirmed from now on, until an update of each comes again.
-    virtual void OnLost(const absl::Status& why) = 0;
+    // Nothing is confirmed from now on, until an update of each comes again. `refused`: no server
+    // answers whoever this is.
+    virtual void OnLost(const absl::Status& why, bool refused) = 0;
   };
 
   // REQUIRES: all outlive it.
@@ -60,6 +66,7 @@ class Feed {
   struct Alive {};
 
   void Open();
+  void Close();
   void Write();
   void OnEvent(const v1::WatchResponse& event);
   void OnEnd(absl::Status status);
@@ -80,11 +87,14 @@ class Feed {
   std::shared_ptr<Alive> alive_;
   std::shared_ptr<Alive> exists_ = std::make_shared<Alive>();  // of the feed, for its timers
   Scheduler::Timer timer_ = 0;
-  size_t server_;
+  std::vector<size_t> order_;  // of the servers
+  size_t turn_ = 0;            // in it
+  base::SteadyTime opened_{};
   size_t tried_ = 0;  // servers in a row that failed
   int rounds_ = 0;    // in which all did
   bool connected_ = false;
   base::SteadyTime heard_{};
+  uint64_t events_ = 0;
   absl::Status lost_;
 };
 

@@ -1,5 +1,6 @@
 #include "client/followed_service.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace muster::client {
@@ -35,7 +36,8 @@ Resolution FollowedService::AnswerAt(base::SteadyTime now) const {
   Resolution answer{.endpoints = endpoints_, .empty = empty_};
   if (confirmed_) {
     answer.source = Resolution::Source::kLastKnown;
-    answer.age = now - *confirmed_;
+    // Whoever asks may have looked at the clock before it was lost.
+    answer.age = std::max(now - *confirmed_, absl::ZeroDuration());
   }
   return answer;
 }
@@ -64,6 +66,7 @@ bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::
   base::MutexLock lock(mu_);
   refused_ = absl::OkStatus();
   const bool had_some = endpoints_ != nullptr && !endpoints_->empty();
+  if (had_some && !confirmed_ && !doubt_ && *endpoints_ == endpoints) return false;
   if (endpoints.empty() && had_some && keep_last > absl::ZeroDuration()) {
     if (doubt_) {
       doubt_->empty = why;  // it has been empty since

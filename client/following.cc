@@ -42,6 +42,7 @@ void Following::StreamLost() {
   by_sub_id_.clear();
   for (auto& [id, service] : services_) {
     service.sub_id = 0;
+    service.current = false;
     service.set.StreamEnded();
   }
 }
@@ -55,7 +56,9 @@ std::optional<v1::WatchRequest> Following::NextRequest() {
 
 std::optional<Following::Update> Following::Take(const v1::WatchResponse& event) {
   if (event.has_progress()) {
-    for (auto& [id, service] : services_) service.set.Apply(event);
+    for (auto& [id, service] : services_) {
+      if (service.current) service.set.Apply(event);
+    }
     return std::nullopt;
   }
   // Events of a subscription that was given up may still be under way.
@@ -66,20 +69,35 @@ std::optional<Following::Update> Following::Take(const v1::WatchResponse& event)
   if (event.has_error()) {
     by_sub_id_.erase(found);
     service.sub_id = 0;
-    service.ended = true;
-    --live_;
+    End(service);
     update.ended = event.error();
     return update;
   }
   update.applied = service.set.Apply(event);
   if (!update.applied.problem.empty()) {
     Unsubscribe(service);
-    Subscribe(update.id, service);
+    // What is wrong each time would be sent whole again and again.
+    if (service.problems++ == 0) {
+      Subscribe(update.id, service);
+    } else {
+      End(service);
+    }
+  } else if (update.applied.complete) {
+    service.problems = 0;
+    service.current = true;
   }
   return update;
 }
 
+void Following::End(Service& service) {
+  service.ended = true;
+  service.current = false;
+  --live_;
+}
+
 void Following::Subscribe(Id id, Service& service) {
+  service.current = false;
+  service.set.StreamEnded();
   service.sub_id = ++last_sub_id_;
   by_sub_id_[service.sub_id] = id;
   v1::Subscribe& subscribe = *requests_.emplace_back().mutable_subscribe();

@@ -29,7 +29,7 @@ class Following {
 
   struct Update {
     Id id = 0;
-    EndpointSet::Applied applied;
+    EndpointSet::Applied applied;  // with a problem twice in a row, it isn't asked for again either
     // The server ended the subscription, and says why; it isn't asked for again by itself.
     std::optional<google::rpc::Status> ended;
   };
@@ -38,7 +38,7 @@ class Following {
   Id Add(v1::Subscribe wanted);
   // What is under way for it means nothing any more. REQUIRES: Has(id).
   void Remove(Id id);
-  // One that the server had ended is asked for once more. REQUIRES: Has(id).
+  // One that isn't asked for any more is asked for once more. REQUIRES: Has(id).
   void AskAgain(Id id);
 
   // Everything is to be asked for, from where it was left.
@@ -51,9 +51,11 @@ class Following {
   std::optional<Update> Take(const v1::WatchResponse& event);
 
   bool Has(Id id) const { return services_.contains(id); }
+  // It isn't asked for any more. REQUIRES: Has(id).
+  bool ended(Id id) const { return services_.at(id).ended; }
   // REQUIRES: Has(id).
   const EndpointSet& set(Id id) const { return services_.at(id).set; }
-  // Of those that the server didn't end.
+  // Of those that are asked for.
   size_t live() const { return live_; }
   size_t size() const { return services_.size(); }
 
@@ -61,10 +63,13 @@ class Following {
   struct Service {
     v1::Subscribe wanted;
     EndpointSet set;
-    uint64_t sub_id = 0;  // on the present stream; 0 = none
+    uint64_t sub_id = 0;   // on the present stream; 0 = none
+    bool current = false;  // the set is the one of this subscription
     bool ended = false;
+    int problems = 0;  // in a row
   };
 
+  void End(Service& service);
   void Subscribe(Id id, Service& service);
   void Unsubscribe(Service& service);
 

@@ -94,6 +94,10 @@ void LeaseKeeper::Dropped(absl::Status why, base::SteadyTime now) {
   Lose(std::move(why));
   // Another server may not know of it: it is told at the first opportunity.
   if (wanted_ == Step::kBeat) at_ = now + options_.retry.Delay(failures_++, rng_);
+  if (wanted_ != Step::kNothing) return;
+  // Without a lease there is nothing to ask by.
+  wanted_ = Step::kRegister;
+  at_ = now + options_.spread * rng_.Unit();
 }
 
 }  // namespace muster::client

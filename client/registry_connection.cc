@@ -64,27 +64,36 @@ absl::Status NotLookedUp() {
 
 }  // namespace
 
-// One listener of one entry.
+// One listener of one entry. What it holds, a Client perhaps, is let go as soon as it has ended,
+// and by nobody who is in the middle of something.
 class RegistryConnection::Listening {
  public:
   explicit Listening(Listener listener) : listener_(std::move(listener)) {}
 
+  // By the scheduler, in a task that keeps the connection alive.
   void Tell(const Resolution& resolution) {
+    Listener dropped;  // after the lock
     base::MutexLock lock(mu_);
+    telling_ = true;
     if (!ended_) listener_(resolution);
+    telling_ = false;
+    if (ended_) dropped = std::move(listener_);
   }
-  // None begins afterwards. `by_itself`: the one that runs calls this.
-  void End(bool by_itself) {
+  // None begins afterwards. `by_scheduler`: its thread calls; the one that runs may be this one.
+  void End(bool by_scheduler) {
     ended_ = true;
-    if (by_itself) return;
+    if (by_scheduler && telling_) return;
+    Listener dropped;
     base::MutexLock lock(mu_);  // waits for the one that runs
+    dropped = std::move(listener_);
   }
   bool ended() const { return ended_; }
 
  private:
   base::Mutex mu_;  // held while it runs
   std::atomic<bool> ended_{false};
-  const Listener listener_;
+  bool telling_ = false;  // the scheduler's
+  Listener listener_ MUSTER_GUARDED_BY(mu_);
 };
 
 class RegistryConnection::Held : public Connection::Subscription {
@@ -182,8 +191,8 @@ absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Wa
   if (target.kind == Target::Kind::kDns) return NotLookedUp();
   auto listening = std::make_shared<Listening>(std::move(listener));
   if (target.kind == Target::Kind::kStatic) {
-    scheduler_->Post(
-        [listening, answer = StaticAnswer(target.addresses)] { listening->Tell(answer); });
+    scheduler_->Post([self = shared_from_this(), listening,
+                      answer = StaticAnswer(target.addresses)] { listening->Tell(answer); });
   } else {
     const EntryPtr entry = Find(target.query, scheduler_->Now());
     scheduler_->Post([this, entry, listening] { Listen(entry, listening); });
@@ -193,7 +202,11 @@ absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Wa
 
 void RegistryConnection::Listen(const EntryPtr& entry, std::shared_ptr<Listening> listening) {
   // It was let go of while this task waited.
-  if (!entry->id) Follow(entry);
+  if (!entry->id) {
+    Follow(entry);
+    base::MutexLock lock(mu_);
+    entries_.try_emplace(KeyOf(entry->service.query()), entry);
+  }
   if (auto answer = entry->service.Answer(scheduler_->Now())) {
     // As all that users' code does: in a task of its own, which keeps this alive.
     scheduler_->Post([self = shared_from_this(), listening, answer = *std::move(answer)] {
@@ -216,13 +229,25 @@ void RegistryConnection::Tell(const EntryPtr& entry) {
 void RegistryConnection::OnUpdate(const Following::Update& update, const EndpointSet& set) {
   const EntryPtr entry = by_id_.at(update.id);
   const base::SteadyTime now = scheduler_->Now();
+  {
+    base::MutexLock lock(mu_);
+    lost_ = absl::OkStatus();
+  }
   if (update.ended) {
     const absl::Status why(static_cast<absl::StatusCode>(update.ended->code()),
                            base::EscapeForTerminal(update.ended->message()));
     if (entry->service.Refuse(why, now)) Tell(entry);
     return;
   }
-  if (!update.applied.complete || !update.applied.problem.empty()) return;
+  if (update.applied.reset || !update.applied.problem.empty()) {
+    const absl::Status why = absl::DataLossError(
+        absl::StrCat("the registry's answers don't fit together: ", update.applied.problem));
+    const bool changed =
+        update.applied.problem.empty() ? entry->service.Lose(now) : entry->service.Refuse(why, now);
+    if (changed) Tell(entry);
+    return;
+  }
+  if (!update.applied.complete) return;
   EndpointList selected = Select(entry->service.query(), set.List());
   const auto empty =
       set.size() > 0 ? Resolution::Empty::kFilteredOut : EmptyOf(update.applied.empty_reason);
@@ -239,34 +264,47 @@ void RegistryConnection::SettleLater(const EntryPtr& entry, base::SteadyTime at)
   });
 }
 
-void RegistryConnection::OnLost(const absl::Status& why) {
+void RegistryConnection::OnLost(const absl::Status& why, bool refused) {
+  const absl::Status plain(why.code(), base::EscapeForTerminal(base::Sv(why.message())));
   {
     base::MutexLock lock(mu_);
-    lost_ = absl::Status(why.code(), base::EscapeForTerminal(base::Sv(why.message())));
+    lost_ = plain;
   }
   for (const auto& [id, entry] : by_id_) {
-    if (entry->service.Lose(feed_->heard())) Tell(entry);
+    const bool changed = refused ? entry->service.Refuse(plain, feed_->heard())
+                                 : entry->service.Lose(feed_->heard());
+    if (changed) Tell(entry);
   }
 }
 
+bool RegistryConnection::IsIdle(Entry& entry, base::SteadyTime now) const {
+  std::erase_if(entry.listeners, [](const auto& listening) { return listening->ended(); });
+  if (!entry.id || !entry.listeners.empty()) return false;
+  // Somebody may still wait for the first answer.
+  if (entry.asked_us > (now - options_.idle).us || now < entry.began + options_.first_answer) {
+    return false;
+  }
+  // What can't be asked for again is kept.
+  return feed_->connected() || !entry.service.Answer(now);
+}
+
 void RegistryConnection::LetGoOfIdle() {
-  const int64_t since = (scheduler_->Now() - options_.idle).us;
   const base::SteadyTime now = scheduler_->Now();
+  std::vector<EntryPtr> idle;
   {
     base::MutexLock lock(mu_);
     absl::erase_if(entries_, [&](const auto& named) {
-      Entry& entry = *named.second;
-      std::erase_if(entry.listeners, [](const auto& listening) { return listening->ended(); });
-      if (!entry.id || !entry.listeners.empty() || entry.asked_us > since) return false;
-      // What can't be asked for again is kept.
-      if (!feed_->connected() && entry.service.Answer(now)) return false;
-      feed_->Remove(*entry.id);
-      by_id_.erase(*entry.id);
-      entry.id.reset();
+      if (!IsIdle(*named.second, now)) return false;
+      idle.push_back(named.second);
       return true;
     });
   }
-  scheduler_->At(scheduler_->Now() + options_.idle / 2, [this] { LetGoOfIdle(); });
+  for (const EntryPtr& entry : idle) {
+    feed_->Remove(*entry->id);
+    by_id_.erase(*entry->id);
+    entry->id.reset();
+  }
+  scheduler_->At(now + options_.idle / 2, [this] { LetGoOfIdle(); });
 }
 
 }  // namespace muster::client

@@ -67,11 +67,12 @@ class RegistryConnection : public Connection,
 
   // The rest by the scheduler.
   void OnUpdate(const Following::Update& update, const EndpointSet& set) override;
-  void OnLost(const absl::Status& why) override;
+  void OnLost(const absl::Status& why, bool refused) override;
   void Follow(const EntryPtr& entry);
   void Listen(const EntryPtr& entry, std::shared_ptr<Listening> listening);
   void Tell(const EntryPtr& entry);
   void SettleLater(const EntryPtr& entry, base::SteadyTime at);
+  bool IsIdle(Entry& entry, base::SteadyTime now) const;
   void LetGoOfIdle();
 
   const Options options_;

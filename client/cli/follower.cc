@@ -45,6 +45,8 @@ bool Follower::Take(v1::WatchResponse& event) {
   const auto update = following_.Take(event);
   if (!update) return true;
   const size_t service = update->id - 1;
+  // People see each problem, and may end it.
+  if (!update->applied.problem.empty()) following_.AskAgain(update->id);
   if (!update->ended) {
     event.set_sub_id(update->id);
     return listener_.OnEvent(service, event, update->applied);

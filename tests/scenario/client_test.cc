@@ -132,12 +132,16 @@ TEST_F(ClientScenario, AServerThatHangsIsGivenUpForTheNext) {
   Register("a");
   Musterd hangs(dir_.path("hangs"));
   kill(hangs.pid(), SIGSTOP);
-  for (int i = 0; i < 3; ++i) {  // whichever of them is asked first
-    const auto client = Client::Create({.servers = {hangs.address(), server_->address()}});
+  bool waited = false;
+  while (!waited) {  // until it was the first that was asked
+    const auto client = Client::Create(
+        {.servers = {hangs.address(), server_->address()}, .first_answer = absl::Seconds(20)});
     ASSERT_TRUE(client.ok());
+    const absl::Time begin = Now();
     const auto answer = client->Resolve("web");
     ASSERT_TRUE(answer.ok()) << answer.status();
     EXPECT_EQ(answer->endpoints->size(), 1u);
+    waited = Now() - begin > absl::Seconds(1);
   }
   kill(hangs.pid(), SIGCONT);
 }
@@ -181,7 +185,7 @@ TEST_F(ClientScenario, TlsAndTokensAreSpoken) {
   const std::string ca = ReadText(authority.ca());
   const std::string token = "a-long-enough-token-to-be-taken-0123456789";
   EXPECT_TRUE(ask(token, ca).ok());
-  EXPECT_FALSE(ask("another-token-that-nobody-knows-of-0123456", ca).ok());
+  EXPECT_TRUE(absl::IsUnauthenticated(ask("another-token-that-nobody-knows-of-0123456", ca)));
   EXPECT_FALSE(ask(token, "").ok());
 }
 

@@ -26,10 +26,14 @@ class Told : public Feed::Sink {
     ids.push_back(update.id);
     sizes.push_back(set.size());
   }
-  void OnLost(const absl::Status& why) override { lost.emplace_back(why.message()); }
+  void OnLost(const absl::Status& why, bool refused) override {
+    lost.emplace_back(why.message());
+    refusals += refused ? 1 : 0;
+  }
   std::vector<Following::Id> ids;
   std::vector<size_t> sizes;
   std::vector<std::string> lost;
+  int refusals = 0;
 };
 
 v1::Subscribe Service(const std::string& name) {
@@ -55,6 +59,7 @@ class FeedTest : public ::testing::Test {
   Told told_;
   std::unique_ptr<FakeTransport> transport_;
   std::unique_ptr<Feed> feed_;
+  absl::Duration waited_;
 };
 
 TEST_F(FeedTest, AllServicesShareOneStream) {
@@ -164,14 +169,67 @@ TEST_F(FeedTest, ItsEndLeavesNothingBehind) {
   Make(1);
   feed_->Add(Service("web"));
   FakeTransport::Call& call = transport_->last();
-  call.Answer(Snapshot(call.SubIdOf("web"), {OneEndpoint("a", 5)}, 5));
   v1::WatchResponse refusal;
   refusal.set_sub_id(call.SubIdOf("web"));
   refusal.mutable_error()->set_code(7);
+  call.Answer(refusal);
+  scheduler_.Run();  // it is to be asked for again later
+  EXPECT_EQ(told_.ids.size(), 1u);
+  call.Answer(refusal);
   feed_ = nullptr;
   EXPECT_FALSE(call.open);
   scheduler_.Advance(absl::Minutes(1));
-  EXPECT_TRUE(told_.ids.empty()) << "what was posted comes too late";
+  EXPECT_EQ(told_.ids.size(), 1u) << "what was posted comes too late";
+  EXPECT_EQ(call.requests.size(), 1u);
+}
+
+TEST_F(FeedTest, WithoutServicesThereIsNoStream) {
+  Make(1);
+  const auto web = feed_->Add(Service("web"));
+  Answer("web", 5);
+  feed_->Remove(web);
+  EXPECT_FALSE(transport_->last().open);
+  scheduler_.Advance(absl::Minutes(10));
+  EXPECT_EQ(transport_->calls(), 1u);
+  EXPECT_TRUE(told_.lost.empty());
+  feed_->Add(Service("db"));
+  EXPECT_EQ(transport_->calls(), 2u);
+  transport_->last().End(absl::UnavailableError("gone"));
+  scheduler_.Run();
+  // Also when the last one goes in a pause.
+  feed_->Remove(2);
+  scheduler_.Advance(absl::Minutes(10));
+  EXPECT_EQ(transport_->calls(), 2u);
+}
+
+TEST_F(FeedTest, WhoIsRefusedByAllComesBackSeldom) {
+  Make(2);
+  feed_->Add(Service("web"));
+  transport_->last().End(absl::UnauthenticatedError("token"));
+  scheduler_.Advance(absl::Milliseconds(100));
+  ASSERT_EQ(transport_->calls(), 2u) << "the other one may know of it";
+  EXPECT_EQ(told_.refusals, 0);
+  transport_->last().End(absl::UnauthenticatedError("token"));
+  scheduler_.Run();
+  EXPECT_EQ(told_.refusals, 1);
+  scheduler_.Advance(absl::Milliseconds(4'900));
+  EXPECT_EQ(transport_->calls(), 2u);
+  scheduler_.Advance(absl::Milliseconds(5'200));
+  EXPECT_EQ(transport_->calls(), 3u);
+}
+
+TEST_F(FeedTest, AServerThatEndsEachStreamIsNotFlooded) {
+  Make(1);
+  feed_->Add(Service("web"));
+  for (int i = 0; i < 200; ++i) {
+    Answer("web", 5);
+    transport_->last().End(absl::UnavailableError("gone"));
+    scheduler_.Run();
+    const base::SteadyTime begin = scheduler_.Now();
+    while (!transport_->last().open) scheduler_.Advance(absl::Milliseconds(1));
+    if (i > 150) waited_ += scheduler_.Now() - begin;
+  }
+  EXPECT_GT(waited_ / 49, absl::Milliseconds(250));
 }
 
 }  // namespace

@@ -53,8 +53,14 @@ TEST_F(FollowedServiceTest, AnAnswerIsLiveUntilItIsLost) {
   EXPECT_TRUE(service_.Lose(At(10)));
   EXPECT_FALSE(service_.Lose(At(12)));
   Expect(15, {"a", "b"}, Source::kLastKnown, 5);
-  EXPECT_TRUE(Take({One("b")}, 20));
+  const EndpointPtr b = One("b");
+  EXPECT_TRUE(Take({b}, 20));
   Expect(25, {"b"}, Source::kRegistry, 0);
+  EXPECT_FALSE(Take({b}, 30)) << "the same";
+  service_.Lose(At(40));
+  EXPECT_EQ(service_.Answer(At(35))->age, absl::ZeroDuration())
+      << "whoever looked at the clock before";
+  EXPECT_TRUE(Take({b}, 41)) << "it is live again";
 }
 
 TEST_F(FollowedServiceTest, AnEmptyAnswerCountsAfterAWhile) {

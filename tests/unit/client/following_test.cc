@@ -122,6 +122,34 @@ TEST_F(FollowingTest, AWrongSetIsAskedForAgainAndKeptUntilThen) {
   EXPECT_EQ(following_.set(web).size(), 2u);
   following_.Take(SnapshotOf(requests[1].subscribe().sub_id(), One("b", 6)));
   EXPECT_EQ(following_.set(web).size(), 1u);
+  EXPECT_FALSE(following_.ended(web));
+}
+
+TEST_F(FollowingTest, WhatIsWrongTwiceInARowIsNotAskedForByItself) {
+  const auto web = following_.Add(Service("web"));
+  auto wrong = SnapshotOf(Opened(), One("a", 5));
+  wrong.mutable_snapshot()->set_checksum(1);
+  following_.Take(wrong);
+  const auto requests = Requests();
+  ASSERT_EQ(requests.size(), 2u);
+  wrong.set_sub_id(requests[1].subscribe().sub_id());
+  EXPECT_NE(following_.Take(wrong)->applied.problem, "");
+  ASSERT_EQ(Requests().size(), 1u) << "unsubscribed, and no more";
+  EXPECT_TRUE(following_.ended(web));
+  EXPECT_EQ(following_.live(), 0u);
+  following_.AskAgain(web);
+  EXPECT_EQ(Requests().size(), 1u);
+}
+
+TEST_F(FollowingTest, ProgressConcernsWhatWasAnsweredOnThisStream) {
+  const auto web = following_.Add(Service("web"));
+  following_.Take(SnapshotOf(Opened(), One("a", 5)));
+  Opened();
+  v1::WatchResponse progress;
+  progress.mutable_progress()->mutable_revision()->set_epoch(7);
+  progress.mutable_progress()->mutable_revision()->set_seq(9);
+  following_.Take(progress);
+  EXPECT_EQ(following_.set(web).resume()->revision().seq(), 5u) << "it isn't answered yet";
 }
 
 TEST_F(FollowingTest, WhatTheServerEndedIsNotAskedForAgainByItself) {

@@ -212,7 +212,55 @@ TEST_F(RegistryConnectionTest, AListenerMayEndItselfAndAskForMore) {
   scheduler_->Run();
   Answer("web", {OneEndpoint("a", 5)}, 5);
   Answer("db", {OneEndpoint("a", 5)}, 5);
+  Answer("web", {OneEndpoint("a", 5), OneEndpoint("b", 6)}, 6);
   EXPECT_EQ(heard, 1);
+}
+
+TEST_F(RegistryConnectionTest, AListenerThatOwnsItsClientIsLetGoWhenItEnds) {
+  std::weak_ptr<RegistryConnection> there = connection_;
+  auto held = connection_->Watch(At("web"), [client = Client(connection_)](const Resolution&) {});
+  ASSERT_TRUE(held.ok());
+  scheduler_->Run();
+  FakeTransport::Call& call = transport_->last();
+  call.Answer(Snapshot(call.SubIdOf("web"), {OneEndpoint("a", 5)}, 5));
+  scheduler_->Run();
+  connection_ = nullptr;
+  EXPECT_FALSE(there.expired()) << "the subscription keeps it";
+  *held = nullptr;
+  EXPECT_TRUE(there.expired());
+}
+
+TEST_F(RegistryConnectionTest, ASetThatIsKnownToBeWrongIsNotCalledLive) {
+  Resolve("web").status().IgnoreError();
+  Answer("web", {OneEndpoint("a", 5)}, 5);
+  v1::WatchResponse reset;
+  reset.set_sub_id(transport_->last().SubIdOf("web"));
+  reset.mutable_reset();
+  transport_->last().Answer(reset);
+  scheduler_->Advance(absl::Seconds(1));
+  EXPECT_EQ(Resolve("web")->source, Source::kLastKnown);
+  EXPECT_EQ(Resolve("web")->age, absl::Seconds(1));
+  Answer("web", {OneEndpoint("a", 6)}, 6);
+  EXPECT_EQ(Resolve("web")->source, Source::kRegistry);
+  // Twice a wrong checksum: kept, and asked for again after a while.
+  for (int i = 0; i < 2; ++i) {
+    auto wrong = Snapshot(transport_->last().SubIdOf("web"), {OneEndpoint("b", 7)}, 7);
+    wrong.mutable_snapshot()->set_checksum(1);
+    transport_->last().Answer(wrong);
+    scheduler_->Run();
+  }
+  EXPECT_EQ(Resolve("web")->endpoints->front()->id, "a");
+  EXPECT_EQ(Resolve("web")->source, Source::kLastKnown);
+  const size_t asked = transport_->last().requests.size();
+  scheduler_->Advance(absl::Seconds(11));
+  EXPECT_EQ(transport_->last().requests.size(), asked + 1);
+}
+
+TEST_F(RegistryConnectionTest, WhoIsRefusedIsToldSo) {
+  Resolve("web").status().IgnoreError();
+  transport_->last().End(absl::UnauthenticatedError("token unknown"));
+  scheduler_->Run();
+  EXPECT_TRUE(absl::IsUnauthenticated(Resolve("web").status())) << Resolve("web").status();
 }
 
 TEST_F(RegistryConnectionTest, ServicesThatNobodyAsksForAreLetGo) {
@@ -350,8 +398,10 @@ TEST(ClientTest, OptionsAndNamesThatCantBeUsedAreNamed) {
   };
   EXPECT_TRUE(absl::StrContains(error({.servers = {}}), "servers"));
   EXPECT_TRUE(absl::StrContains(error({.servers = {"no port"}}), "servers: "));
-  EXPECT_TRUE(absl::StrContains(error({.cert = "x"}), "cert and key"));
+  EXPECT_TRUE(absl::StrContains(error({.cert = "x"}), "cert: goes together with key"));
+  EXPECT_TRUE(absl::StrContains(error({.servers = {"10.0.0.1:0"}}), "servers: "));
   EXPECT_TRUE(absl::StrContains(error({.token = "a\nb"}), "token"));
+  EXPECT_TRUE(absl::StrContains(error({.token = "pässwort"}), "token"));
   EXPECT_TRUE(absl::StrContains(error({.first_answer = -absl::Seconds(1)}), "first_answer"));
   EXPECT_TRUE(absl::StrContains(error({.keep_last = -absl::Seconds(1)}), "keep_last"));
   EXPECT_TRUE(absl::StrContains(error({.idle = absl::ZeroDuration()}), "idle"));
@@ -359,6 +409,14 @@ TEST(ClientTest, OptionsAndNamesThatCantBeUsedAreNamed) {
   ASSERT_TRUE(client.ok()) << client.status();
   EXPECT_TRUE(absl::IsInvalidArgument(client->Resolve("a b").status()));
   EXPECT_TRUE(absl::IsInvalidArgument(client->Watch("", [](const Resolution&) {}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(client->Watch("api", nullptr).status()));
+  const absl::Duration ever = absl::InfiniteDuration();
+  const auto patient = Client::Create({.servers = {"127.0.0.1:1"},
+                                       .first_answer = absl::ZeroDuration(),
+                                       .keep_last = ever,
+                                       .idle = ever});
+  ASSERT_TRUE(patient.ok());
+  EXPECT_TRUE(absl::IsUnavailable(patient->Resolve("web").status()));
 }
 
 }  // namespace
