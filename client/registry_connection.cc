@@ -1,11 +1,9 @@
 #include "client/registry_connection.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "base/duration_text.h"
 #include "base/text.h"
 #include "client/wire.h"
 

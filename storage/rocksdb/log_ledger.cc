@@ -7,7 +7,6 @@
 #include <optional>
 #include <sstream>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"

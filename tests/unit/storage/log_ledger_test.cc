@@ -29,17 +29,11 @@ namespace muster::storage {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Contents;
+using testing::Overwrite;
 using testing::RocksDbHarness;
 using testing::Value;
 using testing::Verdict;
-
-std::string Contents(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-void Overwrite(const fs::path& file, const std::string& contents) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << contents;
-}
 
 // Where the last record of a log begins.
 size_t LastRecord(const std::string& log) {

@@ -18,6 +18,8 @@ namespace muster::storage {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Contents;
+using testing::Overwrite;
 using testing::RocksDbHarness;
 using testing::Value;
 using LogVerdict = LogScan::Verdict;
@@ -28,14 +30,6 @@ LogScan Scan(std::string_view log) {
     scanner.AddBlock(log.substr(0, kLogBlock));
   }
   return scanner.Finish();
-}
-
-std::string Contents(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-void Overwrite(const fs::path& file, const std::string& contents) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << contents;
 }
 
 class LogScanTest : public ::testing::Test {

@@ -25,18 +25,11 @@ namespace muster::storage {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Contents;
+using testing::Overwrite;
 using testing::RocksDbHarness;
 using testing::Value;
 using testing::Verdict;
-
-std::string Contents(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void Overwrite(const fs::path& file, const std::string& contents) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << contents;
-}
 
 std::vector<fs::path> FilesWith(const std::string& dir, std::string_view extension) {
   std::vector<fs::path> files;

@@ -1,7 +1,9 @@
 // RocksDB engines for the engine tests.
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <string>
 
 #include "engine_harness.h"
 #include "storage/rocksdb/rocksdb_engine.h"
@@ -24,5 +26,9 @@ class RocksDbHarness : public EngineHarness {
 };
 
 HarnessKind RocksDb();
+
+// A file as a whole.
+std::string Contents(const std::filesystem::path& file);
+void Overwrite(const std::filesystem::path& file, const std::string& contents);
 
 }  // namespace muster::storage::testing
