@@ -76,10 +76,12 @@ class CheckRules {
     if (auto s = Text("http.tls_server_name", http.tls_server_name(), 0, kMaxTarget); !s.ok()) {
       return s;
     }
-    for (const auto& [name, value] : http.headers()) {
-      if (auto s = Text("http.headers", name, 1, kMaxHeader); !s.ok()) return s;
-      if (auto s = Text("http.headers", value, 0, kMaxHeader); !s.ok()) return s;
-    }
+    auto headers =
+        CheckEach(http.headers(), [this](const std::string& name, const std::string& value) {
+          auto s = Text("http.headers", name, 1, kMaxHeader);
+          return s.ok() ? Text("http.headers", value, 0, kMaxHeader) : s;
+        });
+    if (!headers.ok()) return headers;
     if (http.body().size() > kMaxBody) {
       return FieldError(Ref("http.body"),
                         absl::StrCat("has ", http.body().size(), " bytes; at most ", kMaxBody));

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -52,6 +53,21 @@ absl::Status CheckNumber(const FieldRef& field, uint64_t value, uint64_t max);
 absl::Status CheckCount(const FieldRef& field, size_t count, size_t max);
 absl::Status CheckDuration(const FieldRef& field, const google::protobuf::Duration& value,
                            absl::Duration min, absl::Duration max);
+
+// What is wrong with the first entry of a map, by key, for which something is: a protobuf map has
+// another order each time. `check(key, value)` gives the status of one.
+template <typename Map, typename Check>
+absl::Status CheckEach(const Map& map, const Check& check) {
+  absl::Status problem;
+  const std::string* of = nullptr;
+  for (const auto& [key, value] : map) {
+    absl::Status status = check(key, value);
+    if (status.ok() || (of != nullptr && *of < key)) continue;
+    problem = std::move(status);
+    of = &key;
+  }
+  return problem;
+}
 
 // REQUIRES: within what CheckDuration allows.
 absl::Duration FromProto(const google::protobuf::Duration& value);

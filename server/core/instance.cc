@@ -88,11 +88,10 @@ absl::Status CheckPorts(const v1::Instance& instance) {
   if (auto s = CheckNumber({kParent, "port"}, instance.port(), kMaxPort); !s.ok()) return s;
   const FieldRef field{kParent, "named_ports"};
   if (auto s = CheckCount(field, instance.named_ports().size(), kMaxNamedPorts); !s.ok()) return s;
-  for (const auto& [name, port] : instance.named_ports()) {
-    if (auto s = CheckText(field, name, 1, kMaxPortName); !s.ok()) return s;
-    if (auto s = CheckNumber(field, port, kMaxPort); !s.ok()) return s;
-  }
-  return absl::OkStatus();
+  return CheckEach(instance.named_ports(), [&](const std::string& name, uint32_t port) {
+    auto s = CheckText(field, name, 1, kMaxPortName);
+    return s.ok() ? CheckNumber(field, port, kMaxPort) : s;
+  });
 }
 
 absl::Status CheckTags(const v1::Instance& instance) {
@@ -108,11 +107,10 @@ absl::Status CheckTags(const v1::Instance& instance) {
 absl::Status CheckMetadata(const v1::Instance& instance) {
   const FieldRef field{kParent, "metadata"};
   if (auto s = CheckCount(field, instance.metadata().size(), kMaxMetadata); !s.ok()) return s;
-  for (const auto& [key, value] : instance.metadata()) {
-    if (auto s = CheckText(field, key, 1, kMaxMetadataKey); !s.ok()) return s;
-    if (auto s = CheckText(field, value, 0, kMaxMetadataValue); !s.ok()) return s;
-  }
-  return absl::OkStatus();
+  return CheckEach(instance.metadata(), [&](const std::string& key, const std::string& value) {
+    auto s = CheckText(field, key, 1, kMaxMetadataKey);
+    return s.ok() ? CheckText(field, value, 0, kMaxMetadataValue) : s;
+  });
 }
 
 absl::Status CheckHints(const v1::Instance& instance) {

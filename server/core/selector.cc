@@ -32,11 +32,13 @@ absl::Status ValidateTexts(const v1::Selector& selector) {
   for (const std::string& tag : selector.all_tags()) {
     if (auto s = CheckText({kParent, "all_tags", i++}, tag, 1, kMaxTag); !s.ok()) return s;
   }
-  for (const auto& [key, value] : selector.metadata()) {
-    const FieldRef field{kParent, "metadata"};
-    if (auto s = CheckText(field, key, 1, kMaxMetadataKey); !s.ok()) return s;
-    if (auto s = CheckText(field, value, 0, kMaxMetadataValue); !s.ok()) return s;
-  }
+  auto metadata =
+      CheckEach(selector.metadata(), [](const std::string& key, const std::string& value) {
+        const FieldRef field{kParent, "metadata"};
+        auto s = CheckText(field, key, 1, kMaxMetadataKey);
+        return s.ok() ? CheckText(field, value, 0, kMaxMetadataValue) : s;
+      });
+  if (!metadata.ok()) return metadata;
   return CheckText({kParent, "version"}, selector.version(), 0, kMaxVersion);
 }
 

@@ -476,6 +476,26 @@ const BadField kBadFields[] = {
 INSTANTIATE_TEST_SUITE_P(All, BadFieldTest, testing::ValuesIn(kBadFields),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// A protobuf map has another order each time that it is read.
+TEST(InstanceTest, OfSeveralEntriesThatAreWrongTheFirstByKeyIsNamed) {
+  for (int i = 0; i < 50; ++i) {
+    v1::Instance bad = Sample();
+    for (const std::string key : {"c\n", "b\n", "a\n", "d\n"}) {
+      (*bad.mutable_metadata())[key] = "";
+      (*bad.mutable_named_ports())[key] = 1;
+    }
+    const auto error = [&bad] { return std::string(Normal(bad).status().message()); };
+    ASSERT_THAT(error(), HasSubstr("named_ports \"a"));
+    bad.clear_named_ports();
+    ASSERT_THAT(error(), HasSubstr("metadata \"a"));
+    bad.clear_metadata();
+    v1::Check::Http& http = *bad.add_checks()->mutable_http();
+    http.set_url("/");
+    for (const std::string key : {"c\n", "b\n", "a\n", "d\n"}) (*http.mutable_headers())[key] = "";
+    ASSERT_THAT(error(), HasSubstr("http.headers \"a"));
+  }
+}
+
 TEST(InstanceTest, TakesEveryFieldAtItsLimit) {
   const std::vector<std::function<void(v1::Instance&)>> changes = {
       [](auto& i) { i.set_service(std::string(128, 's')); },
