@@ -3,9 +3,6 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
-#include <grpcpp/support/status.h>
-
-#include <utility>
 
 namespace muster::client {
 namespace {
@@ -34,17 +31,6 @@ std::shared_ptr<grpc::Channel> OpenChannel(
   // Whoever makes a new channel wants to connect anew, at once.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(address, credentials, arguments);
-}
-
-std::string PlainMessage(const grpc::Status& status) {
-  const std::string& message = status.error_message();
-  for (const auto& [marker, what] : {std::pair<std::string, std::string>{
-                                         "Failed to connect to remote host: ", "can't connect: "},
-                                     {"SSL routines::", "can't connect: TLS: "}}) {
-    const size_t at = message.rfind(marker);
-    if (at != std::string::npos) return what + message.substr(at + marker.size());
-  }
-  return message;
 }
 
 }  // namespace muster::client

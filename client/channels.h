@@ -9,7 +9,6 @@
 namespace grpc {
 class Channel;
 class ChannelCredentials;
-class Status;
 }  // namespace grpc
 
 namespace muster::client {
@@ -30,9 +29,5 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const Access& access);
 // A connection of its own, with keepalive: asked after 30 s, given up 10 s later.
 std::shared_ptr<grpc::Channel> OpenChannel(
     const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials);
-
-// What gRPC says of a call that failed, without the address, which it tells up to three times:
-// "can't connect: Connection refused".
-std::string PlainMessage(const grpc::Status& status);
 
 }  // namespace muster::client

@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "base/text.h"
 #include "client/grpc_watch.h"
+#include "client/lease/grpc_lease.h"
 #include "client/loop.h"
 #include "client/registry_connection.h"
 
@@ -54,17 +55,19 @@ absl::StatusOr<Client> Client::Create(Options options) {
   for (absl::Duration* duration : {&options.first_answer, &options.keep_last, &options.idle}) {
     *duration = std::min(*duration, kLongest);
   }
-  auto transport =
-      std::make_unique<GrpcWatchTransport>(options.servers, Access{.token = options.token,
-                                                                   .tls = options.tls,
-                                                                   .ca = options.ca,
-                                                                   .cert = options.cert,
-                                                                   .key = options.key});
-  return Client(RegistryConnection::Create(
-      std::move(options), {.clock = base::RealClock(),
-                           .rng = std::make_unique<base::SystemRng>(),
-                           .scheduler = std::make_unique<Loop>("muster-client", base::RealClock()),
-                           .transport = std::move(transport)}));
+  const Access access{.token = options.token,
+                      .tls = options.tls,
+                      .ca = options.ca,
+                      .cert = options.cert,
+                      .key = options.key};
+  RegistryConnection::Parts parts{
+      .clock = base::RealClock(),
+      .rng = std::make_unique<base::SystemRng>(),
+      .new_scheduler =
+          [](const std::string& name) { return std::make_unique<Loop>(name, base::RealClock()); },
+      .watches = std::make_unique<GrpcWatchTransport>(options.servers, access),
+      .leases = std::make_unique<GrpcLeaseTransport>(options.servers, access)};
+  return Client(RegistryConnection::Create(std::move(options), std::move(parts)));
 }
 
 absl::StatusOr<Resolution> Client::Resolve(std::string_view name) const {
@@ -79,6 +82,11 @@ absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
   const auto target = ParseTarget(name);
   if (!target.ok()) return target.status();
   return connection_->Watch(*target, std::move(listener));
+}
+
+absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,
+                                                               RegisterOptions options) const {
+  return connection_->Register(std::move(instance), std::move(options));
 }
 
 }  // namespace muster::client

@@ -1,23 +1,12 @@
 #include "client/feed.h"
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 
 namespace muster::client {
-namespace {
-
-// Another try would end the same, until somebody changes a right or a program.
-bool IsRefusal(const absl::Status& status) {
-  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) ||
-         absl::IsUnimplemented(status);
-}
-
-}  // namespace
 
 Feed::Feed(Scheduler& scheduler, WatchTransport& transport, base::Rng& rng, Options options,
            Sink& sink)
@@ -26,10 +15,7 @@ Feed::Feed(Scheduler& scheduler, WatchTransport& transport, base::Rng& rng, Opti
       rng_(rng),
       options_(options),
       sink_(sink),
-      order_(transport.servers()) {
-  std::iota(order_.begin(), order_.end(), 0);
-  for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[rng.Uniform(i)]);
-}
+      failover_(transport.servers(), rng, options.failover) {}
 
 Feed::~Feed() { scheduler_.Cancel(timer_); }
 
@@ -72,9 +58,9 @@ void Feed::Open() {
   alive_ = std::make_shared<Alive>();
   opened_ = scheduler_.Now();
   following_.StreamOpened();
-  stream_ = transport_.Open(order_[turn_],
+  stream_ = transport_.Open(failover_.server(),
                             {.on_event = Posted(&Feed::OnEvent), .on_end = Posted(&Feed::OnEnd)});
-  Expect(options_.first_event * (1 << std::min(rounds_, 4)));
+  Expect(options_.first_event * (1 << std::min(failover_.rounds(), 4)));
   Write();
 }
 
@@ -101,7 +87,7 @@ void Feed::OnEvent(const v1::WatchResponse& event) {
   ++events_;
   heard_ = scheduler_.Now();
   lost_ = absl::OkStatus();
-  tried_ = 0;
+  failover_.Answered();
   Expect(options_.silence);
   const auto update = following_.Take(event);
   Write();
@@ -117,23 +103,13 @@ void Feed::OnEnd(absl::Status status) {
 }
 
 void Feed::Fail(absl::Status status) {
-  lost_ = absl::Status(status.code(),
-                       absl::StrCat(transport_.address(order_[turn_]), ": ", status.message()));
+  lost_ = absl::Status(
+      status.code(), absl::StrCat(transport_.address(failover_.server()), ": ", status.message()));
   const bool was_good = connected_ && scheduler_.Now() - opened_ >= options_.good;
   Close();
-  if (was_good) rounds_ = 0;
-  turn_ = (turn_ + 1) % order_.size();
-  // Also with servers left to be tried: all clients of the one that died come at once.
-  absl::Duration pause = options_.pause.Delay(rounds_, rng_);
-  bool refused = false;
-  if (++tried_ >= order_.size()) {
-    tried_ = 0;
-    ++rounds_;
-    refused = IsRefusal(status);
-    if (refused) pause = options_.refused * (1 + rng_.Unit()) / 2;
-  }
-  timer_ = scheduler_.At(scheduler_.Now() + pause, [this] { Open(); });
-  sink_.OnLost(lost_, refused);
+  const Failover::Next next = failover_.Failed(status, was_good);
+  timer_ = scheduler_.At(scheduler_.Now() + next.pause, [this] { Open(); });
+  sink_.OnLost(lost_, next.refused);
 }
 
 void Feed::AskAgainLater(Following::Id id) {

@@ -2,21 +2,19 @@
 // when that one is lost.
 //
 // A server that doesn't answer within `first_event`, and longer each time that all have failed in
-// turn, is given up for the next one, after a pause that grows as well, with jitter. Each feed has
-// an order of its own, so that the clients of a server that dies spread over the others. Without a
-// service to follow there is no stream.
+// turn, is given up for the next one (failover.h). Without a service to follow there is no stream.
 //
 // Thread safety: none: on the scheduler's thread, callbacks included. Errors: none; lost() says why
 // nothing comes. Cost: as Following.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/backoff.h"
 #include "base/rng.h"
+#include "client/failover.h"
 #include "client/following.h"
 #include "client/scheduler.h"
 #include "client/watch_transport.h"
@@ -27,13 +25,12 @@ class Feed {
  public:
   struct Options {
     absl::Duration first_event = absl::Seconds(2);
-    base::Backoff pause{absl::Milliseconds(100), absl::Seconds(1)};
+    Failover::Options failover;
     // A stream on which nothing came for so long is lost: the server tells its progress more often.
     absl::Duration silence = absl::Seconds(75);
     // A stream that lived for so long was a good one: the next loss is the first.
     absl::Duration good = absl::Seconds(5);
-    // What the server refuses, a subscription or for want of rights, is asked for again after half
-    // to all of this.
+    // A subscription that the server refuses is asked for again after half to all of this.
     absl::Duration refused = absl::Seconds(10);
   };
 
@@ -87,11 +84,8 @@ class Feed {
   std::shared_ptr<Alive> alive_;
   std::shared_ptr<Alive> exists_ = std::make_shared<Alive>();  // of the feed, for its timers
   Scheduler::Timer timer_ = 0;
-  std::vector<size_t> order_;  // of the servers
-  size_t turn_ = 0;            // in it
+  Failover failover_;
   base::SteadyTime opened_{};
-  size_t tried_ = 0;  // servers in a row that failed
-  int rounds_ = 0;    // in which all did
   bool connected_ = false;
   base::SteadyTime heard_{};
   uint64_t events_ = 0;

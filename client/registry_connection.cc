@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/text.h"
+#include "client/lease/instance_request.h"
+#include "client/lease/live_registration.h"
 #include "client/wire.h"
 
 namespace muster::client {
@@ -62,47 +64,16 @@ absl::Status NotLookedUp() {
 
 }  // namespace
 
-// One listener of one entry. What it holds, a Client perhaps, is let go as soon as it has ended,
-// and by nobody who is in the middle of something.
-class RegistryConnection::Listening {
- public:
-  explicit Listening(Listener listener) : listener_(std::move(listener)) {}
-
-  // By the scheduler, in a task that keeps the connection alive.
-  void Tell(const Resolution& resolution) {
-    Listener dropped;  // after the lock
-    base::MutexLock lock(mu_);
-    telling_ = true;
-    if (!ended_) listener_(resolution);
-    telling_ = false;
-    if (ended_) dropped = std::move(listener_);
-  }
-  // None begins afterwards. `by_scheduler`: its thread calls; the one that runs may be this one.
-  void End(bool by_scheduler) {
-    ended_ = true;
-    if (by_scheduler && telling_) return;
-    Listener dropped;
-    base::MutexLock lock(mu_);  // waits for the one that runs
-    dropped = std::move(listener_);
-  }
-  bool ended() const { return ended_; }
-
- private:
-  base::Mutex mu_;  // held while it runs
-  std::atomic<bool> ended_{false};
-  bool telling_ = false;  // the scheduler's
-  Listener listener_ MUSTER_GUARDED_BY(mu_);
-};
-
 class RegistryConnection::Held : public Connection::Subscription {
  public:
-  Held(std::shared_ptr<RegistryConnection> connection, std::shared_ptr<Listening> listening)
+  Held(std::shared_ptr<RegistryConnection> connection,
+       std::shared_ptr<Listening<Resolution>> listening)
       : connection_(std::move(connection)), listening_(std::move(listening)) {}
-  ~Held() override { listening_->End(connection_->scheduler_->Runs()); }
+  ~Held() override { listening_->End(connection_->callbacks_->Runs()); }
 
  private:
   const std::shared_ptr<RegistryConnection> connection_;
-  const std::shared_ptr<Listening> listening_;
+  const std::shared_ptr<Listening<Resolution>> listening_;
 };
 
 std::shared_ptr<RegistryConnection> RegistryConnection::Create(Options options, Parts parts) {
@@ -117,14 +88,20 @@ RegistryConnection::RegistryConnection(Options options, Parts parts)
     : options_(std::move(options)),
       clock_(parts.clock),
       rng_(std::move(parts.rng)),
-      scheduler_(std::move(parts.scheduler)),
-      transport_(std::move(parts.transport)),
-      feed_(std::make_unique<Feed>(*scheduler_, *transport_, *rng_, Feed::Options{},
+      new_scheduler_(std::move(parts.new_scheduler)),
+      scheduler_(new_scheduler_("muster-client")),
+      callbacks_(new_scheduler_("muster-calls")),
+      watches_(std::move(parts.watches)),
+      leases_(std::move(parts.leases)),
+      registrar_(std::make_unique<Registrar>(*scheduler_, *leases_, *rng_, Registrar::Options{})),
+      feed_(std::make_unique<Feed>(*scheduler_, *watches_, *rng_, Feed::Options{},
                                    static_cast<Feed::Sink&>(*this))) {}
 
 RegistryConnection::~RegistryConnection() {
   scheduler_->Stop();
   feed_ = nullptr;
+  registrar_ = nullptr;
+  callbacks_->Stop();
 }
 
 absl::StatusOr<Resolution> RegistryConnection::Resolve(const Target& target) {
@@ -143,9 +120,9 @@ absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query
   const base::SteadyTime now = scheduler_->Now();
   const EntryPtr entry = Find(query, now);
   if (auto answer = entry->service.Answer(now)) return *std::move(answer);
-  // A task that waited would wait for itself.
+  // Other callbacks would wait for one that waits.
   const absl::Duration patience =
-      scheduler_->Runs() ? absl::ZeroDuration() : entry->began + options_.first_answer - now;
+      callbacks_->Runs() ? absl::ZeroDuration() : entry->began + options_.first_answer - now;
   auto answer = entry->service.Wait(patience, clock_);
   return answer.ok() ? std::move(answer) : NoAnswer(query, answer.status());
 }
@@ -187,10 +164,10 @@ void RegistryConnection::Follow(const EntryPtr& entry) {
 absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Watch(
     const Target& target, Listener listener) {
   if (target.kind == Target::Kind::kDns) return NotLookedUp();
-  auto listening = std::make_shared<Listening>(std::move(listener));
+  auto listening = std::make_shared<Listening<Resolution>>(std::move(listener));
   if (target.kind == Target::Kind::kStatic) {
-    scheduler_->Post([self = shared_from_this(), listening,
-                      answer = StaticAnswer(target.addresses)] { listening->Tell(answer); });
+    callbacks_->Post(
+        [listening, answer = StaticAnswer(target.addresses)] { listening->Tell(answer); });
   } else {
     const EntryPtr entry = Find(target.query, scheduler_->Now());
     scheduler_->Post([this, entry, listening] { Listen(entry, listening); });
@@ -198,7 +175,25 @@ absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Wa
   return std::make_unique<Held>(shared_from_this(), std::move(listening));
 }
 
-void RegistryConnection::Listen(const EntryPtr& entry, std::shared_ptr<Listening> listening) {
+absl::StatusOr<std::unique_ptr<Registration>> RegistryConnection::Register(
+    Instance instance, RegisterOptions options) {
+  auto request = ToRegister(instance, options);
+  if (!request.ok()) return request.status();
+  // Registering again after a loss is the same life.
+  base::SystemRng rng;
+  for (int i = 0; i < 16; ++i) request->mutable_life_id()->push_back(static_cast<char>(rng.Next()));
+  return std::make_unique<LiveRegistration>(
+      LiveRegistration::Parts{.owner = shared_from_this(),
+                              .registrar = *registrar_,
+                              .work = *scheduler_,
+                              .callbacks = *callbacks_,
+                              .clock = clock_,
+                              .new_scheduler = [this] { return new_scheduler_("muster-probes"); }},
+      *std::move(request), std::move(instance.ttl_checks), std::move(options));
+}
+
+void RegistryConnection::Listen(const EntryPtr& entry,
+                                std::shared_ptr<Listening<Resolution>> listening) {
   // It was let go of while this task waited.
   if (!entry->id) {
     Follow(entry);
@@ -206,10 +201,7 @@ void RegistryConnection::Listen(const EntryPtr& entry, std::shared_ptr<Listening
     entries_.try_emplace(KeyOf(entry->service.query()), entry);
   }
   if (auto answer = entry->service.Answer(scheduler_->Now())) {
-    // As all that users' code does: in a task of its own, which keeps this alive.
-    scheduler_->Post([self = shared_from_this(), listening, answer = *std::move(answer)] {
-      listening->Tell(answer);
-    });
+    callbacks_->Post([listening, answer = *std::move(answer)] { listening->Tell(answer); });
   }
   entry->listeners.push_back(std::move(listening));
 }
@@ -219,7 +211,7 @@ void RegistryConnection::Tell(const EntryPtr& entry) {
   if (entry->listeners.empty()) return;
   const auto answer = entry->service.Answer(scheduler_->Now());
   if (!answer) return;
-  scheduler_->Post([self = shared_from_this(), listeners = entry->listeners, answer = *answer] {
+  callbacks_->Post([listeners = entry->listeners, answer = *answer] {
     for (const auto& listening : listeners) listening->Tell(answer);
   });
 }

@@ -10,42 +10,16 @@
 #include "base/duration_text.h"
 #include "base/text.h"
 #include "client/cli/interrupt.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
+#include "client/rpc_error.h"
 
 namespace muster::cli {
 namespace {
 
-constexpr char kReasonPayload[] = "muster.cli/reason";
-
-struct Details {
-  std::string reason;
-  std::string retry;
-};
-
-Details DetailsOf(const grpc::Status& status) {
-  Details details;
-  google::rpc::Status wire;
-  if (!wire.ParseFromString(status.error_details())) return details;
-  for (const auto& any : wire.details()) {
-    google::rpc::ErrorInfo info;
-    google::rpc::RetryInfo retry;
-    if (any.Is<google::rpc::ErrorInfo>() && any.UnpackTo(&info)) details.reason = info.reason();
-    if (any.Is<google::rpc::RetryInfo>() && any.UnpackTo(&retry)) {
-      details.retry = base::FormatDuration(absl::Seconds(retry.retry_delay().seconds()) +
-                                           absl::Nanoseconds(retry.retry_delay().nanos()));
-    }
-  }
-  return details;
-}
-
 absl::Status WithAddress(const absl::Status& status, const std::string& address) {
   if (status.ok()) return status;
-  absl::Status named(status.code(), absl::StrCat(address, ": ", status.message()));
-  if (const auto reason = status.GetPayload(kReasonPayload)) {
-    named.SetPayload(kReasonPayload, *reason);
-  }
-  return named;
+  return client::WithReason(
+      absl::Status(status.code(), absl::StrCat(address, ": ", status.message())),
+      client::ReasonOf(status));
 }
 
 // From now on.
@@ -74,19 +48,14 @@ std::string PlainMessage(const grpc::Status& status) {
 absl::Status FromRpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
-  const Details details = DetailsOf(status);
+  const client::RpcDetails details = client::DetailsOf(status);
   std::string text = absl::StatusCodeToString(code);
   if (!details.reason.empty()) absl::StrAppend(&text, " (", details.reason, ")");
   absl::StrAppend(&text, ": ", PlainMessage(status));
-  if (!details.retry.empty()) absl::StrAppend(&text, "; try again in ", details.retry);
-  absl::Status out(code, base::EscapeForTerminal(text));
-  if (!details.reason.empty()) out.SetPayload(kReasonPayload, absl::Cord(details.reason));
-  return out;
-}
-
-std::string ReasonText(const absl::Status& status) {
-  const auto reason = status.GetPayload(kReasonPayload);
-  return reason ? std::string(*reason) : "";
+  if (details.retry_after > absl::ZeroDuration()) {
+    absl::StrAppend(&text, "; try again in ", base::FormatDuration(details.retry_after));
+  }
+  return client::WithReason(absl::Status(code, base::EscapeForTerminal(text)), details.reason);
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(ConnectionOptions options) {
@@ -121,7 +90,8 @@ absl::Status Connection::Call(const Rpc& rpc) {
     // Whether it was done isn't known, so it isn't repeated; but the next one goes elsewhere.
     if (absl::IsDeadlineExceeded(status)) Forget();
     if (absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status)) Rotate();
-    if (!absl::IsUnavailable(status) || ReasonText(status) == "OUTCOME_UNKNOWN") return status;
+    if (!absl::IsUnavailable(status) || client::ReasonOf(status) == "OUTCOME_UNKNOWN")
+      return status;
   }
   return status;
 }
@@ -173,7 +143,7 @@ absl::Status Connection::CallHere(const Rpc& rpc, absl::Duration timeout) {
   const absl::Status status = FromRpc(rpc(channels_[current_], &context));
   // Nobody answered: the next try connects anew, at once. The pauses between tries are the
   // caller's; gRPC's own would go on after the server has come back.
-  if (absl::IsUnavailable(status) && ReasonText(status).empty()) Forget();
+  if (absl::IsUnavailable(status) && client::ReasonOf(status).empty()) Forget();
   return WithAddress(status, address());
 }
 

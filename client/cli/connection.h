@@ -37,10 +37,9 @@ struct ConnectionOptions {
   absl::Duration timeout = absl::Seconds(10);
 };
 
-// One line: code, reason, the server's words, and when to try again. The text is escaped.
+// One line: code, reason, the server's words, and when to try again. The text is escaped. The
+// reason is also there for client::ReasonOf.
 absl::Status FromRpc(const grpc::Status& status);
-// ErrorInfo.reason of a FromRpc status; "" when the server gave none.
-std::string ReasonText(const absl::Status& status);
 
 class Connection {
  public:

@@ -16,6 +16,7 @@
 #include "base/net_address.h"
 #include "base/text.h"
 #include "client/cli/parse.h"
+#include "client/rpc_error.h"
 
 namespace muster::cli {
 namespace {
@@ -53,7 +54,8 @@ int Context::Fail(const absl::Status& status) {
 }
 
 int Context::FailKey(const absl::Status& status, const std::string& node) {
-  const bool no_instance = absl::IsNotFound(status) && ReasonText(status) != "CHECK_NOT_FOUND";
+  const bool no_instance =
+      absl::IsNotFound(status) && client::ReasonOf(status) != "CHECK_NOT_FOUND";
   if (!no_instance || !node.empty()) return Fail(status);
   return Fail(absl::NotFoundError(
       absl::StrCat(status.message(), "; an instance that has a node needs --node")));

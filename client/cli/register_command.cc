@@ -9,6 +9,7 @@
 #include "client/cli/interrupt.h"
 #include "client/cli/parse.h"
 #include "client/cli/render.h"
+#include "client/rpc_error.h"
 #include "muster/v1/registry.grpc.pb.h"
 
 namespace muster::cli {
@@ -187,7 +188,7 @@ class Keeper {
   bool RegisterAgain() {
     v1::RegisterResponse response;
     const absl::Status status = CallRegister(context_, request_, &response);
-    const std::string reason = ReasonText(status);
+    const std::string reason = client::ReasonOf(status);
     if (reason == "SUPERSEDED" || reason == "STALE_INCARNATION") {
       context_.Fail(status);
       return false;

@@ -1,4 +1,4 @@
-#include "client/lease_keeper.h"
+#include "client/lease/lease_keeper.h"
 
 #include <gtest/gtest.h>
 

@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "client/loop.h"
+#include "fake_lease_transport.h"
 #include "fake_scheduler.h"
 #include "fake_transport.h"
 #include "muster/client/client.h"
@@ -22,6 +23,7 @@
 namespace muster::client {
 namespace {
 
+using testing::FakeLeaseTransport;
 using testing::FakeScheduler;
 using testing::FakeTransport;
 using testing::OneEndpoint;
@@ -39,15 +41,14 @@ Target At(const std::string& name) {
 class RegistryConnectionTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto scheduler = std::make_unique<FakeScheduler>();
     auto transport = std::make_unique<FakeTransport>(1);
-    scheduler_ = scheduler.get();
     transport_ = transport.get();
-    connection_ =
-        RegistryConnection::Create(Options{}, {.clock = base::RealClock(),
-                                               .rng = std::make_unique<base::SeededRng>(7),
-                                               .scheduler = std::move(scheduler),
-                                               .transport = std::move(transport)});
+    connection_ = RegistryConnection::Create(
+        Options{}, {.clock = base::RealClock(),
+                    .rng = std::make_unique<base::SeededRng>(7),
+                    .new_scheduler = [this](const std::string&) { return scheduler_->Share(); },
+                    .watches = std::move(transport),
+                    .leases = std::make_unique<FakeLeaseTransport>(1)});
   }
   absl::StatusOr<Resolution> Resolve(const std::string& name) {
     auto answer = connection_->Resolve(At(name));
@@ -75,7 +76,7 @@ class RegistryConnectionTest : public ::testing::Test {
     while (!transport_->last().open) scheduler_->Advance(absl::Milliseconds(10));
   }
 
-  FakeScheduler* scheduler_ = nullptr;
+  const std::unique_ptr<FakeScheduler> scheduler_ = std::make_unique<FakeScheduler>();
   FakeTransport* transport_ = nullptr;
   std::shared_ptr<RegistryConnection> connection_;
 };
@@ -323,12 +324,15 @@ class ThreadedTest : public ::testing::Test {
 
   static std::shared_ptr<RegistryConnection> Make(std::unique_ptr<WatchTransport> transport,
                                                   absl::Duration first_answer) {
-    return RegistryConnection::Create(
-        Options{.first_answer = first_answer},
-        {.clock = base::RealClock(),
-         .rng = std::make_unique<base::SeededRng>(7),
-         .scheduler = std::make_unique<Loop>("test", base::RealClock()),
-         .transport = std::move(transport)});
+    return RegistryConnection::Create(Options{.first_answer = first_answer},
+                                      {.clock = base::RealClock(),
+                                       .rng = std::make_unique<base::SeededRng>(7),
+                                       .new_scheduler =
+                                           [](const std::string& name) {
+                                             return std::make_unique<Loop>(name, base::RealClock());
+                                           },
+                                       .watches = std::move(transport),
+                                       .leases = std::make_unique<FakeLeaseTransport>(1)});
   }
 };
 

@@ -1,4 +1,4 @@
-// Finds the instances of services through the registry.
+// Finds the instances of services through the registry, and registers those of this process.
 //
 //   auto client = Client::Create({.servers = {"10.0.0.1:8502", "10.0.0.2:8502"}});
 //   auto api = client->Resolve("api");                   // or any form of target.h
@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "muster/client/connection.h"
 #include "muster/client/options.h"
+#include "muster/client/registration.h"
 #include "muster/client/resolution.h"
 
 namespace muster::client {
@@ -35,13 +36,20 @@ class Client {
   // With a connection of a test's.
   explicit Client(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
 
-  // The first one for a service waits for the registry, at most Options::first_answer.
+  // The first one for a service waits for the registry, at most Options::first_answer; in a
+  // callback it doesn't.
   absl::StatusOr<Resolution> Resolve(std::string_view name) const;
 
   using Subscription = std::unique_ptr<Connection::Subscription>;
   // Calls the listener with the present answer, once there is one, and with each later one, on a
-  // thread of the client's, one at a time. It mustn't wait for long: others come after it.
+  // thread of the client's, one at a time. All callbacks of a client share that thread; nothing
+  // else waits for it.
   absl::StatusOr<Subscription> Watch(std::string_view name, Connection::Listener listener) const;
+
+  // From now on until the registration is destroyed (registration.h). Waits for nobody. Errors:
+  // only INVALID_ARGUMENT.
+  absl::StatusOr<std::unique_ptr<Registration>> Register(Instance instance,
+                                                         RegisterOptions options = {}) const;
 
  private:
   std::shared_ptr<Connection> connection_;

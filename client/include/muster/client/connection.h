@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "muster/client/registration.h"
 #include "muster/client/resolution.h"
 #include "muster/client/target.h"
 
@@ -26,6 +27,8 @@ class Connection {
   virtual absl::StatusOr<Resolution> Resolve(const Target& target) = 0;
   virtual absl::StatusOr<std::unique_ptr<Subscription>> Watch(const Target& target,
                                                               Listener listener) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Registration>> Register(Instance instance,
+                                                                 RegisterOptions options) = 0;
 };
 
 }  // namespace muster::client

@@ -1,4 +1,4 @@
-#include "client/lease_keeper.h"
+#include "client/lease/lease_keeper.h"
 
 #include <utility>
 
@@ -85,19 +85,19 @@ void LeaseKeeper::Beat(Outcome outcome, base::SteadyTime now) {
 }
 
 void LeaseKeeper::Dropped(absl::Status why, base::SteadyTime now) {
-  const Step step = std::exchange(under_way_, Step::kNothing);
+  under_way_ = Step::kNothing;
   if (over()) return;
-  if (step == Step::kRegister) {
-    return NotRegistered(Failure::kPassing, std::move(why), now);
-  }
   dropped_ = true;
   Lose(std::move(why));
-  // Another server may not know of it: it is told at the first opportunity.
-  if (wanted_ == Step::kBeat) at_ = now + options_.retry.Delay(failures_++, rng_);
-  if (wanted_ != Step::kNothing) return;
-  // Without a lease there is nothing to ask by.
-  wanted_ = Step::kRegister;
-  at_ = now + options_.spread * rng_.Unit();
+  if (wanted_ == Step::kNothing) {
+    // Without a lease there is nothing to ask by.
+    wanted_ = Step::kRegister;
+    at_ = now + options_.spread * rng_.Unit();
+    return;
+  }
+  // Another server may not know of it: it is told at the first opportunity. One that is to be
+  // registered again anyway keeps its turn.
+  if (at_ <= now || wanted_ == Step::kBeat) at_ = now + options_.retry.Delay(0, rng_);
 }
 
 }  // namespace muster::client

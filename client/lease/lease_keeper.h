@@ -65,7 +65,8 @@ class LeaseKeeper {
   void Registered(uint64_t handle, absl::Duration interval, base::SteadyTime now);
   void NotRegistered(Failure failure, absl::Status why, base::SteadyTime now);
   void Beat(Outcome outcome, base::SteadyTime now);
-  // What was under way has no result: its stream or server was lost.
+  // What was under way has no result: its stream or server was lost. Whoever opens the next one
+  // makes the pause between tries.
   void Dropped(absl::Status why, base::SteadyTime now);
 
   Phase phase() const { return phase_; }

@@ -1,0 +1,227 @@
+#include "client/lease/live_registration.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "base/text.h"
+
+namespace muster::client {
+namespace {
+
+using State = RegistrationStatus::State;
+
+// For a registrar's thread that is busy, and to end the wait for one that is gone.
+constexpr absl::Duration kGrace = absl::Milliseconds(500);
+constexpr absl::Duration kLongest = absl::Hours(24 * 365);
+// A registry without Drain: watchers hear of the removal within this, and end the calls that they
+// have begun.
+constexpr absl::Duration kUnacknowledged = absl::Seconds(1);
+
+// A result that another thread brings.
+template <typename Result>
+class Promise {
+ public:
+  void Set(Result result) {
+    base::MutexLock lock(mu_);
+    result_ = std::move(result);
+    is_set_.NotifyAll();
+  }
+  std::optional<Result> Await(absl::Duration within, const base::Clock& clock) {
+    const base::SteadyTime end = clock.Steady() + within;
+    base::MutexLock lock(mu_);
+    while (!result_) {
+      const absl::Duration left = end - clock.Steady();
+      if (left <= absl::ZeroDuration()) break;
+      is_set_.WaitFor(mu_, left);
+    }
+    return result_;
+  }
+
+ private:
+  base::Mutex mu_;
+  base::CondVar is_set_;
+  std::optional<Result> result_ MUSTER_GUARDED_BY(mu_);
+};
+
+absl::Duration Bounded(absl::Duration within) {
+  return std::clamp(within, absl::ZeroDuration(), kLongest);
+}
+
+}  // namespace
+
+// What the registrar told last.
+class LiveRegistration::Board {
+ public:
+  Board(std::function<void(const RegistrationStatus&)> on_change, Scheduler& callbacks,
+        const base::Clock& clock)
+      : callbacks_(callbacks), clock_(clock) {
+    if (on_change) {
+      listening_ = std::make_shared<Listening<RegistrationStatus>>(std::move(on_change));
+    }
+  }
+
+  // By the registrar's thread.
+  void Told(const Registrar::State& state) {
+    base::MutexLock lock(mu_);
+    const bool changed = state.state != last_.state || state.why != last_.why ||
+                         state.incarnation != last_.incarnation;
+    last_ = state;
+    if (!changed) return;
+    changed_.NotifyAll();
+    if (listening_ == nullptr || listening_->ended()) return;
+    callbacks_.Post([listening = listening_, status = StatusNow()] { listening->Tell(status); });
+  }
+  void EndListening() {
+    if (listening_ != nullptr) listening_->End(callbacks_.Runs());
+  }
+
+  RegistrationStatus status() const {
+    base::MutexLock lock(mu_);
+    return StatusNow();
+  }
+  absl::Status WaitUntilHeld(absl::Duration within) const {
+    const base::SteadyTime end = clock_.Steady() + within;
+    base::MutexLock lock(mu_);
+    for (;;) {
+      switch (last_.state) {
+        case State::kHeld:
+          return absl::OkStatus();
+        case State::kSuperseded:
+        case State::kInvalid:
+          return last_.why;
+        case State::kEnded:
+          return absl::FailedPreconditionError("it was deregistered");
+        default:
+          break;
+      }
+      const absl::Duration left = end - clock_.Steady();
+      if (left <= absl::ZeroDuration()) {
+        return absl::DeadlineExceededError(
+            absl::StrCat("not registered yet: ", last_.why.message()));
+      }
+      changed_.WaitFor(mu_, left);
+    }
+  }
+
+  Registrar::Id id = 0;  // the registrar's thread's
+
+ private:
+  RegistrationStatus StatusNow() const MUSTER_REQUIRES(mu_) {
+    RegistrationStatus status{.state = last_.state, .why = last_.why};
+    if (last_.confirmed) {
+      status.unconfirmed = std::max(clock_.Steady() - *last_.confirmed, absl::ZeroDuration());
+    }
+    status.id = last_.key.id();
+    status.incarnation = last_.incarnation;
+    return status;
+  }
+
+  Scheduler& callbacks_;
+  const base::Clock& clock_;
+  std::shared_ptr<Listening<RegistrationStatus>> listening_;
+  mutable base::Mutex mu_;
+  mutable base::CondVar changed_;
+  Registrar::State last_ MUSTER_GUARDED_BY(mu_) = {
+      .why = absl::UnavailableError("the registry has not answered yet")};
+};
+
+LiveRegistration::LiveRegistration(Parts parts, v1::RegisterRequest request,
+                                   std::vector<TtlCheck> checks, RegisterOptions options)
+    : parts_(std::move(parts)),
+      options_(std::move(options)),
+      checks_(std::make_shared<const std::vector<TtlCheck>>(std::move(checks))),
+      board_(std::make_shared<Board>(options_.on_change, parts_.callbacks, parts_.clock)) {
+  parts_.work.Post([board = board_, &registrar = parts_.registrar, request = std::move(request)] {
+    board->id = registrar.Add(request, [board](const auto& state) { board->Told(state); });
+  });
+  for (const TtlCheck& check : *checks_) {
+    if (!check.probe) continue;
+    if (probes_ == nullptr) probes_ = parts_.new_scheduler();
+    probes_->Post([this, &check, keep = checks_] { Probe(check); });
+  }
+  if (options_.deregister_on_sigterm) {
+    on_termination_ = std::make_unique<OnTermination>([this]() -> std::function<void()> {
+      return [wait = Leave(options_.leave_within)] { wait().IgnoreError(); };
+    });
+  }
+}
+
+LiveRegistration::~LiveRegistration() {
+  on_termination_ = nullptr;
+  if (probes_ != nullptr) probes_->Stop();
+  exists_ = nullptr;
+  const auto wait = Leave(options_.deregister ? options_.leave_within : absl::ZeroDuration());
+  if (options_.deregister) wait().IgnoreError();
+  board_->EndListening();
+}
+
+RegistrationStatus LiveRegistration::status() const { return board_->status(); }
+
+absl::Status LiveRegistration::WaitUntilHeld(absl::Duration within) {
+  return board_->WaitUntilHeld(Bounded(within));
+}
+
+absl::Status LiveRegistration::Report(std::string_view check_id, HealthReport report) {
+  const auto check = std::find_if(checks_->begin(), checks_->end(),
+                                  [&](const TtlCheck& one) { return one.id == check_id; });
+  if (check == checks_->end()) {
+    return absl::NotFoundError(
+        absl::StrCat("the instance has no ttl check ", base::Quoted(check_id)));
+  }
+  if (!base::IsUtf8(report.output)) report.output = base::EscapeForTerminal(report.output);
+  parts_.work.Post([board = board_, &registrar = parts_.registrar, id = check->id, ttl = check->ttl,
+                    report = std::move(report)] { registrar.Report(board->id, id, report, ttl); });
+  return absl::OkStatus();
+}
+
+void LiveRegistration::Probe(const TtlCheck& check) {
+  const std::weak_ptr<Exists> exists = exists_;
+  HealthReport report = check.probe();
+  // It may have been destroyed by the probe.
+  if (exists.expired()) return;
+  Report(check.id, std::move(report)).IgnoreError();
+  probes_->At(probes_->Now() + check.ttl / 3 * (0.8 + 0.2 * rng_.Unit()),
+              [this, &check, keep = checks_] { Probe(check); });
+}
+
+absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration within) {
+  within = Bounded(within);
+  auto promise = std::make_shared<Promise<absl::StatusOr<v1::DrainResponse>>>();
+  parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
+    registrar.Drain(board->id, within, [promise](absl::StatusOr<v1::DrainResponse> response) {
+      promise->Set(std::move(response));
+    });
+  });
+  const auto response = promise->Await(within + absl::Seconds(5) + kGrace, parts_.clock);
+  if (!response) return absl::DeadlineExceededError("the registry didn't answer");
+  if (response->ok()) return Drained{(*response)->eligible(), (*response)->acked()};
+  if (!absl::IsUnimplemented(response->status())) return response->status();
+  const base::SteadyTime began = parts_.clock.Steady();
+  absl::Status left = Deregister(within);
+  if (!left.ok()) return left;
+  // Nobody sets it: the time is what is waited for.
+  Promise<bool> never;
+  never.Await(std::min(within - (parts_.clock.Steady() - began), kUnacknowledged), parts_.clock);
+  return Drained{};
+}
+
+std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
+  auto promise = std::make_shared<Promise<absl::Status>>();
+  parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
+    registrar.Leave(board->id, within,
+                    [promise](const absl::Status& status) { promise->Set(status); });
+  });
+  return [promise, within, &clock = parts_.clock]() -> absl::Status {
+    return promise->Await(within + kGrace, clock)
+        .value_or(absl::DeadlineExceededError("the client didn't get to it"));
+  };
+}
+
+absl::Status LiveRegistration::Deregister(absl::Duration within) {
+  return Leave(Bounded(within))();
+}
+
+}  // namespace muster::client
