@@ -1,6 +1,5 @@
 #include "client/lease/grpc_lease.h"
 
-#include <cstdint>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -19,51 +18,60 @@ class Calls {
   ~Calls() {
     base::MutexLock lock(mu_);
     closed_ = true;
-    for (const auto& [id, call] : calls_) call->TryCancel();
+    for (const auto& [call, context] : calls_) context->TryCancel();
     while (!calls_.empty()) is_empty_.Wait(mu_);
   }
 
-  // `start`: begins it, by the stub's async().
+  // `start`: a method of the stub's async(), called with the four that it wants.
   template <typename Request, typename Response, typename Start>
   void Begin(const Request& request, const std::string& token, absl::Duration within,
-             LeaseSession::Done<Response> done, Start start) {
-    struct Call {
-      grpc::ClientContext context;
-      Request request;
-      Response response;
-    };
-    auto call = std::make_shared<Call>();
-    call->request = request;
+             LeaseSession::Done<Response> done, const Start& start) {
+    base::MutexLock lock(mu_);
+    auto* call = new Call<Request, Response>(*this, request, std::move(done));
+    calls_[call] = &call->context;
     if (!token.empty()) call->context.AddMetadata("authorization", "Bearer " + token);
     call->context.set_deadline(
         gpr_time_from_micros(absl::ToInt64Microseconds(within), GPR_TIMESPAN));
-    uint64_t id = 0;
-    {
-      base::MutexLock lock(mu_);
-      id = ++last_id_;
-      calls_[id] = std::shared_ptr<grpc::ClientContext>(call, &call->context);
-    }
-    Call& it = *call;
-    start(&it.context, &it.request, &it.response,
-          [this, id, call = std::move(call), done = std::move(done)](grpc::Status status) mutable {
-            base::MutexLock lock(mu_);
-            if (!closed_) {
-              status.ok() ? done(std::move(call->response)) : done(ToStatus(status));
-            }
-            // Gone before whoever waits for it goes on.
-            call = nullptr;
-            calls_.erase(id);
-            if (calls_.empty()) is_empty_.NotifyAll();
-          });
+    start(&call->context, &call->request, &call->response, call);
+    call->StartCall();
   }
 
  private:
+  // Its own owner, until OnDone.
+  template <typename Request, typename Response>
+  struct Call : grpc::ClientUnaryReactor {
+    Call(Calls& the_calls, const Request& the_request, LeaseSession::Done<Response> the_done)
+        : calls(the_calls), request(the_request), done(std::move(the_done)) {}
+
+    void OnDone(const grpc::Status& status) override {
+      Calls& all = calls;
+      base::MutexLock lock(all.mu_);
+      if (!all.closed_) {
+        if (status.ok()) {
+          done(std::move(response));
+        } else {
+          done(ToStatus(status));
+        }
+      }
+      all.calls_.erase(this);
+      // Gone before whoever waits for it goes on.
+      delete this;
+      if (all.calls_.empty()) all.is_empty_.NotifyAll();
+    }
+
+    Calls& calls;
+    grpc::ClientContext context;
+    const Request request;
+    Response response;
+    const LeaseSession::Done<Response> done;
+  };
+
   // Callbacks run with it.
   base::Mutex mu_;
   base::CondVar is_empty_;
   bool closed_ MUSTER_GUARDED_BY(mu_) = false;
-  uint64_t last_id_ MUSTER_GUARDED_BY(mu_) = 0;
-  absl::flat_hash_map<uint64_t, std::shared_ptr<grpc::ClientContext>> calls_ MUSTER_GUARDED_BY(mu_);
+  absl::flat_hash_map<grpc::ClientUnaryReactor*, grpc::ClientContext*> calls_
+      MUSTER_GUARDED_BY(mu_);
 };
 
 class Session : public LeaseSession {
@@ -88,22 +96,22 @@ class Session : public LeaseSession {
   void Register(const v1::RegisterRequest& request, absl::Duration within,
                 Done<v1::RegisterResponse> done) override {
     calls_.Begin(request, token_, within, std::move(done),
-                 [this](auto... call) { stub_->async()->Register(std::move(call)...); });
+                 [this](auto*... call) { stub_->async()->Register(call...); });
   }
   void Deregister(const v1::DeregisterRequest& request, absl::Duration within,
                   Done<v1::DeregisterResponse> done) override {
     calls_.Begin(request, token_, within, std::move(done),
-                 [this](auto... call) { stub_->async()->Deregister(std::move(call)...); });
+                 [this](auto*... call) { stub_->async()->Deregister(call...); });
   }
   void ReportHealth(const v1::ReportHealthRequest& request, absl::Duration within,
                     Done<v1::ReportHealthResponse> done) override {
     calls_.Begin(request, token_, within, std::move(done),
-                 [this](auto... call) { stub_->async()->ReportHealth(std::move(call)...); });
+                 [this](auto*... call) { stub_->async()->ReportHealth(call...); });
   }
   void Drain(const v1::DrainRequest& request, absl::Duration within,
              Done<v1::DrainResponse> done) override {
     calls_.Begin(request, token_, within, std::move(done),
-                 [this](auto... call) { stub_->async()->Drain(std::move(call)...); });
+                 [this](auto*... call) { stub_->async()->Drain(call...); });
   }
 
  private:
