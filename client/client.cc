@@ -7,9 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/names.h"
 #include "base/net_address.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "client/environment.h"
+#include "client/fallback/cares_dns.h"
 #include "client/grpc_watch.h"
 #include "client/lease/grpc_lease.h"
 #include "client/loop.h"
@@ -44,6 +47,22 @@ absl::Status Check(const Options& options) {
   }
   if (options.first_answer < absl::ZeroDuration()) return Invalid("first_answer", "is below 0");
   if (options.keep_last < absl::ZeroDuration()) return Invalid("keep_last", "is below 0");
+  if (absl::Status status = CheckDnsServers(options.dns_servers); !status.ok()) {
+    return Invalid("dns_servers", base::Sv(status.message()));
+  }
+  for (const auto& [service, addresses] : options.fallback_addresses) {
+    for (const Address& address : addresses) {
+      const base::IpKind kind = base::KindOfIp(address.host);
+      const bool is_host = kind == base::IpKind::kNone && !address.host.empty() &&
+                           base::HostNameProblem(address.host).empty();
+      if (kind != base::IpKind::kUnspecified && (is_host || kind != base::IpKind::kNone)) continue;
+      return Invalid("fallback_addresses", absl::StrCat(base::Quoted(address.host), " of ",
+                                                        base::Quoted(service), " is no address"));
+    }
+  }
+  if (options.snapshot_max_age < absl::ZeroDuration()) {
+    return Invalid("snapshot_max_age", "is below 0");
+  }
   if (options.idle < absl::Seconds(1)) return Invalid("idle", "is below 1s");
   return absl::OkStatus();
 }
@@ -52,8 +71,12 @@ absl::Status Check(const Options& options) {
 
 absl::StatusOr<Client> Client::Create(Options options) {
   if (absl::Status status = Check(options); !status.ok()) return status;
-  for (absl::Duration* duration : {&options.first_answer, &options.keep_last, &options.idle}) {
+  for (absl::Duration* duration :
+       {&options.first_answer, &options.keep_last, &options.idle, &options.snapshot_max_age}) {
     *duration = std::min(*duration, kLongest);
+  }
+  if (options.snapshot && options.snapshot_path.empty()) {
+    options.snapshot_path = DefaultSnapshotPath(options.servers);
   }
   const Access access{.token = options.token,
                       .tls = options.tls,
@@ -67,6 +90,13 @@ absl::StatusOr<Client> Client::Create(Options options) {
           [](const std::string& name) { return std::make_unique<Loop>(name, base::RealClock()); },
       .watches = std::make_unique<GrpcWatchTransport>(options.servers, access),
       .leases = std::make_unique<GrpcLeaseTransport>(options.servers, access)};
+  if (options.dns) {
+    parts.dns = std::make_unique<CaresDns>(CaresDns::Options{.servers = options.dns_servers},
+                                           base::RealClock());
+  }
+  if (options.overrides) {
+    parts.overrides = Overrides(EnvironmentVariablesWith("_URL"), options.override_prefix);
+  }
   return Client(RegistryConnection::Create(std::move(options), std::move(parts)));
 }
 

@@ -24,6 +24,7 @@ Failover::Next Failover::Failed(const absl::Status& why, bool was_good) {
   if (++tried_ < order_.size()) return next;
   tried_ = 0;
   ++rounds_;
+  next.all = true;
   next.refused = IsRefusal(why);
   if (next.refused) next.pause = options_.refused * (1 + rng_.Unit()) / 2;
   return next;

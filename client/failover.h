@@ -26,7 +26,8 @@ class Failover {
   };
   struct Next {
     absl::Duration pause;
-    bool refused = false;
+    bool all = false;      // all servers have failed now, one after the other
+    bool refused = false;  // as whoever this is
   };
 
   // REQUIRES: servers > 0; rng outlives it.

@@ -109,7 +109,7 @@ void Feed::Fail(absl::Status status) {
   Close();
   const Failover::Next next = failover_.Failed(status, was_good);
   timer_ = scheduler_.At(scheduler_.Now() + next.pause, [this] { Open(); });
-  sink_.OnLost(lost_, next.refused);
+  sink_.OnLost(lost_, next);
 }
 
 void Feed::AskAgainLater(Following::Id id) {

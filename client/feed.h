@@ -38,9 +38,9 @@ class Feed {
    public:
     virtual ~Sink() = default;
     virtual void OnUpdate(const Following::Update& update, const EndpointSet& set) = 0;
-    // Nothing is confirmed from now on, until an update of each comes again. `refused`: no server
-    // answers whoever this is.
-    virtual void OnLost(const absl::Status& why, bool refused) = 0;
+    // Nothing is confirmed from now on, until an update of each comes again. `next`: what becomes
+    // of it.
+    virtual void OnLost(const absl::Status& why, const Failover::Next& next) = 0;
   };
 
   // REQUIRES: all outlive it.

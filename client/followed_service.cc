@@ -33,13 +33,36 @@ EndpointList Select(const Query& query, const EndpointList& endpoints) {
 }
 
 Resolution FollowedService::AnswerAt(base::SteadyTime now) const {
-  Resolution answer{.endpoints = endpoints_, .empty = empty_};
+  Resolution answer{.endpoints = endpoints_, .source = labels_.live, .empty = empty_};
   if (confirmed_) {
-    answer.source = Resolution::Source::kLastKnown;
+    answer.source = primed_ ? Resolution::Source::kSnapshot : labels_.lost;
     // Whoever asks may have looked at the clock before it was lost.
     answer.age = std::max(now - *confirmed_, absl::ZeroDuration());
   }
   return answer;
+}
+
+void FollowedService::Prime(std::shared_ptr<const EndpointList> endpoints,
+                            base::SteadyTime confirmed) {
+  base::MutexLock lock(mu_);
+  endpoints_ = std::move(endpoints);
+  confirmed_ = confirmed;
+  primed_ = true;
+}
+
+bool FollowedService::refused() const {
+  base::MutexLock lock(mu_);
+  return !refused_.ok();
+}
+
+void FollowedService::WaitForRegistry(absl::Duration within, const base::Clock& clock) const {
+  const base::SteadyTime end = clock.Steady() + within;
+  base::MutexLock lock(mu_);
+  while (primed_ && !doubt_ && !lost_ && refused_.ok()) {
+    const absl::Duration left = end - clock.Steady();
+    if (left <= absl::ZeroDuration()) return;
+    known_.WaitFor(mu_, left);
+  }
 }
 
 std::optional<Resolution> FollowedService::Answer(base::SteadyTime now) const {
@@ -48,14 +71,16 @@ std::optional<Resolution> FollowedService::Answer(base::SteadyTime now) const {
   return AnswerAt(now);
 }
 
-absl::StatusOr<Resolution> FollowedService::Wait(absl::Duration within,
-                                                 const base::Clock& clock) const {
+absl::StatusOr<Resolution> FollowedService::Wait(absl::Duration within, const base::Clock& clock,
+                                                 bool until_lost) const {
   const base::SteadyTime end = clock.Steady() + within;
   base::MutexLock lock(mu_);
   while (endpoints_ == nullptr) {
     if (!refused_.ok()) return refused_;
     const absl::Duration left = end - clock.Steady();
-    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("nothing came");
+    if (left <= absl::ZeroDuration() || (until_lost && lost_)) {
+      return absl::DeadlineExceededError("nothing came");
+    }
     known_.WaitFor(mu_, left);
   }
   return AnswerAt(clock.Steady());
@@ -65,6 +90,8 @@ bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::
                            absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at) {
   base::MutexLock lock(mu_);
   refused_ = absl::OkStatus();
+  lost_ = false;
+  known_.NotifyAll();
   const bool had_some = endpoints_ != nullptr && !endpoints_->empty();
   if (had_some && !confirmed_ && !doubt_ && *endpoints_ == endpoints) return false;
   if (endpoints.empty() && had_some && keep_last > absl::ZeroDuration()) {
@@ -80,9 +107,9 @@ bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::
   }
   doubt_.reset();
   confirmed_.reset();
+  primed_ = false;
   empty_ = endpoints.empty() ? why : Resolution::Empty::kNot;
   endpoints_ = std::make_shared<const EndpointList>(std::move(endpoints));
-  known_.NotifyAll();
   return true;
 }
 
@@ -93,13 +120,16 @@ bool FollowedService::Settle(base::SteadyTime now) {
   endpoints_ = std::make_shared<const EndpointList>();
   doubt_.reset();
   confirmed_.reset();
+  primed_ = false;
   return true;
 }
 
-bool FollowedService::Lose(base::SteadyTime confirmed) {
+bool FollowedService::Lose(base::SteadyTime confirmed, bool can_ask) {
   base::MutexLock lock(mu_);
   // An answer that nobody confirms doesn't become more believable.
   doubt_.reset();
+  lost_ |= !can_ask;
+  known_.NotifyAll();
   if (endpoints_ == nullptr || confirmed_) return false;
   confirmed_ = confirmed;
   return true;

@@ -2,6 +2,7 @@
 //
 //   live:  the registry says so now            -> kRegistry
 //   lost:  it said so, and can't be asked now  -> kLastKnown, as old as that is
+//   primed: it said so to a former process     -> kSnapshot, as old as that is
 //   An empty answer takes the place of one with endpoints once it has stood for `keep_last`; until
 //   then the endpoints stay, as kLastKnown.
 //
@@ -32,13 +33,28 @@ EndpointList Select(const Query& query, const EndpointList& endpoints);
 
 class FollowedService {
  public:
-  explicit FollowedService(Query query) : query_(std::move(query)) {}
+  // How answers are labelled; those from a snapshot as that.
+  struct Labels {
+    Resolution::Source live = Resolution::Source::kRegistry;
+    Resolution::Source lost = Resolution::Source::kLastKnown;
+  };
+  explicit FollowedService(Query query) : FollowedService(std::move(query), Labels{}) {}
+  FollowedService(Query query, Labels labels) : query_(std::move(query)), labels_(labels) {}
   const Query& query() const { return query_; }
+
+  // Before anything else: what a former process knew, and when that was last known to be right.
+  void Prime(std::shared_ptr<const EndpointList> endpoints, base::SteadyTime confirmed);
 
   // nullopt: nothing is known yet.
   std::optional<Resolution> Answer(base::SteadyTime now) const;
-  // Waits for one, or for a refusal, which is the error. DEADLINE_EXCEEDED: neither came.
-  absl::StatusOr<Resolution> Wait(absl::Duration within, const base::Clock& clock) const;
+  // Whoever could say it doesn't answer this query.
+  bool refused() const;
+  // Waits while the registry hasn't spoken, and may do so: until it does, or is lost.
+  void WaitForRegistry(absl::Duration within, const base::Clock& clock) const;
+  // Waits for one, or for a refusal, which is the error. DEADLINE_EXCEEDED: neither came, or, if
+  // `until_lost`, whoever could say it can't be asked now.
+  absl::StatusOr<Resolution> Wait(absl::Duration within, const base::Clock& clock,
+                                  bool until_lost = false) const;
 
   // A complete answer of the registry. True: what Answer says changed. `settle_at`: when Settle has
   // to be called, if at all.
@@ -46,8 +62,9 @@ class FollowedService {
             absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at);
   // An empty answer that has stood for long enough is believed. True: as of Take.
   bool Settle(base::SteadyTime now);
-  // Nothing is confirmed any more; it last was at `confirmed`. True: as of Take.
-  bool Lose(base::SteadyTime confirmed);
+  // Nothing is confirmed any more; it last was at `confirmed`. `can_ask`: another server may answer
+  // in a moment. True: as of Take.
+  bool Lose(base::SteadyTime confirmed, bool can_ask = false);
   // The registry doesn't answer this query.
   bool Refuse(absl::Status why, base::SteadyTime now);
 
@@ -55,12 +72,15 @@ class FollowedService {
   Resolution AnswerAt(base::SteadyTime now) const MUSTER_REQUIRES(mu_);
 
   const Query query_;
+  const Labels labels_;
   mutable base::Mutex mu_;
   mutable base::CondVar known_;
   std::shared_ptr<const EndpointList> endpoints_ MUSTER_GUARDED_BY(mu_);  // null: nothing is known
   Resolution::Empty empty_ MUSTER_GUARDED_BY(mu_) = Resolution::Empty::kNot;
   // Set: the endpoints aren't what the registry says now; when it last did.
   std::optional<base::SteadyTime> confirmed_ MUSTER_GUARDED_BY(mu_);
+  bool primed_ MUSTER_GUARDED_BY(mu_) = false;  // they come from a snapshot
+  bool lost_ MUSTER_GUARDED_BY(mu_) = false;    // since the registry last spoke
   // Of an empty answer that doesn't count yet.
   struct Doubt {
     Resolution::Empty empty;

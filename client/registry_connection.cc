@@ -1,29 +1,26 @@
 #include "client/registry_connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/names.h"
 #include "base/text.h"
 #include "client/lease/instance_request.h"
 #include "client/lease/live_registration.h"
-#include "client/wire.h"
 
 namespace muster::client {
 namespace {
 
-Resolution::Empty EmptyOf(v1::EmptyReason reason) {
-  switch (reason) {
-    case v1::UNKNOWN_SERVICE:
-      return Resolution::Empty::kUnknownService;
-    case v1::ALL_UNHEALTHY:
-      return Resolution::Empty::kAllUnhealthy;
-    case v1::FILTERED_OUT:
-      return Resolution::Empty::kFilteredOut;
-    default:
-      return Resolution::Empty::kNoInstances;
-  }
-}
+using Empty = Resolution::Empty;
+using Source = Resolution::Source;
+
+// With a snapshot at hand the registry is waited for only so long after the service was first asked
+// for: most often it speaks at once, and fresh answers are better.
+constexpr absl::Duration kSnapshotPatience = absl::Milliseconds(100);
+
+constexpr absl::Duration kNoHurry = absl::Milliseconds(5);
 
 // The same for the same query and no other. Its parts hold no byte 0.
 std::string KeyOf(const Query& query) {
@@ -50,30 +47,43 @@ std::string KeyOf(const Query& query) {
   return key;
 }
 
+// No key of a query begins so.
+std::string KeyOf(const Address& host) {
+  return absl::StrCat(std::string(1, '\0'), base::AsciiLower(host.host), ":", host.port);
+}
+
 Resolution StaticAnswer(const std::vector<Address>& addresses) {
   auto endpoints = std::make_shared<EndpointList>();
   for (const Address& address : addresses) {
-    endpoints->push_back(std::make_shared<const Endpoint>(Endpoint{.address = address}));
+    endpoints->push_back(std::make_shared<const Endpoint>(
+        Endpoint{.id = absl::StrCat(address.host, ":", address.port), .address = address}));
   }
-  return {.endpoints = std::move(endpoints), .source = Resolution::Source::kStatic};
+  return {.endpoints = std::move(endpoints), .source = Source::kStatic};
+}
+
+std::map<std::string, Resolution> FixedAnswers(const Options& options) {
+  std::map<std::string, Resolution> answers;
+  for (const auto& [service, addresses] : options.fallback_addresses) {
+    answers[service] = StaticAnswer(addresses);
+  }
+  return answers;
 }
 
 absl::Status NotLookedUp() {
-  return absl::UnimplementedError("names of DNS aren't looked up by this version");
+  return absl::UnimplementedError("Options::dns is off, so that no name of DNS is looked up");
 }
 
 }  // namespace
 
 class RegistryConnection::Held : public Connection::Subscription {
  public:
-  Held(std::shared_ptr<RegistryConnection> connection,
-       std::shared_ptr<Listening<Resolution>> listening)
+  Held(std::shared_ptr<RegistryConnection> connection, ListeningPtr listening)
       : connection_(std::move(connection)), listening_(std::move(listening)) {}
   ~Held() override { listening_->End(connection_->callbacks_->Runs()); }
 
  private:
   const std::shared_ptr<RegistryConnection> connection_;
-  const std::shared_ptr<Listening<Resolution>> listening_;
+  const ListeningPtr listening_;
 };
 
 std::shared_ptr<RegistryConnection> RegistryConnection::Create(Options options, Parts parts) {
@@ -93,38 +103,110 @@ RegistryConnection::RegistryConnection(Options options, Parts parts)
       callbacks_(new_scheduler_("muster-calls")),
       watches_(std::move(parts.watches)),
       leases_(std::move(parts.leases)),
+      overrides_(std::move(parts.overrides)),
+      fixed_(FixedAnswers(options_)),
+      dns_(std::move(parts.dns)),
       registrar_(std::make_unique<Registrar>(*scheduler_, *leases_, *rng_, Registrar::Options{})),
       feed_(std::make_unique<Feed>(*scheduler_, *watches_, *rng_, Feed::Options{},
-                                   static_cast<Feed::Sink&>(*this))) {}
+                                   static_cast<Feed::Sink&>(*this))) {
+  if (!options_.snapshot || options_.snapshot_path.empty()) return;
+  snapshot_ = std::make_unique<SnapshotKeeper>(
+      SnapshotKeeper::Options{.path = options_.snapshot_path, .max_age = options_.snapshot_max_age},
+      clock_, *scheduler_, new_scheduler_("muster-snapshot"), [this] { return Collect(); });
+}
 
 RegistryConnection::~RegistryConnection() {
   scheduler_->Stop();
+  if (snapshot_ != nullptr) snapshot_->Finish();
+  dns_ = nullptr;
   feed_ = nullptr;
   registrar_ = nullptr;
   callbacks_->Stop();
 }
 
-absl::StatusOr<Resolution> RegistryConnection::Resolve(const Target& target) {
-  switch (target.kind) {
-    case Target::Kind::kStatic:
-      return StaticAnswer(target.addresses);
-    case Target::Kind::kDns:
-      return NotLookedUp();
-    case Target::Kind::kService:
-      break;
+Target RegistryConnection::Overridden(const Target& target, bool* is) const {
+  *is = false;
+  if (target.kind != Target::Kind::kService) return target;
+  const Target* override = overrides_.Find(target.query.service);
+  if (override == nullptr) return target;
+  if (override->kind != Target::Kind::kService || override->query.service != target.query.service) {
+    *is = true;
+    return *override;
   }
-  return ResolveService(target.query);
+  // USER_SERVICE_URL=http://user-service:8002 tells no more than the port of its DNS name.
+  Target out = target;
+  if (out.dns.port == 0) out.dns.port = override->dns.port;
+  return out;
 }
 
-absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query) {
+absl::StatusOr<Resolution> RegistryConnection::Resolve(const Target& target) {
+  bool is_override = false;
+  const Target wanted = Overridden(target, &is_override);
+  auto answer = ResolveHere(wanted);
+  if (is_override && answer.ok()) answer->source = Source::kOverride;
+  return answer;
+}
+
+absl::StatusOr<Resolution> RegistryConnection::ResolveHere(const Target& target) {
+  if (target.kind == Target::Kind::kStatic) return StaticAnswer(target.addresses);
+  if (target.kind == Target::Kind::kDns) {
+    return dns_ == nullptr ? NotLookedUp() : ResolveHost(target.dns);
+  }
+  bool goes_on = false;
+  auto answer = ResolveService(target.query, &goes_on);
+  if (!goes_on) return answer;
+  absl::Status dns;
+  if (AsksDns(target)) {
+    auto by_dns = ResolveHost(target.dns);
+    if (by_dns.ok() && !by_dns->endpoints->empty()) return by_dns;
+    dns = by_dns.ok() ? absl::NotFoundError("DNS knows no address of it") : by_dns.status();
+  }
+  if (const Resolution* fixed = FixedAnswer(target.query)) return *fixed;
+  if (answer.ok() || dns.ok()) return answer;
+  return absl::Status(answer.status().code(),
+                      absl::StrCat(answer.status().message(), "; ", dns.message()));
+}
+
+absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query, bool* goes_on) {
   const base::SteadyTime now = scheduler_->Now();
-  const EntryPtr entry = Find(query, now);
-  if (auto answer = entry->service.Answer(now)) return *std::move(answer);
+  const EntryPtr entry = FindService(query, now);
+  auto known = entry->service.Answer(now);
   // Other callbacks would wait for one that waits.
+  const bool may_wait = !callbacks_->Runs();
+  if (known && known->source == Source::kSnapshot && may_wait && !lost_now_) {
+    const base::SteadyTime until =
+        entry->began + std::min(kSnapshotPatience, options_.first_answer);
+    entry->service.WaitForRegistry(until - now, clock_);
+    known = entry->service.Answer(scheduler_->Now());
+  }
+  if (known) {
+    *goes_on = GoesOn(*known);
+    return *std::move(known);
+  }
+  // Who can go on elsewhere doesn't wait for a registry that is known to be away.
+  const bool has_others = dns_ != nullptr || !fixed_.empty();
+  const base::SteadyTime until = entry->began + options_.first_answer;
+  const bool waits = may_wait && !(has_others && lost_now_);
+  auto answer = entry->service.Wait(waits ? until - now : absl::ZeroDuration(), clock_, has_others);
+  if (answer.ok()) {
+    *goes_on = GoesOn(*answer);
+    return answer;
+  }
+  // It had its chance.
+  *goes_on = waits || lost_now_ || now >= until || entry->service.refused();
+  return NoAnswer(query, answer.status());
+}
+
+absl::StatusOr<Resolution> RegistryConnection::ResolveHost(const Address& host) {
+  const base::SteadyTime now = scheduler_->Now();
+  const EntryPtr entry = FindHost(host, now);
+  if (auto known = entry->service.Answer(now)) return *std::move(known);
   const absl::Duration patience =
       callbacks_->Runs() ? absl::ZeroDuration() : entry->began + options_.first_answer - now;
   auto answer = entry->service.Wait(patience, clock_);
-  return answer.ok() ? std::move(answer) : NoAnswer(query, answer.status());
+  if (answer.ok() || !absl::IsDeadlineExceeded(answer.status())) return answer;
+  return absl::UnavailableError(
+      absl::StrCat("DNS has told nothing of ", base::Quoted(host.host), " yet"));
 }
 
 absl::Status RegistryConnection::NoAnswer(const Query& query, const absl::Status& waited) const {
@@ -139,13 +221,60 @@ absl::Status RegistryConnection::NoAnswer(const Query& query, const absl::Status
                    lost_.ok() ? "" : absl::StrCat(": ", lost_.message())));
 }
 
-RegistryConnection::EntryPtr RegistryConnection::Find(const Query& query, base::SteadyTime now) {
+bool RegistryConnection::GoesOn(const Resolution& answer) const {
+  if (answer.empty == Empty::kUnknownService) return true;
+  return answer.empty == Empty::kAllUnhealthy && options_.dns_when_unhealthy;
+}
+
+bool RegistryConnection::AsksDns(const Target& target) const {
+  return dns_ != nullptr && !target.dns.host.empty() &&
+         base::HostNameProblem(target.dns.host).empty();
+}
+
+const Resolution* RegistryConnection::FixedAnswer(const Query& query) const {
+  const auto found = fixed_.find(query.service);
+  return found == fixed_.end() ? nullptr : &found->second;
+}
+
+RegistryConnection::EntryPtr RegistryConnection::FindService(const Query& query,
+                                                             base::SteadyTime now) {
   std::string key = KeyOf(query);
   base::MutexLock lock(mu_);
-  EntryPtr& entry = entries_[std::move(key)];
+  EntryPtr& entry = entries_[key];
   if (entry == nullptr) {
-    entry = std::make_shared<Entry>(query, now);
-    scheduler_->Post([this, entry] { Follow(entry); });
+    entry = std::make_shared<Entry>(query, std::move(key), now);
+    auto saved = snapshot_ == nullptr ? std::nullopt : snapshot_->Find(entry->key);
+    if (saved) {
+      const absl::Duration age = std::max(clock_.System() - saved->confirmed, absl::ZeroDuration());
+      entry->service.Prime(std::move(saved->endpoints), now - age);
+    }
+    FollowSoon(entry, now);
+  }
+  entry->asked_us = now.us;
+  return entry;
+}
+
+void RegistryConnection::FollowSoon(const EntryPtr& entry, base::SteadyTime now) {
+  new_entries_.push_back(entry);
+  if (new_entries_.size() > 1) return;
+  const auto follow = [this] { FollowNew(); };
+  // While no registry speaks there is no hurry, and an application that asks for a thousand
+  // services needn't wake the scheduler for each.
+  if (lost_now_ && !entry->host) {
+    scheduler_->At(now + kNoHurry, follow);
+  } else {
+    scheduler_->Post(follow);
+  }
+}
+
+RegistryConnection::EntryPtr RegistryConnection::FindHost(const Address& host,
+                                                          base::SteadyTime now) {
+  std::string key = KeyOf(host);
+  base::MutexLock lock(mu_);
+  EntryPtr& entry = entries_[key];
+  if (entry == nullptr) {
+    entry = std::make_shared<Entry>(host, std::move(key), now);
+    FollowSoon(entry, now);
   }
   entry->asked_us = now.us;
   return entry;
@@ -156,21 +285,26 @@ size_t RegistryConnection::followed() const {
   return entries_.size();
 }
 
-void RegistryConnection::Follow(const EntryPtr& entry) {
-  entry->id = feed_->Add(ToSubscribe(entry->service.query()));
-  by_id_[*entry->id] = entry;
-}
-
 absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Watch(
-    const Target& target, Listener listener) {
-  if (target.kind == Target::Kind::kDns) return NotLookedUp();
+    const Target& given, Listener listener) {
+  bool is_override = false;
+  const Target target = Overridden(given, &is_override);
+  if (target.kind == Target::Kind::kDns && dns_ == nullptr) return NotLookedUp();
+  if (is_override) {
+    listener = [listener = std::move(listener)](Resolution answer) {
+      answer.source = Source::kOverride;
+      listener(answer);
+    };
+  }
   auto listening = std::make_shared<Listening<Resolution>>(std::move(listener));
   if (target.kind == Target::Kind::kStatic) {
     callbacks_->Post(
         [listening, answer = StaticAnswer(target.addresses)] { listening->Tell(answer); });
   } else {
-    const EntryPtr entry = Find(target.query, scheduler_->Now());
-    scheduler_->Post([this, entry, listening] { Listen(entry, listening); });
+    const base::SteadyTime now = scheduler_->Now();
+    const EntryPtr entry = target.kind == Target::Kind::kDns ? FindHost(target.dns, now)
+                                                             : FindService(target.query, now);
+    scheduler_->Post([this, entry, listening, target] { Listen(entry, {listening, target, {}}); });
   }
   return std::make_unique<Held>(shared_from_this(), std::move(listening));
 }
@@ -190,111 +324,6 @@ absl::StatusOr<std::unique_ptr<Registration>> RegistryConnection::Register(
                               .clock = clock_,
                               .new_scheduler = [this] { return new_scheduler_("muster-probes"); }},
       *std::move(request), std::move(instance.ttl_checks), std::move(options));
-}
-
-void RegistryConnection::Listen(const EntryPtr& entry,
-                                std::shared_ptr<Listening<Resolution>> listening) {
-  // It was let go of while this task waited.
-  if (!entry->id) {
-    Follow(entry);
-    base::MutexLock lock(mu_);
-    entries_.try_emplace(KeyOf(entry->service.query()), entry);
-  }
-  if (auto answer = entry->service.Answer(scheduler_->Now())) {
-    callbacks_->Post([listening, answer = *std::move(answer)] { listening->Tell(answer); });
-  }
-  entry->listeners.push_back(std::move(listening));
-}
-
-void RegistryConnection::Tell(const EntryPtr& entry) {
-  std::erase_if(entry->listeners, [](const auto& listening) { return listening->ended(); });
-  if (entry->listeners.empty()) return;
-  const auto answer = entry->service.Answer(scheduler_->Now());
-  if (!answer) return;
-  callbacks_->Post([listeners = entry->listeners, answer = *answer] {
-    for (const auto& listening : listeners) listening->Tell(answer);
-  });
-}
-
-void RegistryConnection::OnUpdate(const Following::Update& update, const EndpointSet& set) {
-  const EntryPtr entry = by_id_.at(update.id);
-  const base::SteadyTime now = scheduler_->Now();
-  {
-    base::MutexLock lock(mu_);
-    lost_ = absl::OkStatus();
-  }
-  if (update.ended) {
-    const absl::Status why(static_cast<absl::StatusCode>(update.ended->code()),
-                           base::EscapeForTerminal(update.ended->message()));
-    if (entry->service.Refuse(why, now)) Tell(entry);
-    return;
-  }
-  if (update.applied.reset || !update.applied.problem.empty()) {
-    const absl::Status why = absl::DataLossError(
-        absl::StrCat("the registry's answers don't fit together: ", update.applied.problem));
-    const bool changed =
-        update.applied.problem.empty() ? entry->service.Lose(now) : entry->service.Refuse(why, now);
-    if (changed) Tell(entry);
-    return;
-  }
-  if (!update.applied.complete) return;
-  EndpointList selected = Select(entry->service.query(), set.List());
-  const auto empty =
-      set.size() > 0 ? Resolution::Empty::kFilteredOut : EmptyOf(update.applied.empty_reason);
-  std::optional<base::SteadyTime> settle_at;
-  const bool changed =
-      entry->service.Take(std::move(selected), empty, now, options_.keep_last, &settle_at);
-  if (settle_at) SettleLater(entry, *settle_at);
-  if (changed) Tell(entry);
-}
-
-void RegistryConnection::SettleLater(const EntryPtr& entry, base::SteadyTime at) {
-  scheduler_->At(at, [this, entry] {
-    if (entry->service.Settle(scheduler_->Now())) Tell(entry);
-  });
-}
-
-void RegistryConnection::OnLost(const absl::Status& why, bool refused) {
-  const absl::Status plain(why.code(), base::EscapeForTerminal(base::Sv(why.message())));
-  {
-    base::MutexLock lock(mu_);
-    lost_ = plain;
-  }
-  for (const auto& [id, entry] : by_id_) {
-    const bool changed = refused ? entry->service.Refuse(plain, feed_->heard())
-                                 : entry->service.Lose(feed_->heard());
-    if (changed) Tell(entry);
-  }
-}
-
-bool RegistryConnection::IsIdle(Entry& entry, base::SteadyTime now) const {
-  std::erase_if(entry.listeners, [](const auto& listening) { return listening->ended(); });
-  if (!entry.id || !entry.listeners.empty()) return false;
-  // Somebody may still wait for the first answer.
-  if (entry.asked_us > (now - options_.idle).us || now < entry.began + options_.first_answer) {
-    return false;
-  }
-  // What can't be asked for again is kept.
-  return feed_->connected() || !entry.service.Answer(now);
-}
-
-void RegistryConnection::LetGoOfIdle() {
-  const base::SteadyTime now = scheduler_->Now();
-  std::vector<EntryPtr> idle;
-  {
-    base::MutexLock lock(mu_);
-    absl::erase_if(entries_, [&](const auto& named) {
-      if (!IsIdle(*named.second, now)) return false;
-      idle.push_back(named.second);
-      return true;
-    });
-  }
-  for (const EntryPtr& entry : idle) {
-    feed_->Remove(*entry->id);
-    by_id_.erase(*entry->id);
-    entry->id.reset();
-  }
-  scheduler_->At(now + options_.idle / 2, [this] { LetGoOfIdle(); });
 }
 
 }  // namespace muster::client

@@ -1,6 +1,13 @@
-// The connection of a Client to a registry: follows what is asked for, and answers from that.
+// The connection of a Client: follows what is asked for, and answers from that.
 //
-// Thread safety: all members. What the feed tells runs on the scheduler; listeners run on another.
+// A service is followed in the registry (feed), and looked up in DNS where that doesn't help, as
+// options say; a name of DNS is looked up again whenever its TTL is over. Both are entries, which
+// are let go when nobody asks for them any more.
+//
+// registry_connection.cc answers, on the threads of the application; registry_following.cc follows,
+// on the scheduler's.
+//
+// Thread safety: all members. Listeners run on a thread of their own.
 // Ownership: subscriptions and registrations keep it alive. May be destroyed by a callback.
 #pragma once
 
@@ -16,6 +23,9 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/rng.h"
+#include "client/fallback/dns.h"
+#include "client/fallback/overrides.h"
+#include "client/fallback/snapshot_keeper.h"
 #include "client/feed.h"
 #include "client/followed_service.h"
 #include "client/lease/lease_transport.h"
@@ -36,11 +46,13 @@ class RegistryConnection : public Connection,
   struct Parts {
     const base::Clock& clock;
     std::unique_ptr<base::Rng> rng;
-    // Called for what the library itself does, for the application's callbacks, and for the probes
-    // of each registration that has some. The name: at most 15 bytes.
+    // Called for what the library itself does, for the application's callbacks, for the snapshot,
+    // and for the probes of each registration that has some. The name: at most 15 bytes.
     std::function<std::unique_ptr<Scheduler>(const std::string& name)> new_scheduler;
     std::unique_ptr<WatchTransport> watches;
     std::unique_ptr<LeaseTransport> leases;
+    std::unique_ptr<DnsResolver> dns;  // null: DNS is never asked
+    Overrides overrides = {};
   };
   static std::shared_ptr<RegistryConnection> Create(Options options, Parts parts);
   ~RegistryConnection() override;
@@ -51,37 +63,76 @@ class RegistryConnection : public Connection,
   absl::StatusOr<std::unique_ptr<Registration>> Register(Instance instance,
                                                          RegisterOptions options) override;
 
-  // Of services that are followed now.
+  // Of services and names that are followed now.
   size_t followed() const;
 
  private:
-  class Held;
+  using ListeningPtr = std::shared_ptr<Listening<Resolution>>;
+  struct Entry;
+  using EntryPtr = std::shared_ptr<Entry>;
+  struct Audience {
+    ListeningPtr listening;
+    Target target;                        // what it wants to hear of
+    std::optional<Resolution> told = {};  // last
+  };
   struct Entry {
-    Entry(Query query, base::SteadyTime now) : service(std::move(query)), began(now) {}
+    Entry(Query query, std::string the_key, base::SteadyTime now)
+        : service(std::move(query)), key(std::move(the_key)), began(now) {}
+    Entry(Address the_host, std::string the_key, base::SteadyTime now)
+        : service({}, {Resolution::Source::kDns, Resolution::Source::kDns}),
+          host(std::move(the_host)),
+          key(std::move(the_key)),
+          began(now) {}
     FollowedService service;
+    const std::optional<Address> host;  // of a name of DNS
+    const std::string key;
     const base::SteadyTime began;
     std::atomic<int64_t> asked_us{0};  // on the steady clock
     // The scheduler's.
-    std::optional<Following::Id> id;
-    std::vector<std::shared_ptr<Listening<Resolution>>> listeners;
+    bool followed = false;
+    Following::Id id = 0;          // of a service that is followed
+    base::SteadyTime looked_up{};  // a name, with an answer
+    std::vector<Audience> listeners;
+    std::vector<std::weak_ptr<Entry>> dependents;  // services whose listeners hear of this name
   };
-  using EntryPtr = std::shared_ptr<Entry>;
+  class Held;
 
   RegistryConnection(Options options, Parts parts);
-  absl::StatusOr<Resolution> ResolveService(const Query& query);
-  // Follows it from now on.
-  EntryPtr Find(const Query& query, base::SteadyTime now);
+
+  // registry_connection.cc
+  Target Overridden(const Target& target, bool* is) const;
+  absl::StatusOr<Resolution> ResolveHere(const Target& target);
+  // `goes_on`: whether to look elsewhere, too.
+  absl::StatusOr<Resolution> ResolveService(const Query& query, bool* goes_on);
+  absl::StatusOr<Resolution> ResolveHost(const Address& host);
+  // Of an answer, or none, with which the way goes on to DNS.
+  bool GoesOn(const Resolution& answer) const;
+  bool AsksDns(const Target& target) const;
+  const Resolution* FixedAnswer(const Query& query) const;
+  EntryPtr FindService(const Query& query, base::SteadyTime now);
+  EntryPtr FindHost(const Address& host, base::SteadyTime now);
+  void FollowSoon(const EntryPtr& entry, base::SteadyTime now) MUSTER_REQUIRES(mu_);
   absl::Status NoAnswer(const Query& query, const absl::Status& waited) const;
 
-  // The rest by the scheduler.
+  // registry_following.cc
   void OnUpdate(const Following::Update& update, const EndpointSet& set) override;
-  void OnLost(const absl::Status& why, bool refused) override;
+  void OnLost(const absl::Status& why, const Failover::Next& next) override;
+  void FollowNew();
   void Follow(const EntryPtr& entry);
-  void Listen(const EntryPtr& entry, std::shared_ptr<Listening<Resolution>> listening);
+  void LetGo(Entry& entry);
+  void LookUp(const EntryPtr& entry);
+  void OnLookedUp(const EntryPtr& entry, absl::StatusOr<DnsAnswer> answer);
+  void Take(const EntryPtr& entry, EndpointList endpoints, Resolution::Empty why);
+  void Listen(const EntryPtr& entry, Audience listener);
   void Tell(const EntryPtr& entry);
-  void SettleLater(const EntryPtr& entry, base::SteadyTime at);
+  void Tell(const Entry& entry, Audience& audience);
+  // Sees to it that DNS is asked for those who listen, if it has to be.
+  void FallBack(const EntryPtr& entry);
+  std::optional<Resolution> AnswerFor(const Entry& entry, const Target& target);
+  bool NeedsDns(const Entry& entry) const;
   bool IsIdle(Entry& entry, base::SteadyTime now) const;
   void LetGoOfIdle();
+  std::vector<SavedService> Collect() const;
 
   const Options options_;
   const base::Clock& clock_;
@@ -92,12 +143,18 @@ class RegistryConnection : public Connection,
   const std::unique_ptr<Scheduler> callbacks_;
   const std::unique_ptr<WatchTransport> watches_;
   const std::unique_ptr<LeaseTransport> leases_;
-  std::unique_ptr<Registrar> registrar_;     // the scheduler's
-  std::unique_ptr<Feed> feed_;               // as well
-  std::map<Following::Id, EntryPtr> by_id_;  // as well
+  const Overrides overrides_;
+  const std::map<std::string, Resolution> fixed_;  // Options::fallback_addresses
+  std::unique_ptr<DnsResolver> dns_;               // may be null
+  std::unique_ptr<Registrar> registrar_;           // the scheduler's
+  std::unique_ptr<Feed> feed_;                     // as well
+  std::map<Following::Id, EntryPtr> by_id_;        // as well
+  std::unique_ptr<SnapshotKeeper> snapshot_;       // may be null
+  std::atomic<bool> lost_now_{false};              // no registry speaks
 
   mutable base::Mutex mu_;
-  absl::flat_hash_map<std::string, EntryPtr> entries_ MUSTER_GUARDED_BY(mu_);  // by KeyOf
+  absl::flat_hash_map<std::string, EntryPtr> entries_ MUSTER_GUARDED_BY(mu_);  // by key
+  std::vector<EntryPtr> new_entries_ MUSTER_GUARDED_BY(mu_);                   // not followed yet
   absl::Status lost_ MUSTER_GUARDED_BY(mu_);
 };
 

@@ -64,6 +64,31 @@ Endpoint FromWire(const v1::Endpoint& wire) {
   return out;
 }
 
+v1::Endpoint ToWire(const Endpoint& endpoint) {
+  v1::Endpoint out;
+  out.set_id(endpoint.id);
+  out.set_node(endpoint.node);
+  out.set_address(endpoint.address.host);
+  out.set_port(endpoint.address.port);
+  for (const std::string& host : endpoint.more_hosts) out.add_additional_addresses(host);
+  for (const auto& [name, port] : endpoint.named_ports) (*out.mutable_named_ports())[name] = port;
+  for (const std::string& tag : endpoint.tags) out.add_tags(tag);
+  for (const auto& [key, value] : endpoint.metadata) (*out.mutable_metadata())[key] = value;
+  out.set_version(endpoint.version);
+  out.set_protocol(endpoint.protocol);
+  if (!(endpoint.region + endpoint.zone + endpoint.sub_zone).empty()) {
+    out.mutable_locality()->set_region(endpoint.region);
+    out.mutable_locality()->set_zone(endpoint.zone);
+    out.mutable_locality()->set_sub_zone(endpoint.sub_zone);
+  }
+  out.mutable_weight()->set_passing(endpoint.passing_weight);
+  out.mutable_weight()->set_warning(endpoint.warning_weight);
+  out.set_health(static_cast<v1::Health>(endpoint.health));
+  out.set_state(static_cast<v1::State>(endpoint.state));
+  out.set_revision(endpoint.revision);
+  return out;
+}
+
 v1::Subscribe ToSubscribe(const Query& query) {
   v1::Subscribe out;
   out.set_namespace_(query.ns);

@@ -9,6 +9,7 @@
 namespace muster::client {
 
 Endpoint FromWire(const v1::Endpoint& wire);
+v1::Endpoint ToWire(const Endpoint& endpoint);
 
 // Without sub_id and resume. The conditions that a server doesn't know (region, zone, port) are the
 // client's own.

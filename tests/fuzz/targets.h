@@ -25,6 +25,8 @@ void Selector(std::string_view data);
 void PageToken(std::string_view data);
 // Requests of one Watch stream, with changes of the services between them.
 void WatchRequests(std::string_view data);
+// The client library's snapshot file.
+void ClientSnapshot(std::string_view data);
 // What an application writes to name a service.
 void ClientTarget(std::string_view data);
 // musterd's configuration file.
@@ -39,6 +41,7 @@ struct Target {
 };
 inline constexpr Target kTargets[] = {
     {"backup_file", BackupFile},
+    {"client_snapshot", ClientSnapshot},
     {"client_target", ClientTarget},
     {"config_yaml", ConfigYaml},
     {"page_token", PageToken},

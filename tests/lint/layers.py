@@ -32,7 +32,8 @@ ROOMS = {
                    "server/security") + FACES,
     "server": ("base", "server/app"),
 }
-PROTO_PREFIXES = ("muster/v1/", "muster/storage/", "muster/config/", "google/rpc/", "grpc/health/")
+PROTO_PREFIXES = ("muster/v1/", "muster/storage/", "muster/config/", "muster/snapshot/",
+                  "google/rpc/", "grpc/health/")
 # Who may use these libraries; nobody else does.
 LIBRARIES = {
     "grpc": (re.compile(r"^(grpcpp|grpc|grpc\+\+)/|\.grpc\.pb\.h$"),
@@ -58,7 +59,8 @@ CALLS = {
                           r"(?<![\w.>])getrandom\s*\(|\bmt19937"),
                ("base/rng.cc", "tests")),
     "environment": (re.compile(r"(?<![\w.>])(secure_)?getenv\s*\("),
-                    ("server/main.cc", "server/app", "client/cli", "tests")),
+                    ("server/main.cc", "server/app", "client/cli", "client/environment.cc",
+                     "tests")),
     "mutex": (re.compile(r"\bstd::(recursive_|shared_|timed_)?mutex\b|\babsl::Mutex\b|"
                          r"\bstd::(lock_guard|scoped_lock|unique_lock|condition_variable)\b"),
               ("base/mutex.h",)),

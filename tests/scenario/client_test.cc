@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/log.h"
 #include "tests/scenario/certificates.h"
 #include "tests/support/process.h"
 #include "tests/support/remote.h"
@@ -22,6 +24,12 @@ namespace {
 using client::Client;
 using client::Options;
 using client::Resolution;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kSlowness = 15;
+#else
+constexpr int kSlowness = 1;
+#endif
 
 v1::RegisterRequest Instance(const std::string& service, const std::string& id) {
   v1::RegisterRequest request;
@@ -49,6 +57,7 @@ class ClientScenario : public ::testing::Test {
   }
   Client Connect(Options options = {}) {
     options.servers = {server_->address()};
+    options.snapshot = !options.snapshot_path.empty();
     auto client = Client::Create(std::move(options));
     EXPECT_TRUE(client.ok()) << client.status();
     return *client;
@@ -134,8 +143,9 @@ TEST_F(ClientScenario, AServerThatHangsIsGivenUpForTheNext) {
   kill(hangs.pid(), SIGSTOP);
   bool waited = false;
   while (!waited) {  // until it was the first that was asked
-    const auto client = Client::Create(
-        {.servers = {hangs.address(), server_->address()}, .first_answer = absl::Seconds(20)});
+    const auto client = Client::Create({.servers = {hangs.address(), server_->address()},
+                                        .first_answer = absl::Seconds(20),
+                                        .snapshot = false});
     ASSERT_TRUE(client.ok());
     const absl::Time begin = Now();
     const auto answer = client->Resolve("web");
@@ -179,7 +189,8 @@ TEST_F(ClientScenario, TlsAndTokensAreSpoken) {
     const auto client = Client::Create({.servers = {server.address()},
                                         .token = by,
                                         .ca = trust,
-                                        .first_answer = absl::Seconds(1)});
+                                        .first_answer = absl::Seconds(1),
+                                        .snapshot = false});
     return client->Resolve("web").status();
   };
   const std::string ca = ReadText(authority.ca());
@@ -187,6 +198,82 @@ TEST_F(ClientScenario, TlsAndTokensAreSpoken) {
   EXPECT_TRUE(ask(token, ca).ok());
   EXPECT_TRUE(absl::IsUnauthenticated(ask("another-token-that-nobody-knows-of-0123456", ca)));
   EXPECT_FALSE(ask(token, "").ok());
+}
+
+// Drill: the registry is down when the application starts.
+TEST_F(ClientScenario, AnApplicationThatStartsWithoutARegistryAnswersFromItsSnapshot) {
+  Start("data");
+  constexpr int kServices = 1'000;
+  constexpr int kEach = 10;
+  {
+    Remote remote(server_->address());
+    for (int s = 0; s < kServices; ++s) {
+      v1::BatchRegisterRequest batch;
+      for (int i = 0; i < kEach; ++i) {
+        *batch.add_requests() = Instance(absl::StrCat("s", s), absl::StrCat("i", i));
+      }
+      grpc::ClientContext context;
+      v1::BatchRegisterResponse response;
+      ASSERT_TRUE(remote.registry->BatchRegister(&context, batch, &response).ok());
+    }
+  }
+  const Options options{.snapshot_path = dir_.path("cache/app.snapshot")};
+  {
+    const Client client = Connect(options);
+    for (int s = 0; s < kServices; ++s) {
+      ASSERT_EQ(client.Resolve(absl::StrCat("s", s))->endpoints->size(), kEach) << s;
+    }
+  }
+  const absl::Time written = Now();
+  server_->Kill();
+  absl::SleepFor(absl::Seconds(2));
+  // The fastest of five: other tests run at the same time.
+  absl::Duration took = absl::InfiniteDuration();
+  for (int round = 0; round < 5; ++round) {
+    const absl::Time begin = Now();
+    const Client fresh = Connect(options);
+    for (int s = 0; s < kServices; ++s) {
+      const auto answer = fresh.Resolve(absl::StrCat("s", s));
+      ASSERT_TRUE(answer.ok()) << answer.status();
+      ASSERT_EQ(answer->endpoints->size(), kEach) << s;
+      ASSERT_EQ(answer->source, Resolution::Source::kSnapshot);
+    }
+    took = std::min(took, Now() - begin);
+  }
+  EXPECT_LT(took, absl::Milliseconds(20) * kSlowness);
+  std::cout << "1,000 services of 10 endpoints answered in " << absl::FormatDuration(took) << "\n";
+  const Client client = Connect(options);
+  const auto answer = client.Resolve("s0");
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_GE(answer->age, absl::Seconds(2)) << "however often it was written again";
+  EXPECT_LE(answer->age, Now() - written + absl::Seconds(1));
+  Start("data");
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] {
+    return client.Resolve("s7")->source == Resolution::Source::kRegistry;
+  })) << "live answers take over by themselves";
+}
+
+TEST_F(ClientScenario, ASnapshotThatIsCorruptedIsIgnoredAndReported) {
+  Start("data");
+  Register("a");
+  const Options options{.first_answer = absl::Milliseconds(300),
+                        .snapshot_path = dir_.path("app.snapshot")};
+  EXPECT_EQ(Count(Connect(options)), 1u);
+  server_->Kill();
+  EXPECT_EQ(Connect(options).Resolve("web")->source, Resolution::Source::kSnapshot);
+  std::string bytes = ReadText(options.snapshot_path);
+  bytes[bytes.size() / 2] ^= 1;
+  WriteText(options.snapshot_path, bytes);
+  std::vector<std::string> logged;
+  base::SetLogSink([&](base::LogLevel, std::string_view message, auto fields) {
+    logged.push_back(absl::StrCat(std::string(message), " ", fields[0].value));
+  });
+  const Client client = Connect(options);
+  base::SetLogSink(nullptr);
+  EXPECT_EQ(logged,
+            std::vector<std::string>{absl::StrCat("the snapshot is ignored ", options.snapshot_path,
+                                                  " is no snapshot: its checksum is wrong")});
+  EXPECT_TRUE(absl::IsUnavailable(client.Resolve("web").status()));
 }
 
 TEST_F(ClientScenario, ManyClientsInOneProcessComeAndGo) {

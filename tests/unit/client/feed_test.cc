@@ -26,9 +26,9 @@ class Told : public Feed::Sink {
     ids.push_back(update.id);
     sizes.push_back(set.size());
   }
-  void OnLost(const absl::Status& why, bool refused) override {
+  void OnLost(const absl::Status& why, const Failover::Next& next) override {
     lost.emplace_back(why.message());
-    refusals += refused ? 1 : 0;
+    refusals += next.refused ? 1 : 0;
   }
   std::vector<Following::Id> ids;
   std::vector<size_t> sizes;

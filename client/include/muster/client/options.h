@@ -3,10 +3,12 @@
 // What is not set here has the default that stands beside it.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "muster/client/target.h"
 
 namespace muster::client {
 
@@ -29,6 +31,29 @@ struct Options {
   // An answer without endpoints doesn't replace one with some before it has stood for so long: a
   // registry that lost its store is full again a moment later.
   absl::Duration keep_last = absl::Seconds(30);
+
+  // What the registry says is kept in a file as well, for a process that starts when no registry
+  // answers. Nothing that is older than `snapshot_max_age` is read from it.
+  bool snapshot = true;
+  // "" = $XDG_CACHE_HOME/muster/PROGRAM-HASH.snapshot (else ~/.cache/muster/…), of the program's
+  // name and the servers; without a home there is none. Clients may share a file.
+  std::string snapshot_path;
+  absl::Duration snapshot_max_age = absl::Hours(24);
+
+  // Where the registry can't be asked and nothing is known from before, or where it doesn't know
+  // the service, DNS is asked for the name as it is written.
+  bool dns = true;
+  // "10.0.0.2:53,10.0.0.3" in place of the machine's own DNS servers.
+  std::string dns_servers;
+  // Also where the registry knows no healthy instance.
+  bool dns_when_unhealthy = false;
+  // By service: where it is when DNS doesn't know either.
+  std::map<std::string, std::vector<Address>> fallback_addresses;
+  // USER_SERVICE_URL in the environment beats all of these for "user-service": host and port count,
+  // and it is read when the client is made.
+  bool overrides = true;
+  std::string override_prefix;  // "APP_": APP_USER_SERVICE_URL
+
   // A service that nobody asks for any more is no longer followed after this.
   absl::Duration idle = absl::Minutes(10);
 };

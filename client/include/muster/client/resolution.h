@@ -17,7 +17,10 @@ struct Resolution {
   enum class Source : uint8_t {
     kRegistry,   // as the registry has it now
     kLastKnown,  // as the registry had it, `age` ago
-    kStatic,     // as the name says itself
+    kSnapshot,   // as the registry had it, `age` ago, when this process hadn't started yet
+    kDns,        // as DNS has it; `age` only when that can't be asked any more
+    kStatic,     // as the name says itself, or Options::fallback_addresses
+    kOverride,   // as the environment says
   };
   // Why there is no endpoint.
   enum class Empty : uint8_t {
