@@ -150,8 +150,8 @@ class Question {
   // True: all that will come has come.
   bool IsOver(base::SteadyTime now) {
     if (channel_ == nullptr || pending_ == 0 || now >= until_) return true;
-    if (pending_ == 1 && srv_pending_ && !addresses_.empty()) {
-      until_ = std::min(until_, now + std::exchange(srv_patience_, absl::InfiniteDuration()));
+    if (pending_ == 1 && srv_pending_ && !addresses_.empty() && srv_patience_) {
+      until_ = std::min(until_, now + *std::exchange(srv_patience_, std::nullopt));
     }
     return false;
   }
@@ -238,7 +238,7 @@ class Question {
   ares_channel channel_ = nullptr;
   bool is_over_ = false;
   base::SteadyTime until_{};
-  absl::Duration srv_patience_;
+  std::optional<absl::Duration> srv_patience_;  // until it has begun
   int pending_ = 0;
   bool srv_pending_ = false;
   EndpointList targets_;    // by SRV
