@@ -11,6 +11,7 @@
 #include "base/net_address.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "client/balance/balancer_core.h"
 #include "client/environment.h"
 #include "client/fallback/cares_dns.h"
 #include "client/grpc_watch.h"
@@ -112,6 +113,36 @@ absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
   const auto target = ParseTarget(name);
   if (!target.ok()) return target.status();
   return connection_->Watch(*target, std::move(listener));
+}
+
+absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions options) const {
+  if (options.slow_start < absl::ZeroDuration()) return Invalid("slow_start", "is below 0");
+  options.slow_start = std::min(options.slow_start, kLongest);
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  // Views of all balancers are made on one thread, which lives as long as the process.
+  static Loop& loop = *new Loop("muster-balance", base::RealClock());
+  auto core = std::make_shared<BalancerCore>(std::move(options), base::SystemRng().Next(),
+                                             base::RealClock(), loop);
+  const std::string service =
+      target->kind == Target::Kind::kService ? target->query.service : target->dns.host;
+  const auto first = connection_->Resolve(*target);
+  if (first.ok()) {
+    core->Update(*first, service);
+  } else if (absl::IsUnimplemented(first.status())) {
+    return first.status();
+  } else {
+    core->Fail(first.status());
+  }
+  auto subscription = connection_->Watch(
+      *target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
+        loop.Post([weak, service, resolution] {
+          if (const auto balancer = weak.lock()) balancer->Update(resolution, service);
+        });
+      });
+  if (!subscription.ok()) return subscription.status();
+  core->Hold(*std::move(subscription));
+  return Balancer(std::move(core));
 }
 
 absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,

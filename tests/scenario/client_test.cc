@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -274,6 +275,34 @@ TEST_F(ClientScenario, ASnapshotThatIsCorruptedIsIgnoredAndReported) {
             std::vector<std::string>{absl::StrCat("the snapshot is ignored ", options.snapshot_path,
                                                   " is no snapshot: its checksum is wrong")});
   EXPECT_TRUE(absl::IsUnavailable(client.Resolve("web").status()));
+}
+
+TEST_F(ClientScenario, ABalancerFollowsTheRegistryAndStaysThroughAnOutage) {
+  Start("data");
+  const Client client = Connect();
+  const auto balancer = client.Balance("web", {.policy = client::Policy::kRoundRobin});
+  ASSERT_TRUE(balancer.ok()) << balancer.status();
+  EXPECT_FALSE(balancer->Next());
+  EXPECT_EQ(balancer->status().message(), "no service \"web\" is known");
+  const auto chosen = [&] {
+    std::set<std::string> ids;
+    for (int i = 0; i < 20; ++i) {
+      if (auto pick = balancer->Next()) ids.insert(pick->id);
+    }
+    return ids;
+  };
+  Register("a");
+  Register("b");
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return chosen() == std::set<std::string>{"a", "b"}; }));
+  server_->Kill();
+  absl::SleepFor(absl::Milliseconds(300));
+  EXPECT_EQ(chosen(), (std::set<std::string>{"a", "b"}));
+  Start("data");
+  Register("c");
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return chosen().size() == 3; }));
+  EXPECT_TRUE(absl::IsInvalidArgument(client.Balance("a b").status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(client.Balance("web", {.slow_start = -absl::Seconds(1)}).status()));
 }
 
 TEST_F(ClientScenario, ManyClientsInOneProcessComeAndGo) {

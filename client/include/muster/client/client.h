@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "muster/client/balancer.h"
 #include "muster/client/connection.h"
 #include "muster/client/options.h"
 #include "muster/client/registration.h"
@@ -45,6 +46,11 @@ class Client {
   // thread of the client's, one at a time. All callbacks of a client share that thread; nothing
   // else waits for it.
   absl::StatusOr<Subscription> Watch(std::string_view name, Connection::Listener listener) const;
+
+  // Whom to call of this service, one after the other (balancer.h). Waits for the first answer as
+  // Resolve does; without one, and as long as there is none, it has nobody to choose. Errors: only
+  // INVALID_ARGUMENT, and UNIMPLEMENTED for a name of DNS when Options::dns is off.
+  absl::StatusOr<Balancer> Balance(std::string_view name, BalanceOptions options = {}) const;
 
   // From now on until the registration is destroyed (registration.h). Waits for nobody. Errors:
   // only INVALID_ARGUMENT.

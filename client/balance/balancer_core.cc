@@ -1,0 +1,254 @@
+#include "client/balance/balancer_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/rng.h"
+#include "client/balance/edf_queue.h"
+
+namespace muster::client {
+namespace {
+
+// Over which latencies are forgotten, in microseconds.
+constexpr double kLatencyMemory = 10e6;
+// What an endpoint is taken for that has calls under way and none that ended.
+constexpr double kUnknownLatency = 1e5;
+// Maglev's next entries are asked when an endpoint has gone and its table is still in use.
+constexpr uint32_t kProbes = 16;
+
+std::atomic<uint64_t> last_id{0};
+
+// What is left of a latency after so many microseconds. Not the exponential function, which takes
+// longer than all the rest; for short times it is the same.
+double Kept(double age_us) { return kLatencyMemory / (kLatencyMemory + std::max(age_us, 0.0)); }
+
+}  // namespace
+
+struct BalancerCore::Slot {
+  std::weak_ptr<bool> exists;        // its balancer does
+  uint64_t version = 0;              // of the view
+  std::shared_ptr<const View> view;  // by a count of its own
+  EdfQueue queue;                    // of the view's seats; empty when they are equal
+  struct Wait {
+    const EndpointLoad* load = nullptr;  // whose it is
+    double until = 0;                    // its turn, as a part of its step
+  };
+  std::vector<Wait> waits;  // by a seat's number
+  uint64_t turn = 0;
+  base::SeededRng rng{base::SystemRng().Next()};
+};
+
+BalancerCore::BalancerCore(BalanceOptions options, uint64_t seed, const base::Clock& clock,
+                           Scheduler& scheduler)
+    : policy_(options.policy),
+      id_(++last_id),
+      clock_(clock),
+      scheduler_(scheduler),
+      views_(std::move(options), seed) {
+  Remake();
+}
+
+BalancerCore::~BalancerCore() { scheduler_.Cancel(timer_); }
+
+void BalancerCore::Hold(std::unique_ptr<Connection::Subscription> subscription) {
+  subscription_ = std::move(subscription);
+}
+
+void BalancerCore::Update(const Resolution& resolution, const std::string& service) {
+  endpoints_ = *resolution.endpoints;
+  if (endpoints_.empty()) why_empty_ = absl::UnavailableError(resolution.WhyEmpty(service));
+  Remake();
+}
+
+void BalancerCore::Fail(absl::Status why) {
+  why_empty_ = std::move(why);
+  Remake();
+}
+
+void BalancerCore::Remake() {
+  const base::SteadyTime now = clock_.Steady();
+  auto view = views_.Make(endpoints_, why_empty_, now);
+  {
+    base::MutexLock lock(mu_);
+    view_.swap(view);
+    version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
+  scheduler_.Cancel(std::exchange(timer_, 0));
+  if (!views_.next()) return;
+  timer_ = scheduler_.At(*views_.next(), [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->timer_ = 0;
+    self->Remake();
+  });
+}
+
+absl::Status BalancerCore::status() const {
+  base::MutexLock lock(mu_);
+  return view_->status;
+}
+
+BalancerCore::Slot& BalancerCore::SlotOfThread() {
+  thread_local absl::flat_hash_map<uint64_t, std::unique_ptr<Slot>> slots;
+  thread_local uint64_t used_id = 0;
+  thread_local Slot* used = nullptr;
+  if (used_id != id_) {
+    std::unique_ptr<Slot>& slot = slots[id_];
+    if (slot == nullptr) {
+      // Those of balancers that have ended go.
+      absl::erase_if(slots, [](const auto& one) {
+        return one.second != nullptr && one.second->exists.expired();
+      });
+      std::unique_ptr<Slot>& made = slots[id_];
+      made = std::make_unique<Slot>();
+      made->exists = exists_;
+      made->turn = made->rng.Next() >> 8;
+    }
+    used = slots[id_].get();
+    used_id = id_;
+  }
+  Slot& slot = *used;
+  if (slot.version == version_.load(std::memory_order_acquire)) return slot;
+  TakeView(slot);
+  return slot;
+}
+
+void BalancerCore::TakeView(Slot& slot) const {
+  const std::shared_ptr<const View> former = std::move(slot.view);
+  {
+    base::MutexLock lock(mu_);
+    const auto holder = std::make_shared<std::shared_ptr<const View>>(view_);
+    slot.view = std::shared_ptr<const View>(holder, holder->get());
+    slot.version = version_.load(std::memory_order_relaxed);
+  }
+  // Who was in the queue stays where it was in it: if each change dealt anew, the first of each
+  // deal would have more than their share.
+  if (former != nullptr) {
+    slot.queue.ForEach([&](size_t i, double until) {
+      const Seat& seat = former->seats[i];
+      if (seat.number >= slot.waits.size()) slot.waits.resize(seat.number + 1);
+      slot.waits[seat.number] = {seat.load.get(), until};
+    });
+  }
+  const View& view = *slot.view;
+  const bool in_turn = policy_ == Policy::kRoundRobin || policy_ == Policy::kWeighted;
+  if (view.equal || !in_turn) return slot.queue.Clear();
+  slot.queue.Fill(
+      view.seats.size(), [&view](size_t i) { return view.seats[i].weight; },
+      [&](size_t i) {
+        const Seat& seat = view.seats[i];
+        const bool waited =
+            seat.number < slot.waits.size() && slot.waits[seat.number].load == seat.load.get();
+        return waited ? slot.waits[seat.number].until : slot.rng.Unit();
+      });
+}
+
+Pick BalancerCore::Next() {
+  Slot& slot = SlotOfThread();
+  return Choose(slot, policy_ == Policy::kConsistentHash ? slot.rng.Next() : 0);
+}
+
+Pick BalancerCore::Next(std::string_view key) {
+  return Choose(SlotOfThread(), policy_ == Policy::kConsistentHash ? StableHash(key) : 0);
+}
+
+Pick BalancerCore::Take(const Slot& slot, const EndpointPtr& endpoint, EndpointLoad* load) const {
+  Pick pick;
+  pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, endpoint.get());
+  pick.load_ = load;
+  return pick;
+}
+
+Pick BalancerCore::Choose(Slot& slot, uint64_t hash) {
+  const View& view = *slot.view;
+  if (view.seats.empty()) return {};
+  if (policy_ == Policy::kConsistentHash) {
+    for (uint32_t probe = 0; probe < kProbes; ++probe) {
+      const Maglev::Member& member = view.maglev->Find(hash, probe);
+      if (!member.load->gone.load(std::memory_order_relaxed)) {
+        return Take(slot, member.endpoint, nullptr);
+      }
+    }
+    return Take(slot, view.seats[hash % view.seats.size()].endpoint, nullptr);
+  }
+  if (policy_ == Policy::kLeastLoaded) {
+    const int64_t now_us = clock_.Steady().us;
+    const Seat& seat = LessLoaded(slot, now_us);
+    seat.load->outstanding.fetch_add(1, std::memory_order_relaxed);
+    Pick pick = Take(slot, seat.endpoint, seat.load.get());
+    pick.clock_ = &clock_;
+    pick.began_us_ = now_us;
+    return pick;
+  }
+  const size_t at = view.equal ? slot.turn++ % view.seats.size() : slot.queue.Next();
+  return Take(slot, view.seats[at].endpoint, nullptr);
+}
+
+const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us) const {
+  const View& view = *slot.view;
+  const size_t size = view.seats.size();
+  size_t one = 0;
+  size_t other = 0;
+  if (view.equal) {
+    one = slot.rng.Uniform(size);
+    if (size > 1) other = (one + 1 + slot.rng.Uniform(size - 1)) % size;
+  } else {
+    one = view.chances.Draw(slot.rng.Next());
+    other = view.chances.Draw(slot.rng.Next());
+  }
+  const auto cost = [now_us](const EndpointLoad& load) {
+    const double calls = load.outstanding.load(std::memory_order_relaxed);
+    double latency = load.latency_us.load(std::memory_order_relaxed);
+    if (latency == 0 && calls > 0) return kUnknownLatency * calls;
+    const auto age = static_cast<double>(now_us - load.updated_us.load(std::memory_order_relaxed));
+    latency /= 1 + std::max(age, 0.0) / kLatencyMemory;
+    return latency * (calls + 1);
+  };
+  return cost(*view.seats[one].load) <= cost(*view.seats[other].load) ? view.seats[one]
+                                                                      : view.seats[other];
+}
+
+Pick& Pick::operator=(Pick&& other) noexcept {
+  if (this != &other) {
+    if (load_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
+    endpoint_ = std::move(other.endpoint_);
+    load_ = std::exchange(other.load_, nullptr);
+    clock_ = other.clock_;
+    began_us_ = other.began_us_;
+  }
+  return *this;
+}
+
+Pick::Pick(Pick&& other) noexcept
+    : endpoint_(std::move(other.endpoint_)),
+      load_(std::exchange(other.load_, nullptr)),
+      clock_(other.clock_),
+      began_us_(other.began_us_) {}
+
+Pick::~Pick() {
+  if (load_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Pick::Done() {
+  if (load_ == nullptr) return;
+  EndpointLoad& load = *std::exchange(load_, nullptr);
+  load.outstanding.fetch_sub(1, std::memory_order_relaxed);
+  const int64_t now_us = clock_->Steady().us;
+  const double took = std::max<double>(static_cast<double>(now_us - began_us_), 1);
+  const double before = load.latency_us.load(std::memory_order_relaxed);
+  const auto age = static_cast<double>(now_us - load.updated_us.load(std::memory_order_relaxed));
+  // A rise counts at once, a fall by and by. Threads may overwrite each other's: it's an estimate.
+  const double keeps = Kept(age);
+  const double after = took > before ? took : before * keeps + took * (1 - keeps);
+  load.latency_us.store(static_cast<float>(after), std::memory_order_relaxed);
+  load.updated_us.store(now_us, std::memory_order_relaxed);
+}
+
+Pick Balancer::Next() const { return core_->Next(); }
+
+Pick Balancer::Next(std::string_view key) const { return core_->Next(key); }
+
+absl::Status Balancer::status() const { return core_->status(); }
+
+}  // namespace muster::client

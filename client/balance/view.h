@@ -1,0 +1,83 @@
+// What a balancer chooses from: the endpoints of one moment with their weights. A view never
+// changes; what is counted of an endpoint (Load) is shared by the views that have it.
+//
+// Thread safety: views are read by all; Views makes them on one thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "client/balance/alias_table.h"
+#include "client/balance/maglev.h"
+#include "client/followed_service.h"
+#include "muster/client/balancer.h"
+
+namespace muster::client {
+
+// Of one endpoint, counted by all threads: on a cache line of its own.
+struct alignas(64) EndpointLoad {
+  std::atomic<int32_t> outstanding{0};
+  std::atomic<float> latency_us{0};    // peak EWMA, as of `updated_us`; 0: no call has ended
+  std::atomic<int64_t> updated_us{0};  // on the steady clock
+  std::atomic<bool> gone{false};       // it isn't among the endpoints any more
+};
+
+struct Seat {
+  EndpointPtr endpoint;
+  std::shared_ptr<EndpointLoad> load;
+  double weight = 1;    // above 0
+  uint32_t number = 0;  // of the endpoint as long as it is there; another one may have it later
+};
+
+struct View {
+  std::vector<Seat> seats;
+  bool equal = true;                     // all weights are the same
+  AliasTable chances;                    // with kLeastLoaded, unless they are equal
+  std::shared_ptr<const Maglev> maglev;  // with kConsistentHash
+  absl::Status status;                   // why there is no seat
+};
+
+class Views {
+ public:
+  // `seed`: of this balancer's choice of a subset.
+  Views(BalanceOptions options, uint64_t seed) : options_(std::move(options)), seed_(seed) {}
+
+  // Of these endpoints, now. REQUIRES: as when it was called first, but for the endpoints.
+  std::shared_ptr<const View> Make(const EndpointList& endpoints, absl::Status why_empty,
+                                   base::SteadyTime now);
+  // When the same endpoints make another view; nullopt: never.
+  std::optional<base::SteadyTime> next() const { return next_; }
+
+ private:
+  struct Known {
+    std::shared_ptr<EndpointLoad> load;
+    base::SteadyTime since{};
+    uint32_t number = 0;
+  };
+  using Key = std::pair<std::string, std::string>;  // node, id
+
+  void Learn(const EndpointList& endpoints, base::SteadyTime now);
+  std::vector<EndpointPtr> Chosen(const EndpointList& endpoints) const;
+  double StartedBy(const Known& known, base::SteadyTime now);
+  void PreferZone(View& view, base::SteadyTime now);
+  void Hash(View& view, base::SteadyTime now);
+
+  const BalanceOptions options_;
+  const uint64_t seed_;
+  std::map<Key, Known> known_;
+  std::vector<uint32_t> free_numbers_;
+  std::map<std::string, base::SteadyTime> zones_;  // when they last had somebody
+  bool began_ = false;                             // the first endpoints start at their full weight
+  std::shared_ptr<const Maglev> maglev_;
+  base::SteadyTime hashed_{};
+  std::optional<base::SteadyTime> next_;
+};
+
+}  // namespace muster::client
