@@ -1,12 +1,16 @@
 #include "muster/client/client.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/names.h"
 #include "base/net_address.h"
 #include "base/rng.h"
@@ -15,6 +19,7 @@
 #include "client/environment.h"
 #include "client/fallback/cares_dns.h"
 #include "client/grpc_watch.h"
+#include "client/guard/caller_core.h"
 #include "client/lease/grpc_lease.h"
 #include "client/loop.h"
 #include "client/registry_connection.h"
@@ -68,6 +73,80 @@ absl::Status Check(const Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status Check(const BreakerOptions& breaker, std::string_view option) {
+  if (!(breaker.error_share > 0 && breaker.error_share <= 1)) {
+    return Invalid(option, "error_share is not above 0 and at most 1");
+  }
+  if (breaker.probes == 0) return Invalid(option, "probes is 0");
+  if (breaker.window <= absl::ZeroDuration()) return Invalid(option, "window is not above 0");
+  if (breaker.reset <= absl::ZeroDuration()) return Invalid(option, "reset is not above 0");
+  if (std::max(breaker.window, breaker.reset) > kLongest) {
+    return Invalid(option, "window or reset is above a year");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const CallerOptions& options) {
+  if (options.timeout <= absl::ZeroDuration()) return Invalid("timeout", "is not above 0");
+  if (options.retry == nullptr) return Invalid("retry", "there is none");
+  if (options.backoff == nullptr) return Invalid("backoff", "there is none");
+  if (!(options.retry_budget >= 0 && options.retry_budget <= 100)) {
+    return Invalid("retry_budget", "is not from 0 to 100");
+  }
+  if (!(options.most_left_out >= 0 && options.most_left_out <= 1)) {
+    return Invalid("most_left_out", "is not from 0 to 1");
+  }
+  absl::Status status = Check(options.service_breaker, "service_breaker");
+  return status.ok() ? Check(options.endpoint_breaker, "endpoint_breaker") : status;
+}
+
+// Between attempts.
+void Wait(absl::Duration duration) {
+  base::Mutex mu;
+  base::CondVar never;
+  const base::SteadyTime end = base::RealClock().Steady() + duration;
+  base::MutexLock lock(mu);
+  for (;;) {
+    const absl::Duration left = end - base::RealClock().Steady();
+    if (left <= absl::ZeroDuration()) return;
+    never.WaitFor(mu, left);
+  }
+}
+
+// Fed by the connection from now on.
+absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connection,
+                                                           std::string_view name,
+                                                           BalanceOptions options,
+                                                           BalancerCore::Breaking breaking) {
+  if (options.slow_start < absl::ZeroDuration()) return Invalid("slow_start", "is below 0");
+  options.slow_start = std::min(options.slow_start, kLongest);
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  // Views of all balancers are made on one thread, which lives as long as the process.
+  static Loop& loop = *new Loop("muster-balance", base::RealClock());
+  auto core = std::make_shared<BalancerCore>(std::move(options), breaking, base::SystemRng().Next(),
+                                             base::RealClock(), loop);
+  const std::string service =
+      target->kind == Target::Kind::kService ? target->query.service : target->dns.host;
+  const auto first = connection.Resolve(*target);
+  if (first.ok()) {
+    core->Update(*first, service);
+  } else if (absl::IsUnimplemented(first.status())) {
+    return first.status();
+  } else {
+    core->Fail(first.status());
+  }
+  auto subscription = connection.Watch(
+      *target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
+        loop.Post([weak, service, resolution] {
+          if (const auto balancer = weak.lock()) balancer->Update(resolution, service);
+        });
+      });
+  if (!subscription.ok()) return subscription.status();
+  core->Hold(*std::move(subscription));
+  return core;
+}
+
 }  // namespace
 
 absl::StatusOr<Client> Client::Create(Options options) {
@@ -116,33 +195,47 @@ absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
 }
 
 absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions options) const {
-  if (options.slow_start < absl::ZeroDuration()) return Invalid("slow_start", "is below 0");
-  options.slow_start = std::min(options.slow_start, kLongest);
-  const auto target = ParseTarget(name);
-  if (!target.ok()) return target.status();
-  // Views of all balancers are made on one thread, which lives as long as the process.
-  static Loop& loop = *new Loop("muster-balance", base::RealClock());
-  auto core = std::make_shared<BalancerCore>(std::move(options), base::SystemRng().Next(),
-                                             base::RealClock(), loop);
-  const std::string service =
-      target->kind == Target::Kind::kService ? target->query.service : target->dns.host;
-  const auto first = connection_->Resolve(*target);
-  if (first.ok()) {
-    core->Update(*first, service);
-  } else if (absl::IsUnimplemented(first.status())) {
-    return first.status();
-  } else {
-    core->Fail(first.status());
+  auto core = MakeBalancer(*connection_, name, std::move(options), {});
+  if (!core.ok()) return core.status();
+  return Balancer(*std::move(core));
+}
+
+absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions options) const {
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  options.timeout = std::min(options.timeout, kLongest);
+  auto balancer =
+      MakeBalancer(*connection_, name, options.balance,
+                   {.breaker = options.endpoint_breaker, .most = options.most_left_out});
+  if (!balancer.ok()) return balancer.status();
+  return Caller(std::make_shared<CallerCore>(std::move(options), std::string(name),
+                                             *std::move(balancer), base::RealClock(), &Wait));
+}
+
+// By name, as it was written.
+struct Client::Callers {
+  base::Mutex mu;
+  absl::flat_hash_map<std::string, Caller> by_name MUSTER_GUARDED_BY(mu);
+};
+
+Client::Client(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), callers_(std::make_shared<Callers>()) {}
+
+absl::Status Client::Call(std::string_view name, const Caller::Function& function,
+                          Idempotent idempotent) const {
+  std::optional<Caller> caller;
+  {
+    base::MutexLock lock(callers_->mu);
+    const auto found = callers_->by_name.find(base::Av(name));
+    if (found != callers_->by_name.end()) caller = found->second;
   }
-  auto subscription = connection_->Watch(
-      *target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
-        loop.Post([weak, service, resolution] {
-          if (const auto balancer = weak.lock()) balancer->Update(resolution, service);
-        });
-      });
-  if (!subscription.ok()) return subscription.status();
-  core->Hold(*std::move(subscription));
-  return Balancer(std::move(core));
+  if (!caller) {
+    // Waits for the first answer, and others don't wait for it.
+    auto made = CallerOf(name);
+    if (!made.ok()) return made.status();
+    base::MutexLock lock(callers_->mu);
+    caller = callers_->by_name.try_emplace(std::string(name), *std::move(made)).first->second;
+  }
+  return caller->Call(function, idempotent);
 }
 
 absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,

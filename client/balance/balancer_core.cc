@@ -1,6 +1,7 @@
 #include "client/balance/balancer_core.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -16,8 +17,14 @@ constexpr double kLatencyMemory = 10e6;
 constexpr double kUnknownLatency = 1e5;
 // Maglev's next entries are asked when an endpoint has gone and its table is still in use.
 constexpr uint32_t kProbes = 16;
+// Of those that are left out, how many are looked at before one is taken all the same.
+constexpr size_t kTries = 64;
 
 std::atomic<uint64_t> last_id{0};
+
+bool Contains(const std::vector<const Endpoint*>* tried, const Endpoint* endpoint) {
+  return tried != nullptr && std::find(tried->begin(), tried->end(), endpoint) != tried->end();
+}
 
 // What is left of a latency after so many microseconds. Not the exponential function, which takes
 // longer than all the rest; for short times it is the same.
@@ -39,13 +46,14 @@ struct BalancerCore::Slot {
   base::SeededRng rng{base::SystemRng().Next()};
 };
 
-BalancerCore::BalancerCore(BalanceOptions options, uint64_t seed, const base::Clock& clock,
-                           Scheduler& scheduler)
+BalancerCore::BalancerCore(BalanceOptions options, Breaking breaking, uint64_t seed,
+                           const base::Clock& clock, Scheduler& scheduler)
     : policy_(options.policy),
+      breaking_(breaking),
       id_(++last_id),
       clock_(clock),
       scheduler_(scheduler),
-      views_(std::move(options), seed) {
+      views_(std::move(options), breaking.breaker, seed) {
   Remake();
 }
 
@@ -74,6 +82,7 @@ void BalancerCore::Remake() {
     view_.swap(view);
     version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
+  CountLeftOut();
   scheduler_.Cancel(std::exchange(timer_, 0));
   if (!views_.next()) return;
   timer_ = scheduler_.At(*views_.next(), [weak = weak_from_this()] {
@@ -153,40 +162,102 @@ Pick BalancerCore::Next(std::string_view key) {
   return Choose(SlotOfThread(), policy_ == Policy::kConsistentHash ? StableHash(key) : 0);
 }
 
-Pick BalancerCore::Take(const Slot& slot, const EndpointPtr& endpoint, EndpointLoad* load) const {
+Pick BalancerCore::NextBut(const Tried& tried) {
+  Slot& slot = SlotOfThread();
+  return Choose(slot, slot.rng.Next(), &tried);
+}
+
+Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried) {
+  const View& view = *slot.view;
+  if (view.seats.empty()) return {};
+  Candidate candidate = Propose(slot, hash, 0, tried);
+  if (tried != nullptr || left_out_.load(std::memory_order_relaxed) > 0) {
+    // When none is let through the last one is taken: somebody is better than nobody.
+    const size_t tries = std::min(kTries, 4 * view.seats.size());
+    for (uint32_t probe = 1; probe < tries && !Admits(candidate, tried); ++probe) {
+      candidate = Propose(slot, hash, probe, tried);
+    }
+  }
   Pick pick;
-  pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, endpoint.get());
-  pick.load_ = load;
+  pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, candidate.endpoint->get());
+  pick.load_ = candidate.load;
+  if (policy_ == Policy::kLeastLoaded) {
+    candidate.load->outstanding.fetch_add(1, std::memory_order_relaxed);
+    pick.clock_ = &clock_;
+    pick.began_us_ = clock_.Steady().us;
+  }
   return pick;
 }
 
-Pick BalancerCore::Choose(Slot& slot, uint64_t hash) {
+BalancerCore::Candidate BalancerCore::Propose(Slot& slot, uint64_t hash, uint32_t probe,
+                                              const Tried* tried) const {
   const View& view = *slot.view;
-  if (view.seats.empty()) return {};
   if (policy_ == Policy::kConsistentHash) {
-    for (uint32_t probe = 0; probe < kProbes; ++probe) {
-      const Maglev::Member& member = view.maglev->Find(hash, probe);
+    for (uint32_t i = 0; i < kProbes; ++i) {
+      const Maglev::Member& member = view.maglev->Find(hash, probe + i);
       if (!member.load->gone.load(std::memory_order_relaxed)) {
-        return Take(slot, member.endpoint, nullptr);
+        return {&member.endpoint, member.load.get()};
       }
     }
-    return Take(slot, view.seats[hash % view.seats.size()].endpoint, nullptr);
+    const Seat& seat = view.seats[(hash + probe) % view.seats.size()];
+    return {&seat.endpoint, seat.load.get()};
   }
   if (policy_ == Policy::kLeastLoaded) {
-    const int64_t now_us = clock_.Steady().us;
-    const Seat& seat = LessLoaded(slot, now_us);
-    seat.load->outstanding.fetch_add(1, std::memory_order_relaxed);
-    Pick pick = Take(slot, seat.endpoint, seat.load.get());
-    pick.clock_ = &clock_;
-    pick.began_us_ = now_us;
-    return pick;
+    const Seat& seat = LessLoaded(slot, probe, tried);
+    return {&seat.endpoint, seat.load.get()};
   }
   const size_t at = view.equal ? slot.turn++ % view.seats.size() : slot.queue.Next();
-  return Take(slot, view.seats[at].endpoint, nullptr);
+  return {&view.seats[at].endpoint, view.seats[at].load.get()};
 }
 
-const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us) const {
+bool BalancerCore::Admits(const Candidate& candidate, const Tried* tried) const {
+  if (Contains(tried, candidate.endpoint->get())) return false;
+  EndpointLoad& load = *candidate.load;
+  if (!load.left_out.load(std::memory_order_relaxed)) return true;
+  base::MutexLock lock(load.mu);
+  return load.breaker.Allow(clock_.Steady());
+}
+
+bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
+  EndpointLoad& load = *pick.load_;
+  const base::SteadyTime now = clock_.Steady();
+  bool is_out = false;
+  {
+    base::MutexLock lock(load.mu);
+    const BreakerState before = load.breaker.state();
+    load.breaker.Record(ok, now);
+    *state = load.breaker.state();
+    if (*state == before) return false;
+    is_out = *state != BreakerState::kClosed;
+    if (is_out && before == BreakerState::kClosed && !MayLeaveOutOneMore()) {
+      // It begins to count anew.
+      load.breaker.Close();
+      *state = BreakerState::kClosed;
+      return false;
+    }
+    load.left_out.store(is_out, std::memory_order_relaxed);
+  }
+  CountLeftOut();
+  return true;
+}
+
+bool BalancerCore::MayLeaveOutOneMore() const {
+  base::MutexLock lock(mu_);
+  const auto size = static_cast<double>(view_->seats.size());
+  const auto would_be = static_cast<double>(left_out_ + 1);
+  return would_be < size && (would_be == 1 || would_be <= breaking_.most * size);
+}
+
+void BalancerCore::CountLeftOut() {
+  base::MutexLock lock(mu_);
+  left_out_ = static_cast<size_t>(std::count_if(
+      view_->seats.begin(), view_->seats.end(),
+      [](const Seat& seat) { return seat.load->left_out.load(std::memory_order_relaxed); }));
+}
+
+const Seat& BalancerCore::LessLoaded(Slot& slot, uint32_t probe, const Tried* tried) const {
   const View& view = *slot.view;
+  const int64_t now_us = clock_.Steady().us;
   const size_t size = view.seats.size();
   size_t one = 0;
   size_t other = 0;
@@ -197,7 +268,13 @@ const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us) const {
     one = view.chances.Draw(slot.rng.Next());
     other = view.chances.Draw(slot.rng.Next());
   }
-  const auto cost = [now_us](const EndpointLoad& load) {
+  const auto cost = [&](const Seat& seat) {
+    const EndpointLoad& load = *seat.load;
+    // Of those that fail the cheapest would be proposed again and again.
+    if (probe > 0 &&
+        (load.left_out.load(std::memory_order_relaxed) || Contains(tried, seat.endpoint.get()))) {
+      return std::numeric_limits<double>::infinity();
+    }
     const double calls = load.outstanding.load(std::memory_order_relaxed);
     double latency = load.latency_us.load(std::memory_order_relaxed);
     if (latency == 0 && calls > 0) return kUnknownLatency * calls;
@@ -205,16 +282,15 @@ const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us) const {
     latency /= 1 + std::max(age, 0.0) / kLatencyMemory;
     return latency * (calls + 1);
   };
-  return cost(*view.seats[one].load) <= cost(*view.seats[other].load) ? view.seats[one]
-                                                                      : view.seats[other];
+  return cost(view.seats[one]) <= cost(view.seats[other]) ? view.seats[one] : view.seats[other];
 }
 
 Pick& Pick::operator=(Pick&& other) noexcept {
   if (this != &other) {
-    if (load_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
+    if (clock_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
     endpoint_ = std::move(other.endpoint_);
     load_ = std::exchange(other.load_, nullptr);
-    clock_ = other.clock_;
+    clock_ = std::exchange(other.clock_, nullptr);
     began_us_ = other.began_us_;
   }
   return *this;
@@ -223,18 +299,18 @@ Pick& Pick::operator=(Pick&& other) noexcept {
 Pick::Pick(Pick&& other) noexcept
     : endpoint_(std::move(other.endpoint_)),
       load_(std::exchange(other.load_, nullptr)),
-      clock_(other.clock_),
+      clock_(std::exchange(other.clock_, nullptr)),
       began_us_(other.began_us_) {}
 
 Pick::~Pick() {
-  if (load_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
+  if (clock_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Pick::Done() {
-  if (load_ == nullptr) return;
-  EndpointLoad& load = *std::exchange(load_, nullptr);
+  if (clock_ == nullptr) return;
+  EndpointLoad& load = *load_;
   load.outstanding.fetch_sub(1, std::memory_order_relaxed);
-  const int64_t now_us = clock_->Steady().us;
+  const int64_t now_us = std::exchange(clock_, nullptr)->Steady().us;
   const double took = std::max<double>(static_cast<double>(now_us - began_us_), 1);
   const double before = load.latency_us.load(std::memory_order_relaxed);
   const auto age = static_cast<double>(now_us - load.updated_us.load(std::memory_order_relaxed));

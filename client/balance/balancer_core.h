@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -24,14 +25,27 @@ namespace muster::client {
 
 class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
  public:
+  // How endpoints that fail are left out, where a caller reports how calls ended.
+  struct Breaking {
+    BreakerOptions breaker;
+    double most = 0;  // share that may be left out; but one always may, if there is another
+  };
+
   // REQUIRES: clock and scheduler outlive it. `scheduler`: where views are made.
-  BalancerCore(BalanceOptions options, uint64_t seed, const base::Clock& clock,
+  BalancerCore(BalanceOptions options, Breaking breaking, uint64_t seed, const base::Clock& clock,
                Scheduler& scheduler);
   ~BalancerCore();
 
   Pick Next();
   Pick Next(std::string_view key);
+  // As Next, but none of `tried` as long as there is another.
+  Pick NextBut(const std::vector<const Endpoint*>& tried);
   absl::Status status() const;
+
+  // How a call to it ended. True: its breaker is in another state now, which `state` gets. Before
+  // Done. REQUIRES: of this balancer.
+  bool Report(const Pick& pick, bool ok, BreakerState* state);
+  size_t left_out() const { return left_out_; }
 
   // What the service's endpoints are from now on. `service`: for messages.
   void Update(const Resolution& resolution, const std::string& service);
@@ -46,11 +60,23 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   void Remake();
   Slot& SlotOfThread();
   void TakeView(Slot& slot) const;
-  Pick Choose(Slot& slot, uint64_t hash);
-  Pick Take(const Slot& slot, const EndpointPtr& endpoint, EndpointLoad* load) const;
-  const Seat& LessLoaded(Slot& slot, int64_t now_us) const;
+  struct Candidate {
+    const EndpointPtr* endpoint;
+    EndpointLoad* load;
+  };
+  using Tried = std::vector<const Endpoint*>;
+  // `tried`: may be null.
+  Pick Choose(Slot& slot, uint64_t hash, const Tried* tried = nullptr);
+  // `probe`: how many before it weren't taken.
+  Candidate Propose(Slot& slot, uint64_t hash, uint32_t probe, const Tried* tried) const;
+  bool Admits(const Candidate& candidate, const Tried* tried) const;
+  bool MayLeaveOutOneMore() const;
+  void CountLeftOut();
+  // `probe`, `tried`: as of Propose.
+  const Seat& LessLoaded(Slot& slot, uint32_t probe, const Tried* tried) const;
 
   const Policy policy_;
+  const Breaking breaking_;
   const uint64_t id_;
   const base::Clock& clock_;
   Scheduler& scheduler_;
@@ -66,6 +92,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   const std::shared_ptr<bool> exists_ = std::make_shared<bool>(true);
   // Read by every choice; nothing that is written more often may be near it.
   alignas(64) std::atomic<uint64_t> version_{0};
+  std::atomic<size_t> left_out_{0};
 };
 
 }  // namespace muster::client

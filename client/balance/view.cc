@@ -31,7 +31,7 @@ void Views::Learn(const EndpointList& endpoints, base::SteadyTime now) {
     present.insert(key);
     const auto [it, is_new] = known_.try_emplace(key);
     if (!is_new) continue;
-    it->second.load = std::make_shared<EndpointLoad>();
+    it->second.load = std::make_shared<EndpointLoad>(breaker_);
     it->second.since = began_ ? now : now - options_.slow_start;
     it->second.number = static_cast<uint32_t>(known_.size() - 1);
     if (!free_numbers_.empty()) {

@@ -14,19 +14,27 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "client/balance/alias_table.h"
 #include "client/balance/maglev.h"
 #include "client/followed_service.h"
+#include "client/guard/circuit_breaker.h"
 #include "muster/client/balancer.h"
 
 namespace muster::client {
 
 // Of one endpoint, counted by all threads: on a cache line of its own.
 struct alignas(64) EndpointLoad {
+  explicit EndpointLoad(const BreakerOptions& options) : breaker(options) {}
+
   std::atomic<int32_t> outstanding{0};
   std::atomic<float> latency_us{0};    // peak EWMA, as of `updated_us`; 0: no call has ended
   std::atomic<int64_t> updated_us{0};  // on the steady clock
   std::atomic<bool> gone{false};       // it isn't among the endpoints any more
+  std::atomic<bool> left_out{false};   // its breaker isn't closed
+  // Of a caller's endpoints only.
+  alignas(64) base::Mutex mu;
+  CircuitBreaker breaker MUSTER_GUARDED_BY(mu);
 };
 
 struct Seat {
@@ -47,7 +55,8 @@ struct View {
 class Views {
  public:
   // `seed`: of this balancer's choice of a subset.
-  Views(BalanceOptions options, uint64_t seed) : options_(std::move(options)), seed_(seed) {}
+  Views(BalanceOptions options, BreakerOptions breaker, uint64_t seed)
+      : options_(std::move(options)), breaker_(breaker), seed_(seed) {}
 
   // Of these endpoints, now. REQUIRES: as when it was called first, but for the endpoints.
   std::shared_ptr<const View> Make(const EndpointList& endpoints, absl::Status why_empty,
@@ -70,6 +79,7 @@ class Views {
   void Hash(View& view, base::SteadyTime now);
 
   const BalanceOptions options_;
+  const BreakerOptions breaker_;
   const uint64_t seed_;
   std::map<Key, Known> known_;
   std::vector<uint32_t> free_numbers_;

@@ -59,7 +59,8 @@ class BalanceTest : public ::testing::Test {
  protected:
   std::shared_ptr<BalancerCore> Make(BalanceOptions options, const EndpointList& endpoints,
                                      uint64_t seed = 7) {
-    auto core = std::make_shared<BalancerCore>(std::move(options), seed, clock_, scheduler_);
+    auto core = std::make_shared<BalancerCore>(std::move(options), BalancerCore::Breaking{}, seed,
+                                               clock_, scheduler_);
     Set(*core, endpoints);
     return core;
   }
@@ -89,7 +90,8 @@ class BalanceTest : public ::testing::Test {
 };
 
 TEST_F(BalanceTest, WithoutEndpointsItSaysWhy) {
-  const auto core = std::make_shared<BalancerCore>(BalanceOptions{}, 7, clock_, scheduler_);
+  const auto core = std::make_shared<BalancerCore>(BalanceOptions{}, BalancerCore::Breaking{}, 7,
+                                                   clock_, scheduler_);
   EXPECT_FALSE(core->Next());
   EXPECT_EQ(core->status().message(), "nothing is known yet");
   Set(*core, {}, Resolution::Empty::kAllUnhealthy);

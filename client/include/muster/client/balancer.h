@@ -78,9 +78,9 @@ class Pick {
   friend class BalancerCore;
 
   std::shared_ptr<const Endpoint> endpoint_;
-  EndpointLoad* load_ = nullptr;  // kept alive as the endpoint is; null: nobody counts
-  const base::Clock* clock_ = nullptr;
-  int64_t began_us_ = 0;  // on its steady time
+  EndpointLoad* load_ = nullptr;        // kept alive as the endpoint is
+  const base::Clock* clock_ = nullptr;  // null: nobody counts the call
+  int64_t began_us_ = 0;                // on its steady time
 };
 
 class BalancerCore;

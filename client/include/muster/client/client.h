@@ -19,10 +19,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/statusor.h"
 #include "muster/client/balancer.h"
+#include "muster/client/caller.h"
 #include "muster/client/connection.h"
 #include "muster/client/options.h"
 #include "muster/client/registration.h"
@@ -35,7 +35,7 @@ class Client {
   // Connects when something is asked for, and never fails for a registry that isn't there.
   static absl::StatusOr<Client> Create(Options options);
   // With a connection of a test's.
-  explicit Client(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  explicit Client(std::shared_ptr<Connection> connection);
 
   // The first one for a service waits for the registry, at most Options::first_answer; in a
   // callback it doesn't.
@@ -52,13 +52,24 @@ class Client {
   // INVALID_ARGUMENT, and UNIMPLEMENTED for a name of DNS when Options::dns is off.
   absl::StatusOr<Balancer> Balance(std::string_view name, BalanceOptions options = {}) const;
 
+  // Calls endpoints of this service with retries and circuit breakers (caller.h). Keep it: it
+  // remembers how calls ended. Waits and errors as of Balance; INVALID_ARGUMENT names the option.
+  absl::StatusOr<Caller> CallerOf(std::string_view name, CallerOptions options = {}) const;
+  // With a caller of default options that this client, and its copies, keep for the name. Errors:
+  // of CallerOf and Caller::Call.
+  absl::Status Call(std::string_view name, const Caller::Function& function,
+                    Idempotent idempotent = Idempotent::kYes) const;
+
   // From now on until the registration is destroyed (registration.h). Waits for nobody. Errors:
   // only INVALID_ARGUMENT.
   absl::StatusOr<std::unique_ptr<Registration>> Register(Instance instance,
                                                          RegisterOptions options = {}) const;
 
  private:
+  struct Callers;
+
   std::shared_ptr<Connection> connection_;
+  std::shared_ptr<Callers> callers_;
 };
 
 }  // namespace muster::client
