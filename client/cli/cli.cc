@@ -44,6 +44,8 @@ void AddCommands(CLI::App& app, Context& context) {
   AddReportCommand(app, context);
   AddDiscoverCommand(app, context);
   AddWatchCommand(app, context);
+  AddResolveCommand(app, context);
+  AddRunCommand(app, context);
   AddWaitCommand(app, context);
   AddServicesCommand(app, context);
   AddDescribeCommand(app, context);

@@ -79,39 +79,56 @@ int Context::Usage(const std::string& message) {
   return kWrongUsage;
 }
 
-int Context::Connect() {
+int Context::ReadOptions(ConnectionOptions* options) {
   const auto list = ParseAddresses(addresses);
   if (!list.ok()) return Usage(list.status());
   const auto span = base::ParseDuration(timeout);
   if (!span.ok()) return Usage(absl::StrCat("--timeout: ", span.status().message()));
   if (*span <= absl::ZeroDuration()) return Usage("--timeout: expected more than 0s");
-  ConnectionOptions options;
-  options.addresses = *list;
-  options.timeout = *span;
-  options.access.tls = tls;
-  options.access.token = token;
-  for (const auto& [path, to] : {std::pair{&token_file, &options.access.token},
-                                 {&ca_file, &options.access.ca},
-                                 {&cert_file, &options.access.cert},
-                                 {&key_file, &options.access.key}}) {
+  options->addresses = *list;
+  options->timeout = *span;
+  client::Access& access = options->access;
+  access.tls = tls;
+  access.token = token;
+  for (const auto& [path, to] : {std::pair{&token_file, &access.token},
+                                 {&ca_file, &access.ca},
+                                 {&cert_file, &access.cert},
+                                 {&key_file, &access.key}}) {
     const absl::Status read = ReadInto(*path, to);
     if (!read.ok()) return Fail(read);
   }
-  absl::StripAsciiWhitespace(&options.access.token);
-  if (!base::IsPrintableUtf8(options.access.token))
-    return Usage("the token holds control characters");
+  absl::StripAsciiWhitespace(&access.token);
+  if (!base::IsPrintableUtf8(access.token)) return Usage("the token holds control characters");
   // An empty file would switch TLS off.
-  for (const auto& [path, pem] : {std::pair{&ca_file, &options.access.ca},
-                                  {&cert_file, &options.access.cert},
-                                  {&key_file, &options.access.key}}) {
+  for (const auto& [path, pem] :
+       {std::pair{&ca_file, &access.ca}, {&cert_file, &access.cert}, {&key_file, &access.key}}) {
     if (path->empty() || absl::StrContains(*pem, "-----BEGIN ")) continue;
     return Fail(absl::InvalidArgumentError(absl::StrCat(*path, " holds no PEM")));
   }
-  if (!options.access.token.empty() && !options.access.UsesTls())
-    NoteOpenToken(*this, options.addresses);
+  if (!access.token.empty() && !access.UsesTls()) NoteOpenToken(*this, options->addresses);
+  return kDone;
+}
+
+int Context::Connect() {
+  ConnectionOptions options;
+  if (const int code = ReadOptions(&options)) return code;
   auto opened = Connection::Open(std::move(options));
   if (!opened.ok()) return Usage(opened.status());
   connection = *std::move(opened);
+  return kDone;
+}
+
+int Context::MakeClient(ConnectionOptions flags, client::Options options,
+                        std::optional<client::Client>* client) {
+  options.servers = std::move(flags.addresses);
+  options.token = std::move(flags.access.token);
+  options.tls = flags.access.tls;
+  options.ca = std::move(flags.access.ca);
+  options.cert = std::move(flags.access.cert);
+  options.key = std::move(flags.access.key);
+  auto made = client::Client::Create(std::move(options));
+  if (!made.ok()) return Usage(made.status());
+  *client = *std::move(made);
   return kDone;
 }
 

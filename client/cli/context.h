@@ -6,6 +6,7 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "client/cli/connection.h"
+#include "muster/client/client.h"
 
 namespace CLI {
 class App;
@@ -71,6 +73,11 @@ struct Context {
   int Refuse(const absl::Status& status);
   // Opens the connection. kDone, or what to exit with after a message.
   int Connect();
+  // What the flags say of servers and rights. As Connect.
+  int ReadOptions(ConnectionOptions* options);
+  // A client of the library to these servers, with all else as `options` say. As Connect.
+  int MakeClient(ConnectionOptions flags, client::Options options,
+                 std::optional<client::Client>* client);
   // One line of proto JSON, flushed.
   void PrintJson(const google::protobuf::Message& message);
 };
@@ -89,6 +96,8 @@ void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
 void AddReportCommand(CLI::App& app, Context& context);
+void AddResolveCommand(CLI::App& app, Context& context);
+void AddRunCommand(CLI::App& app, Context& context);
 void AddSalvageCommand(CLI::App& app, Context& context);
 void AddServicesCommand(CLI::App& app, Context& context);
 void AddWaitCommand(CLI::App& app, Context& context);

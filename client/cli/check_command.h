@@ -1,0 +1,20 @@
+// A shell command that says how well something is: 0 passing, 1 warning, anything else critical, as
+// the checks of Nagios and Consul do.
+//
+// Thread safety: all.
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "muster/client/registration.h"
+
+namespace muster::cli {
+
+// Its output is the report's, the first 4 KiB of it. One that takes longer than `within` is killed,
+// with all that it started, and critical.
+client::HealthReport RunCheck(const std::string& command, absl::Duration within,
+                              const base::Clock& clock);
+
+}  // namespace muster::cli

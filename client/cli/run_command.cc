@@ -1,0 +1,181 @@
+// run: a program of any language as an instance of a service, registered while it lives.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/duration_text.h"
+#include "client/cli/check_command.h"
+#include "client/cli/child.h"
+#include "client/cli/context.h"
+#include "client/cli/parse.h"
+#include "client/lease/instance_request.h"
+#include "muster/client/client.h"
+
+namespace muster::cli {
+namespace {
+
+using client::RegistrationStatus;
+
+// What a shell answers for a program that isn't there, or can't be run.
+constexpr int kNoSuchProgram = 127;
+constexpr int kCantBeRun = 126;
+
+struct Flags {
+  std::vector<std::string> program;
+  std::string service, port, id, node, name_space, address, version, protocol, zone, region;
+  std::string ttl = "30s", check, check_interval = "10s", drain = "1s";
+  std::vector<std::string> tags, metadata;
+};
+
+absl::Status SetDuration(const std::string& flag, const std::string& text, absl::Duration* to) {
+  const auto duration = base::ParseDuration(text);
+  if (!duration.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, ": ", duration.status().message()));
+  }
+  *to = *duration;
+  return absl::OkStatus();
+}
+
+struct Plan {
+  client::Instance instance;
+  client::RegisterOptions options;
+  absl::Duration check_interval;
+  absl::Duration drain;
+};
+
+absl::StatusOr<Plan> MakePlan(const Context& context, const Flags& flags) {
+  Plan plan;
+  client::Instance& instance = plan.instance;
+  instance.service = flags.service;
+  instance.address.host = flags.address;
+  const auto port = ParsePort(flags.port);
+  if (!port.ok()) return port.status();
+  instance.address.port = static_cast<uint16_t>(*port);
+  instance.ns = flags.name_space;
+  instance.node = flags.node;
+  instance.id = flags.id;
+  instance.tags = flags.tags;
+  instance.version = flags.version;
+  instance.protocol = flags.protocol;
+  instance.zone = flags.zone;
+  instance.region = flags.region;
+  const auto metadata = ParsePairs("--meta", flags.metadata);
+  if (!metadata.ok()) return metadata.status();
+  instance.metadata.insert(metadata->begin(), metadata->end());
+  absl::Status status = SetDuration("--ttl", flags.ttl, &plan.options.ttl);
+  if (status.ok()) status = SetDuration("--drain", flags.drain, &plan.drain);
+  if (status.ok()) {
+    status = SetDuration("--check-interval", flags.check_interval, &plan.check_interval);
+  }
+  if (!status.ok()) return status;
+  if (!flags.check.empty()) {
+    if (plan.check_interval < absl::Seconds(1)) {
+      return absl::InvalidArgumentError("--check-interval: expected 1s or more");
+    }
+    // It is asked three times in each ttl.
+    instance.ttl_checks.push_back(
+        {.id = "check",
+         .ttl = 3 * plan.check_interval,
+         .probe = [command = flags.check, within = plan.check_interval, &clock = context.clock] {
+           return RunCheck(command, within, clock);
+         }});
+  } else {
+    instance.ttl_checks.push_back(
+        {.id = "process", .ttl = plan.options.ttl, .probe = [] { return client::HealthReport{}; }});
+  }
+  // Whatever else would be refused is, before the program is started.
+  const auto request = client::ToRegister(instance, plan.options);
+  if (!request.ok()) return request.status();
+  return plan;
+}
+
+// On stderr, beside what the program writes there.
+void Say(Context& context, const RegistrationStatus& status) {
+  switch (status.state) {
+    case RegistrationStatus::State::kHeld:
+      return context.Note(absl::StrCat("registered as ", status.id));
+    case RegistrationStatus::State::kLost:
+    case RegistrationStatus::State::kPending:
+      return context.Note(absl::StrCat(status.why.message(), "; trying again"));
+    case RegistrationStatus::State::kSuperseded:
+    case RegistrationStatus::State::kInvalid:
+      return context.Note(absl::StrCat("not registered any more: ", status.why.message()));
+    case RegistrationStatus::State::kEnded:
+      return;
+  }
+}
+
+bool Ends(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGQUIT; }
+
+int RunProgram(Context& context, const Flags& flags) {
+  auto plan = MakePlan(context, flags);
+  if (!plan.ok()) return context.Refuse(plan.status());
+  ConnectionOptions connection;
+  if (const int code = context.ReadOptions(&connection)) return code;
+  // Before this process has other threads.
+  auto child = Child::Start(flags.program);
+  if (!child.ok()) {
+    context.Fail(child.status());
+    return absl::IsNotFound(child.status()) ? kNoSuchProgram : kCantBeRun;
+  }
+  std::optional<client::Client> client;
+  if (const int code = context.MakeClient(std::move(connection), {.snapshot = false}, &client)) {
+    child->Pass(SIGTERM);
+    while (child->NextSignal() != 0) {
+    }
+    return code;
+  }
+  plan->options.on_change = [&context](const RegistrationStatus& status) { Say(context, status); };
+  auto registration = client->Register(std::move(plan->instance), std::move(plan->options));
+  if (!registration.ok()) context.Fail(registration.status());
+  for (;;) {
+    const int signal = child->NextSignal();
+    if (signal == 0) return child->code();
+    // Nobody is to call it any more when it hears of its end.
+    if (Ends(signal) && registration.ok() && plan->drain > absl::ZeroDuration()) {
+      (*registration)->Drain(plan->drain).status().IgnoreError();
+    }
+    child->Pass(signal);
+  }
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand("run", "Run a program as an instance of a service");
+  command->footer(
+      "Registered while it runs. SIGTERM, SIGINT and SIGQUIT take it out of the answers, wait for\n"
+      "--drain, and are passed on, as SIGHUP, SIGUSR1 and SIGUSR2 are at once.\n"
+      "Exit code: the program's, 128 and the signal that ended it, 127 when there is no such\n"
+      "program, 126 when it can't be run.\n"
+      "Example: muster run --service api --port 8001 -- ./server --port 8001");
+  auto flags = std::make_shared<Flags>();
+  command->add_option("program", flags->program, "After --, with its arguments")->required();
+  command->add_option("--service", flags->service, "Name of the service")->required();
+  command->add_option("--port", flags->port, "That it listens on, 0 to 65535")->required();
+  command->add_option("--address", flags->address, "Unset = where the call comes from");
+  command->add_option("--id", flags->id, "Unset = made from service, address and port");
+  command->add_option("--node", flags->node, "Machine that runs it");
+  command->add_option("--namespace", flags->name_space, "Unset = default");
+  command->add_option("--tag", flags->tags, "May be repeated")->allow_extra_args(false);
+  command->add_option("--meta", flags->metadata, "key=value; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--version", flags->version, "Version of the service");
+  command->add_option("--protocol", flags->protocol, "Hint: http, grpc, tcp");
+  command->add_option("--zone", flags->zone, "Where it runs");
+  command->add_option("--region", flags->region, "Where it runs");
+  command->add_option("--ttl", flags->ttl, "Lease, 1s to 24h")->capture_default_str();
+  command->add_option("--check", flags->check,
+                      "Shell command: exit code 0 passing, 1 warning, else critical");
+  command->add_option("--check-interval", flags->check_interval, "Between its runs, and of one run")
+      ->capture_default_str();
+  command->add_option("--drain", flags->drain, "Before a signal is passed on; 0s = at once")
+      ->capture_default_str();
+  command->callback([&context, flags] {
+    context.run = [&context, flags] { return RunProgram(context, *flags); };
+  });
+}
+
+}  // namespace muster::cli

@@ -1,0 +1,174 @@
+// muster run and muster resolve as scripts use them: real processes, signals and exit codes.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "tests/scenario/certificates.h"
+#include "tests/support/process.h"
+#include "tests/support/remote.h"
+
+namespace muster::test {
+namespace {
+
+class RunScenario : public ::testing::Test {
+ protected:
+  RunScenario() : server_(std::make_unique<Musterd>(dir_.path("data"))) {}
+
+  std::unique_ptr<Process> Muster(std::vector<std::string> words) {
+    std::vector<std::string> argv = {BinDir() + "/muster", "--addr", server_->address()};
+    argv.insert(argv.end(), words.begin(), words.end());
+    return std::make_unique<Process>(argv, dir_.path("stderr"));
+  }
+  // `script`: of sh, which is the service.
+  std::unique_ptr<Process> Run(const std::string& script, std::vector<std::string> flags = {}) {
+    std::vector<std::string> words = {"run",  "--service", "web",     "--port",
+                                      "9999", "--address", "10.0.0.1"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    words.insert(words.end(), {"--", "sh", "-c", script});
+    return Muster(words);
+  }
+  // What it prints, and its exit code.
+  std::pair<std::string, int> Output(std::vector<std::string> words) {
+    const auto process = Muster(std::move(words));
+    std::string all;
+    while (const auto line = process->ReadLine()) absl::StrAppend(&all, *line, "\n");
+    return {all, process->Wait().value_or(-1)};
+  }
+  int Count() { return Remote(server_->address()).Discover("web").endpoints_size(); }
+  static bool Comes(absl::Duration within, const std::function<bool()>& is_so) {
+    const absl::Time end = Now() + within;
+    while (!is_so()) {
+      if (Now() > end) return false;
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    return true;
+  }
+
+  const TempDir dir_;
+  std::unique_ptr<Musterd> server_;
+};
+
+constexpr char kUntilTerm[] =
+    "trap 'echo ended by TERM; exit 7' TERM; trap 'echo hup' HUP; echo up; while :; do sleep 0.05; "
+    "done";
+
+TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEnd) {
+  const auto run = Run(kUntilTerm, {"--drain", "500ms"});
+  EXPECT_EQ(run->ReadLine(), "up");
+  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  run->Signal(SIGHUP);
+  EXPECT_EQ(run->ReadLine(), "hup") << "is passed on at once";
+  EXPECT_EQ(Count(), 1);
+  const absl::Time begin = Now();
+  run->Signal(SIGTERM);
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count() == 0; }));
+  const absl::Duration left = Now() - begin;
+  EXPECT_EQ(run->ReadLine(), "ended by TERM");
+  EXPECT_GE(Now() - begin, left + absl::Milliseconds(200)) << "those who knew it had time";
+  EXPECT_EQ(run->Wait(), 7);
+}
+
+TEST_F(RunScenario, TheExitCodeIsTheProgramsAndItLeavesWhenThatEnds) {
+  const auto run = Run("sleep 1; exit 3");
+  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  EXPECT_EQ(run->Wait(), 3);
+  EXPECT_EQ(Count(), 0);
+  EXPECT_EQ(Run("kill -9 $$")->Wait(), 128 + SIGKILL);
+  const auto code = [&](std::vector<std::string> words) {
+    std::vector<std::string> all = {"run", "--service", "web", "--port", "1", "--"};
+    all.insert(all.end(), words.begin(), words.end());
+    return Muster(all)->Wait();
+  };
+  EXPECT_EQ(code({"/no/such/program"}), 127);
+  EXPECT_EQ(code({"/etc/passwd"}), 126);
+  EXPECT_EQ(code({"sh", "-c", "test \"$0 $1\" = '--addr --help'", "--addr", "--help"}), 0)
+      << "all words behind -- are the program's";
+}
+
+TEST_F(RunScenario, AProgramRunsWithoutARegistryAndWhatIsWrongIsSaidBeforeItStarts) {
+  server_->Kill();
+  const auto run = Run("echo ran; exit 0");
+  EXPECT_EQ(run->ReadLine(), "ran");
+  EXPECT_EQ(run->Wait(), 0);
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"--service", "a b", "--port", "1"},
+        {"--service", "web", "--port", "70000"},
+        {"--service", "web", "--port", "1", "--ttl", "1ms"},
+        {"--service", "web", "--port", "1", "--address", "0.0.0.0"},
+        {"--service", "web", "--port", "1", "--check", "true", "--check-interval", "1ms"},
+        {"--service", "web", "--port", "1", "--drain", "soon"}}) {
+    std::vector<std::string> words = {"run"};
+    words.insert(words.end(), wrong.begin(), wrong.end());
+    words.insert(words.end(), {"--", "echo", "started"});
+    const auto [printed, code] = Output(words);
+    EXPECT_EQ(code, 2) << wrong.back();
+    EXPECT_EQ(printed, "");
+  }
+}
+
+TEST_F(RunScenario, ACheckSaysHowWellItIs) {
+  const std::string flag = dir_.path("well");
+  WriteText(flag, "");
+  const auto run = Run("sleep 60", {"--check", absl::StrCat("test -e ", flag, " && echo fine"),
+                                    "--check-interval", "1s"});
+  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  std::filesystem::remove(flag);
+  // Exit code 1 of test is a warning, which the usual answers leave out.
+  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 0; }));
+  v1::Selector warning;
+  warning.set_min_health(v1::Selector::WARNING);
+  EXPECT_EQ(Remote(server_->address()).Discover("web", &warning).endpoints_size(), 1);
+  run->Signal(SIGTERM);
+  EXPECT_EQ(run->Wait(), 128 + SIGTERM);
+  // One that hangs is killed, and critical.
+  const auto hangs = Run("sleep 60", {"--check", "sleep 100", "--check-interval", "1s"});
+  absl::SleepFor(absl::Milliseconds(2'500));
+  EXPECT_EQ(Remote(server_->address()).Discover("web", &warning).endpoints_size(), 0);
+  hangs->Signal(SIGTERM);
+  EXPECT_EQ(hangs->Wait(), 128 + SIGTERM);
+}
+
+TEST_F(RunScenario, TheProgramEndsWithWhoeverRanIt) {
+  const std::string flag = dir_.path("ended");
+  const auto run = Run(absl::StrCat("trap 'touch ", flag,
+                                    "; exit' TERM; echo up; while :; do "
+                                    "sleep 0.05; done"));
+  EXPECT_EQ(run->ReadLine(), "up");
+  run->Kill();
+  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return std::filesystem::exists(flag); }));
+}
+
+TEST_F(RunScenario, ResolveGivesScriptsWhatTheyCanCall) {
+  EXPECT_EQ(Output({"resolve", "web", "--no-snapshot"}), (std::pair<std::string, int>{"", 1}));
+  const auto run = Run("sleep 60");
+  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  const auto resolved = [&](const std::string& name, const std::string& flag = "--no-snapshot") {
+    const auto [printed, code] = Output({"resolve", name, flag, "--no-snapshot"});
+    EXPECT_EQ(code, 0) << name;
+    return printed;
+  };
+  EXPECT_EQ(resolved("web"), "10.0.0.1:9999\n");
+  EXPECT_EQ(resolved("http://web:8002/a?b#c"), "http://10.0.0.1:9999/a?b#c\n");
+  EXPECT_EQ(resolved("static:///10.0.0.7:1,10.0.0.8:2", "--all"), "10.0.0.7:1\n10.0.0.8:2\n");
+  EXPECT_EQ(Output({"resolve", "a b"}).second, 2);
+  EXPECT_EQ(Output({"resolve", "web", "--within", "soon"}).second, 2);
+  const std::string json = resolved("http://web/x", "-ojson");
+  EXPECT_TRUE(absl::StrContains(json, "\"url\":\"http://10.0.0.1:9999/x\"")) << json;
+  EXPECT_TRUE(absl::StrContains(json, "\"source\":\"registry\"")) << json;
+  setenv("WEB_URL", "http://10.9.9.9:5", 1);
+  EXPECT_EQ(resolved("web"), "10.9.9.9:5\n");
+  unsetenv("WEB_URL");
+  run->Signal(SIGTERM);
+  EXPECT_TRUE(run->Wait().has_value());
+}
+
+}  // namespace
+}  // namespace muster::test
