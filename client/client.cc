@@ -113,6 +113,13 @@ void Wait(absl::Duration duration) {
   }
 }
 
+// What a target is called in messages, and by what it is known: the same for all paths of a URL.
+std::string NameOf(const Target& target) {
+  if (target.kind == Target::Kind::kService) return target.query.service;
+  if (target.kind == Target::Kind::kDns) return target.dns.host;
+  return target.addresses.front().host;
+}
+
 // Fed by the connection from now on.
 absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connection,
                                                            std::string_view name,
@@ -126,8 +133,7 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
   static Loop& loop = *new Loop("muster-balance", base::RealClock());
   auto core = std::make_shared<BalancerCore>(std::move(options), breaking, base::SystemRng().Next(),
                                              base::RealClock(), loop);
-  const std::string service =
-      target->kind == Target::Kind::kService ? target->query.service : target->dns.host;
+  const std::string service = NameOf(*target);
   const auto first = connection.Resolve(*target);
   if (first.ok()) {
     core->Update(*first, service);
@@ -143,8 +149,14 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
         });
       });
   if (!subscription.ok()) return subscription.status();
-  core->Hold(*std::move(subscription));
-  return core;
+  // What feeds it ends with the last handle and on its thread: the loop's, which may hold the core
+  // for a moment longer, doesn't wait for a connection that ends.
+  struct Fed {
+    std::shared_ptr<BalancerCore> core;
+    std::unique_ptr<Connection::Subscription> subscription;
+  };
+  auto fed = std::make_shared<Fed>(Fed{core, *std::move(subscription)});
+  return std::shared_ptr<BalancerCore>(fed, core.get());
 }
 
 }  // namespace
@@ -203,18 +215,32 @@ absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions o
 absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions options) const {
   if (absl::Status status = Check(options); !status.ok()) return status;
   options.timeout = std::min(options.timeout, kLongest);
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
   auto balancer =
       MakeBalancer(*connection_, name, options.balance,
                    {.breaker = options.endpoint_breaker, .most = options.most_left_out});
   if (!balancer.ok()) return balancer.status();
-  return Caller(std::make_shared<CallerCore>(std::move(options), std::string(name),
+  return Caller(std::make_shared<CallerCore>(std::move(options), NameOf(*target),
                                              *std::move(balancer), base::RealClock(), &Wait));
 }
 
-// By name, as it was written.
+// By what the name means, so that a thousand paths of one service are one caller.
 struct Client::Callers {
+  struct One {
+    Target target;
+    Caller caller;
+  };
   base::Mutex mu;
-  absl::flat_hash_map<std::string, Caller> by_name MUSTER_GUARDED_BY(mu);
+  absl::flat_hash_map<std::string, std::vector<One>> by_name MUSTER_GUARDED_BY(mu);
+
+  const Caller* Find(const std::string& name, const Target& target) const MUSTER_REQUIRES(mu) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) return nullptr;
+    const auto one = std::find_if(found->second.begin(), found->second.end(),
+                                  [&](const One& it) { return it.target == target; });
+    return one == found->second.end() ? nullptr : &one->caller;
+  }
 };
 
 Client::Client(std::shared_ptr<Connection> connection)
@@ -222,18 +248,27 @@ Client::Client(std::shared_ptr<Connection> connection)
 
 absl::Status Client::Call(std::string_view name, const Caller::Function& function,
                           Idempotent idempotent) const {
+  auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  target->before.clear();
+  target->after.clear();
+  const std::string key = NameOf(*target);
   std::optional<Caller> caller;
   {
     base::MutexLock lock(callers_->mu);
-    const auto found = callers_->by_name.find(base::Av(name));
-    if (found != callers_->by_name.end()) caller = found->second;
+    if (const Caller* found = callers_->Find(key, *target)) caller = *found;
   }
   if (!caller) {
     // Waits for the first answer, and others don't wait for it.
     auto made = CallerOf(name);
     if (!made.ok()) return made.status();
     base::MutexLock lock(callers_->mu);
-    caller = callers_->by_name.try_emplace(std::string(name), *std::move(made)).first->second;
+    if (const Caller* found = callers_->Find(key, *target)) {
+      caller = *found;
+    } else {
+      caller = *made;
+      callers_->by_name[key].push_back({*std::move(target), *std::move(made)});
+    }
   }
   return caller->Call(function, idempotent);
 }

@@ -124,8 +124,7 @@ bool FollowedService::Settle(base::SteadyTime now) {
   return true;
 }
 
-bool FollowedService::Lose(base::SteadyTime confirmed, bool can_ask) {
-  base::MutexLock lock(mu_);
+bool FollowedService::LoseNow(base::SteadyTime confirmed, bool can_ask) {
   // An answer that nobody confirms doesn't become more believable.
   doubt_.reset();
   lost_ |= !can_ask;
@@ -135,12 +134,16 @@ bool FollowedService::Lose(base::SteadyTime confirmed, bool can_ask) {
   return true;
 }
 
-bool FollowedService::Refuse(absl::Status why, base::SteadyTime now) {
-  const bool changed = Lose(now);
+bool FollowedService::Lose(base::SteadyTime confirmed, bool can_ask) {
   base::MutexLock lock(mu_);
+  return LoseNow(confirmed, can_ask);
+}
+
+bool FollowedService::Refuse(absl::Status why, base::SteadyTime now) {
+  base::MutexLock lock(mu_);
+  // Both at once: whoever waits is told of the refusal, and not of a mere loss.
   refused_ = std::move(why);
-  known_.NotifyAll();
-  return changed;
+  return LoseNow(now, false);
 }
 
 }  // namespace muster::client

@@ -70,6 +70,7 @@ class FollowedService {
 
  private:
   Resolution AnswerAt(base::SteadyTime now) const MUSTER_REQUIRES(mu_);
+  bool LoseNow(base::SteadyTime confirmed, bool can_ask) MUSTER_REQUIRES(mu_);
 
   const Query query_;
   const Labels labels_;

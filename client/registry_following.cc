@@ -66,6 +66,8 @@ void RegistryConnection::LetGo(Entry& entry) {
   if (entry.host) return;
   feed_->Remove(entry.id);
   by_id_.erase(entry.id);
+  // Without a service nobody tries any more.
+  if (by_id_.empty()) lost_now_ = false;
 }
 
 void RegistryConnection::OnUpdate(const Following::Update& update, const EndpointSet& set) {
@@ -164,6 +166,7 @@ void RegistryConnection::Listen(const EntryPtr& entry, Audience audience) {
     base::MutexLock lock(mu_);
     entries_.try_emplace(entry->key, entry);
   }
+  std::erase_if(entry->listeners, [](const Audience& one) { return one.listening->ended(); });
   entry->listeners.push_back(std::move(audience));
   FallBack(entry);
   Tell(*entry, entry->listeners.back());

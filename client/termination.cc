@@ -15,11 +15,21 @@
 namespace muster::client {
 namespace {
 
-int wake_fd = -1;  // written by the handler; opened before that is set
+// Of the handler; set before that is.
+int wake_fd = -1;
+pid_t owner = 0;
+struct sigaction former {};
 
 void Handle(int /*signal*/) {
   const int saved = errno;
-  eventfd_write(wake_fd, 1);
+  if (getpid() == owner) {
+    eventfd_write(wake_fd, 1);
+  } else {
+    // In a child of fork, which has no thread that would finish anything, and shares the
+    // descriptor: the signal is the child's own.
+    sigaction(SIGTERM, &former, nullptr);
+    kill(getpid(), SIGTERM);
+  }
   errno = saved;
 }
 
@@ -55,18 +65,20 @@ class Terminations {
       if (wake_fd < 0) return;
       thread_ = base::NamedThread("muster-sigterm", [this] { Run(); });
     }
+    former = present;
+    owner = getpid();
     struct sigaction ours {};
     ours.sa_handler = Handle;
     ours.sa_flags = SA_RESTART;
     sigemptyset(&ours.sa_mask);
-    taken_ = sigaction(SIGTERM, &ours, &former_) == 0;
+    taken_ = sigaction(SIGTERM, &ours, nullptr) == 0;
   }
   // Unless somebody has set another one meanwhile.
   void GiveBack() MUSTER_REQUIRES(mu_) {
     struct sigaction present {};
     sigaction(SIGTERM, nullptr, &present);
     if (std::exchange(taken_, false) && present.sa_handler == Handle) {
-      sigaction(SIGTERM, &former_, nullptr);
+      sigaction(SIGTERM, &former, nullptr);
     }
   }
 
@@ -101,7 +113,6 @@ class Terminations {
   std::set<OnTermination*> ones_ MUSTER_GUARDED_BY(mu_);
   bool running_ MUSTER_GUARDED_BY(mu_) = false;
   bool taken_ MUSTER_GUARDED_BY(mu_) = false;
-  struct sigaction former_ MUSTER_GUARDED_BY(mu_) {};
   base::NamedThread thread_ MUSTER_GUARDED_BY(mu_);
 };
 

@@ -17,8 +17,8 @@ constexpr double kLatencyMemory = 10e6;
 constexpr double kUnknownLatency = 1e5;
 // Maglev's next entries are asked when an endpoint has gone and its table is still in use.
 constexpr uint32_t kProbes = 16;
-// Of those that are left out, how many are looked at before one is taken all the same.
-constexpr size_t kTries = 64;
+// How many are proposed, by weight, before all are looked at.
+constexpr uint32_t kTries = 8;
 
 std::atomic<uint64_t> last_id{0};
 
@@ -26,9 +26,13 @@ bool Contains(const std::vector<const Endpoint*>* tried, const Endpoint* endpoin
   return tried != nullptr && std::find(tried->begin(), tried->end(), endpoint) != tried->end();
 }
 
-// What is left of a latency after so many microseconds. Not the exponential function, which takes
-// longer than all the rest; for short times it is the same.
-double Kept(double age_us) { return kLatencyMemory / (kLatencyMemory + std::max(age_us, 0.0)); }
+// What is left of a latency after so many microseconds: (1 - t/6)^6 for e^-t, which takes longer
+// than all the rest. Nothing is left after a minute.
+double Kept(double age_us) {
+  const double part = std::clamp(1 - age_us / (6 * kLatencyMemory), 0.0, 1.0);
+  const double cubed = part * part * part;
+  return cubed * cubed;
+}
 
 }  // namespace
 
@@ -58,10 +62,6 @@ BalancerCore::BalancerCore(BalanceOptions options, Breaking breaking, uint64_t s
 }
 
 BalancerCore::~BalancerCore() { scheduler_.Cancel(timer_); }
-
-void BalancerCore::Hold(std::unique_ptr<Connection::Subscription> subscription) {
-  subscription_ = std::move(subscription);
-}
 
 void BalancerCore::Update(const Resolution& resolution, const std::string& service) {
   endpoints_ = *resolution.endpoints;
@@ -172,10 +172,19 @@ Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried) {
   if (view.seats.empty()) return {};
   Candidate candidate = Propose(slot, hash, 0, tried);
   if (tried != nullptr || left_out_.load(std::memory_order_relaxed) > 0) {
-    // When none is let through the last one is taken: somebody is better than nobody.
-    const size_t tries = std::min(kTries, 4 * view.seats.size());
-    for (uint32_t probe = 1; probe < tries && !Admits(candidate, tried); ++probe) {
+    bool admitted = Admits(candidate, tried);
+    for (uint32_t probe = 1; probe < kTries && !admitted; ++probe) {
       candidate = Propose(slot, hash, probe, tried);
+      admitted = Admits(candidate, tried);
+    }
+    // One that has nearly all the weight was proposed again and again. When nobody at all is let
+    // through the last one is taken: somebody is better than nobody.
+    const size_t size = view.seats.size();
+    const size_t from = slot.rng.Uniform(size);
+    for (size_t i = 0; i < size && !admitted; ++i) {
+      const Seat& seat = view.seats[(from + i) % size];
+      candidate = {&seat.endpoint, seat.load.get()};
+      admitted = Admits(candidate, tried);
     }
   }
   Pick pick;
@@ -215,7 +224,9 @@ bool BalancerCore::Admits(const Candidate& candidate, const Tried* tried) const 
   EndpointLoad& load = *candidate.load;
   if (!load.left_out.load(std::memory_order_relaxed)) return true;
   base::MutexLock lock(load.mu);
-  return load.breaker.Allow(clock_.Steady());
+  const bool may = load.breaker.Allow(clock_.Steady());
+  load.probe_us.store(load.breaker.until().us, std::memory_order_relaxed);
+  return may;
 }
 
 bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
@@ -235,6 +246,7 @@ bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
       *state = BreakerState::kClosed;
       return false;
     }
+    load.probe_us.store(load.breaker.until().us, std::memory_order_relaxed);
     load.left_out.store(is_out, std::memory_order_relaxed);
   }
   CountLeftOut();
@@ -270,17 +282,19 @@ const Seat& BalancerCore::LessLoaded(Slot& slot, uint32_t probe, const Tried* tr
   }
   const auto cost = [&](const Seat& seat) {
     const EndpointLoad& load = *seat.load;
-    // Of those that fail the cheapest would be proposed again and again.
-    if (probe > 0 &&
-        (load.left_out.load(std::memory_order_relaxed) || Contains(tried, seat.endpoint.get()))) {
-      return std::numeric_limits<double>::infinity();
+    // Of those that fail the cheapest would be proposed again and again. One whose time has come is
+    // tried before all others.
+    if (load.left_out.load(std::memory_order_relaxed)) {
+      const bool is_due = load.probe_us.load(std::memory_order_relaxed) <= now_us;
+      return probe == 0 && is_due ? -1.0 : std::numeric_limits<double>::infinity();
     }
+    if (Contains(tried, seat.endpoint.get())) return std::numeric_limits<double>::infinity();
     const double calls = load.outstanding.load(std::memory_order_relaxed);
-    double latency = load.latency_us.load(std::memory_order_relaxed);
-    if (latency == 0 && calls > 0) return kUnknownLatency * calls;
+    const double latency = load.latency_us.load(std::memory_order_relaxed);
+    if (latency == 0) return kUnknownLatency * calls;  // the first one is free
     const auto age = static_cast<double>(now_us - load.updated_us.load(std::memory_order_relaxed));
-    latency /= 1 + std::max(age, 0.0) / kLatencyMemory;
-    return latency * (calls + 1);
+    // A microsecond more, so that those under way count also when the latency is forgotten.
+    return (latency * Kept(age) + 1) * (calls + 1);
   };
   return cost(view.seats[one]) <= cost(view.seats[other]) ? view.seats[one] : view.seats[other];
 }

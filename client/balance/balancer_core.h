@@ -19,7 +19,7 @@
 #include "client/balance/view.h"
 #include "client/scheduler.h"
 #include "muster/client/balancer.h"
-#include "muster/client/connection.h"
+#include "muster/client/resolution.h"
 
 namespace muster::client {
 
@@ -50,8 +50,6 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   // What the service's endpoints are from now on. `service`: for messages.
   void Update(const Resolution& resolution, const std::string& service);
   void Fail(absl::Status why);
-  // Keeps what feeds it.
-  void Hold(std::unique_ptr<Connection::Subscription> subscription);
 
   // A thread's.
   struct Slot;
@@ -88,7 +86,6 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
 
   mutable base::Mutex mu_;
   std::shared_ptr<const View> view_ MUSTER_GUARDED_BY(mu_);
-  std::unique_ptr<Connection::Subscription> subscription_;
   const std::shared_ptr<bool> exists_ = std::make_shared<bool>(true);
   // Read by every choice; nothing that is written more often may be near it.
   alignas(64) std::atomic<uint64_t> version_{0};

@@ -43,33 +43,37 @@ Maglev::Maglev(std::vector<Member> members) : members_(std::move(members)) {
                                  [this](uint32_t size) { return size >= members_.size() * kEach; });
   const uint32_t size = fits == kSizes.end() ? kSizes.back() : *fits;
   struct Turn {
+    double due;  // its next one
+    double step;
     uint32_t at;  // in its order of preference
     uint32_t skip;
-    double due = 0;
-    double step;
+    uint32_t member;
   };
   std::vector<Turn> turns;
   turns.reserve(members_.size());
-  double most = 0;
-  for (const Member& member : members_) most = std::max(most, member.weight);
-  for (const Member& member : members_) {
-    const std::string name = NameOf(*member.endpoint);
-    turns.push_back({.at = static_cast<uint32_t>(StableHash(name, 1) % size),
+  for (uint32_t i = 0; i < members_.size(); ++i) {
+    const std::string name = NameOf(*members_[i].endpoint);
+    const double step = 1 / members_[i].weight;
+    turns.push_back({.due = step,
+                     .step = step,
+                     .at = static_cast<uint32_t>(StableHash(name, 1) % size),
                      .skip = static_cast<uint32_t>(StableHash(name, 2) % (size - 1) + 1),
-                     .step = member.weight / most});
+                     .member = i});
   }
+  // Whose turn it is takes its next free entry; turns come as often as the weight says. On a heap,
+  // so that a weight which is very small costs no more than others.
+  const auto later = [](const Turn& a, const Turn& b) {
+    return std::tie(a.due, a.member) > std::tie(b.due, b.member);
+  };
+  std::make_heap(turns.begin(), turns.end(), later);
   table_.assign(size, kFree);
-  for (uint32_t filled = 0; filled < size;) {
-    // In each round the heaviest take an entry, and the others as often as their weight allows.
-    for (uint32_t i = 0; i < turns.size() && filled < size; ++i) {
-      Turn& turn = turns[i];
-      turn.due += turn.step;
-      if (turn.due < 1) continue;
-      turn.due -= 1;
-      while (table_[turn.at] != kFree) turn.at = (turn.at + turn.skip) % size;
-      table_[turn.at] = i;
-      ++filled;
-    }
+  for (uint32_t filled = 0; filled < size; ++filled) {
+    std::pop_heap(turns.begin(), turns.end(), later);
+    Turn& turn = turns.back();
+    while (table_[turn.at] != kFree) turn.at = (turn.at + turn.skip) % size;
+    table_[turn.at] = turn.member;
+    turn.due += turn.step;
+    std::push_heap(turns.begin(), turns.end(), later);
   }
 }
 

@@ -32,6 +32,7 @@ struct alignas(64) EndpointLoad {
   std::atomic<int64_t> updated_us{0};  // on the steady clock
   std::atomic<bool> gone{false};       // it isn't among the endpoints any more
   std::atomic<bool> left_out{false};   // its breaker isn't closed
+  std::atomic<int64_t> probe_us{0};    // when that lets a call through again
   // Of a caller's endpoints only.
   alignas(64) base::Mutex mu;
   CircuitBreaker breaker MUSTER_GUARDED_BY(mu);

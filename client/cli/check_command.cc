@@ -63,7 +63,8 @@ Health HealthOf(int status) {
 
 }  // namespace
 
-HealthReport RunCheck(const std::string& command, absl::Duration within, const base::Clock& clock) {
+HealthReport RunCheck(const std::string& command, absl::Duration within, const base::Clock& clock,
+                      const std::atomic<bool>& ended) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return {Health::kCritical, "there are no descriptors left"};
   const pid_t pid = Spawn(command, ends[1]);
@@ -85,7 +86,7 @@ HealthReport RunCheck(const std::string& command, absl::Duration within, const b
       break;
     }
     const absl::Duration left = end - clock.Steady();
-    if (left <= absl::ZeroDuration()) {
+    if (left <= absl::ZeroDuration() || ended) {
       kill(-pid, SIGKILL);
       waitpid(pid, nullptr, 0);
       report.output = absl::StrCat("it took longer than ", base::FormatDuration(within));

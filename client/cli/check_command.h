@@ -4,6 +4,7 @@
 // Thread safety: all.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "absl/time/time.h"
@@ -12,9 +13,9 @@
 
 namespace muster::cli {
 
-// Its output is the report's, the first 4 KiB of it. One that takes longer than `within` is killed,
-// with all that it started, and critical.
+// Its output is the report's, the first 4 KiB of it. One that takes longer than `within`, or until
+// `ended`, is killed, with all that it started, and critical.
 client::HealthReport RunCheck(const std::string& command, absl::Duration within,
-                              const base::Clock& clock);
+                              const base::Clock& clock, const std::atomic<bool>& ended);
 
 }  // namespace muster::cli

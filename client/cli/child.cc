@@ -36,14 +36,19 @@ sigset_t WantedSignals() {
 
 }  // namespace
 
-absl::StatusOr<Child> Child::Start(const std::vector<std::string>& command) {
+sigset_t Child::Block() {
+  const sigset_t signals = WantedSignals();
+  sigset_t former;
+  pthread_sigmask(SIG_BLOCK, &signals, &former);
+  return former;
+}
+
+absl::StatusOr<Child> Child::Start(const std::vector<std::string>& command,
+                                   const sigset_t& former) {
   std::vector<char*> argv;
   argv.reserve(command.size() + 1);
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  const sigset_t signals = WantedSignals();
-  sigset_t former;
-  pthread_sigmask(SIG_BLOCK, &signals, &former);
   int failed[2];
   if (pipe2(failed, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "can't make a pipe");
   const pid_t parent = getpid();
@@ -55,7 +60,7 @@ absl::StatusOr<Child> Child::Start(const std::vector<std::string>& command) {
   const ssize_t got = pid < 0 ? 0 : read(failed[0], &error, sizeof error);
   close(failed[0]);
   if (pid < 0) return absl::ErrnoToStatus(fork_error, "can't start a process");
-  if (got == 0) return Child(pid, signals);
+  if (got == 0) return Child(pid, WantedSignals());
   waitpid(pid, nullptr, 0);
   return absl::ErrnoToStatus(error, absl::StrCat("can't run ", base::Quoted(command[0])));
 }

@@ -1,6 +1,6 @@
 // A program that this process runs and answers for.
 //
-// Thread safety: none, but signal(): all. REQUIRES: started before the first other thread.
+// Thread safety: none. REQUIRES: Block was called before the first other thread began.
 #pragma once
 
 #include <signal.h>
@@ -16,10 +16,13 @@ namespace muster::cli {
 
 class Child {
  public:
-  // Blocks the signals that are passed on, and SIGCHLD, in this thread and those that it starts;
-  // the child has them as they were. It gets SIGTERM when this process dies. Errors: NOT_FOUND,
-  // PERMISSION_DENIED and others with the system's words when it can't be started.
-  static absl::StatusOr<Child> Start(const std::vector<std::string>& command);
+  // Blocks the signals that are passed on, and SIGCHLD, in this thread and those that it starts.
+  // What they were is for Start.
+  static sigset_t Block();
+  // The child has the signals as they were, and gets SIGTERM when this process dies. Errors:
+  // NOT_FOUND, PERMISSION_DENIED and others with the system's words when it can't be started.
+  static absl::StatusOr<Child> Start(const std::vector<std::string>& command,
+                                     const sigset_t& former);
 
   // The next signal that was sent to this process, not by its terminal, which sends it to the child
   // as well; 0: the child has ended.

@@ -45,6 +45,7 @@ void AddCommands(CLI::App& app, Context& context) {
   AddDiscoverCommand(app, context);
   AddWatchCommand(app, context);
   AddResolveCommand(app, context);
+  AddDoctorCommand(app, context);
   AddRunCommand(app, context);
   AddWaitCommand(app, context);
   AddServicesCommand(app, context);

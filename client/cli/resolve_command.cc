@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "client/cli/context.h"
+#include "client/cli/source_text.h"
 #include "muster/client/client.h"
 
 namespace muster::cli {
@@ -19,24 +20,6 @@ struct Flags {
   bool all = false;
   bool no_snapshot = false;
 };
-
-std::string SourceText(Resolution::Source source) {
-  switch (source) {
-    case Resolution::Source::kRegistry:
-      return "registry";
-    case Resolution::Source::kLastKnown:
-      return "last known";
-    case Resolution::Source::kSnapshot:
-      return "snapshot";
-    case Resolution::Source::kDns:
-      return "DNS";
-    case Resolution::Source::kStatic:
-      return "the name itself";
-    case Resolution::Source::kOverride:
-      return "the environment";
-  }
-  return "";
-}
 
 // The port that the name gives stands in where nobody knows one.
 std::string UrlOf(const client::Target& target, const client::Endpoint& endpoint) {

@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
@@ -39,6 +41,8 @@ absl::Status SetDuration(const std::string& flag, const std::string& text, absl:
 }
 
 struct Plan {
+  // By what a check that runs knows that it has to end.
+  std::shared_ptr<std::atomic<bool>> ended = std::make_shared<std::atomic<bool>>(false);
   client::Instance instance;
   client::RegisterOptions options;
   absl::Duration check_interval;
@@ -78,9 +82,8 @@ absl::StatusOr<Plan> MakePlan(const Context& context, const Flags& flags) {
     instance.ttl_checks.push_back(
         {.id = "check",
          .ttl = 3 * plan.check_interval,
-         .probe = [command = flags.check, within = plan.check_interval, &clock = context.clock] {
-           return RunCheck(command, within, clock);
-         }});
+         .probe = [command = flags.check, within = plan.check_interval, &clock = context.clock,
+                   ended = plan.ended] { return RunCheck(command, within, clock, *ended); }});
   } else {
     instance.ttl_checks.push_back(
         {.id = "process", .ttl = plan.options.ttl, .probe = [] { return client::HealthReport{}; }});
@@ -114,25 +117,26 @@ int RunProgram(Context& context, const Flags& flags) {
   if (!plan.ok()) return context.Refuse(plan.status());
   ConnectionOptions connection;
   if (const int code = context.ReadOptions(&connection)) return code;
-  // Before this process has other threads.
-  auto child = Child::Start(flags.program);
+  const auto ended = plan->ended;
+  const sigset_t former = Child::Block();
+  std::optional<client::Client> client;
+  if (const int code = context.MakeClient(std::move(connection), {.snapshot = false}, &client)) {
+    return code;
+  }
+  auto child = Child::Start(flags.program, former);
   if (!child.ok()) {
     context.Fail(child.status());
     return absl::IsNotFound(child.status()) ? kNoSuchProgram : kCantBeRun;
-  }
-  std::optional<client::Client> client;
-  if (const int code = context.MakeClient(std::move(connection), {.snapshot = false}, &client)) {
-    child->Pass(SIGTERM);
-    while (child->NextSignal() != 0) {
-    }
-    return code;
   }
   plan->options.on_change = [&context](const RegistrationStatus& status) { Say(context, status); };
   auto registration = client->Register(std::move(plan->instance), std::move(plan->options));
   if (!registration.ok()) context.Fail(registration.status());
   for (;;) {
     const int signal = child->NextSignal();
-    if (signal == 0) return child->code();
+    if (signal == 0) {
+      *ended = true;
+      return child->code();
+    }
     // Nobody is to call it any more when it hears of its end.
     if (Ends(signal) && registration.ok() && plan->drain > absl::ZeroDuration()) {
       (*registration)->Drain(plan->drain).status().IgnoreError();

@@ -97,7 +97,7 @@ class Question {
   Question(const Question&) = delete;
 
   void Begin(const CaresDns::Options& options, base::SteadyTime now) {
-    until_ = now + options.within;
+    until_ = end_ = now + options.within;
     srv_patience_ = options.srv_patience;
     ares_options set{};
     set.timeout = static_cast<int>(absl::ToInt64Milliseconds(options.timeout));
@@ -201,6 +201,7 @@ class Question {
     --pending_;
     if (status != ARES_SUCCESS) return;  // the addresses say whether anybody answers
     for (const Srv& srv : ParseSrv(bytes, length, &srv_ttl_)) {
+      until_ = end_;  // now it is these that are waited for
       ++pending_;
       LookUp(srv.target, srv, true);
     }
@@ -238,6 +239,7 @@ class Question {
   ares_channel channel_ = nullptr;
   bool is_over_ = false;
   base::SteadyTime until_{};
+  base::SteadyTime end_{};
   std::optional<absl::Duration> srv_patience_;  // until it has begun
   int pending_ = 0;
   bool srv_pending_ = false;

@@ -39,6 +39,10 @@ Overrides::Overrides(const absl::flat_hash_map<std::string, std::string>& variab
   }
 }
 
+std::string Overrides::VariableOf(std::string_view service) {
+  return StemOf(service) + std::string(kSuffix);
+}
+
 const Target* Overrides::Find(std::string_view service) const {
   if (targets_.empty()) return nullptr;
   const auto found = targets_.find(StemOf(service));

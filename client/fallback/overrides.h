@@ -20,6 +20,9 @@ class Overrides {
   Overrides(const absl::flat_hash_map<std::string, std::string>& variables,
             const std::string& prefix);
 
+  // "USER_SERVICE_URL", without a prefix.
+  static std::string VariableOf(std::string_view service);
+
   // Null: there is none.
   const Target* Find(std::string_view service) const;
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <google/protobuf/arena.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -59,6 +60,12 @@ class File {
  private:
   const int fd_;
 };
+
+void MakeDirectoryOf(const std::string& path) {
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  std::error_code ignored;  // the file can't be opened then
+  if (!directory.empty()) std::filesystem::create_directories(directory, ignored);
+}
 
 bool WriteAll(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -154,6 +161,10 @@ std::string FormatSnapshot(const std::vector<SavedService>& services, const Snap
   snapshot::v1::Snapshot wire;
   absl::flat_hash_set<std::string> ours;
   for (const SavedService& service : services) {
+    if (others != nullptr) {
+      const auto other = others->services_.find(service.key);
+      if (other != others->services_.end() && other->second.confirmed > service.confirmed) continue;
+    }
     ours.insert(service.key);
     if (service.endpoints == nullptr || service.endpoints->empty()) continue;
     snapshot::v1::Endpoints endpoints;
@@ -183,10 +194,19 @@ std::string FormatSnapshot(const std::vector<SavedService>& services, const Snap
   return bytes;
 }
 
+FileLock::FileLock(const std::string& path) {
+  MakeDirectoryOf(path);
+  fd_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  while (fd_ >= 0 && flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) close(fd_);
+}
+
 absl::Status ReplaceFile(const std::string& path, std::string_view bytes) {
-  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
-  std::error_code ignored;  // the file can't be opened then
-  if (!directory.empty()) std::filesystem::create_directories(directory, ignored);
+  MakeDirectoryOf(path);
   // Two clients may write at the same time.
   static std::atomic<uint64_t> count{0};
   const std::string next = absl::StrCat(path, ".", getpid(), ".", ++count);

@@ -52,9 +52,23 @@ class Snapshot {
 };
 
 // The bytes of a file with `services`, and what `others` (may be null) knows of other keys since
-// `oldest`.
+// `oldest`, or of the same ones later.
 std::string FormatSnapshot(const std::vector<SavedService>& services, const Snapshot* others,
                            base::SystemTime oldest);
+
+// Held by one process or client at a time, as long as it lives: a file beside, which stays. Where
+// that can't be made nobody holds anything.
+class FileLock {
+ public:
+  // Waits. Makes the directory.
+  explicit FileLock(const std::string& path);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int fd_;
+};
 
 // All or nothing, and on the disk when it returns: whoever reads it meanwhile, or after a power
 // cut, reads the former one. Makes the directory. Only its owner may read it. Errors: the system's,

@@ -13,7 +13,8 @@ struct SnapshotKeeper::Disk {
   bool failed = false;
 
   void Write(const std::vector<SavedService>& services, base::SystemTime oldest) {
-    // Somebody else may have written it.
+    // Somebody else may have written it, and mustn't do so in between.
+    const FileLock lock(path + ".lock");
     auto others = Snapshot::Read(path);
     const absl::Status status =
         ReplaceFile(path, FormatSnapshot(services, others.ok() ? &*others : nullptr, oldest));

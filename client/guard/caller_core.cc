@@ -49,12 +49,15 @@ absl::Status CallerCore::Call(const std::string_view* key, const Caller::Functio
   std::unique_ptr<BackoffPolicy> backoff;
   base::SystemRng rng;
   std::vector<const Endpoint*> tried;
+  absl::Status status;
   for (int number = 1;; ++number) {
     if (auto refused = Refused()) {
+      // What an attempt said is worth more.
+      if (number > 1) return status;
       return options_.fallback ? options_.fallback(*refused) : *std::move(refused);
     }
     bool has_failed = false;
-    absl::Status status = TryOnce(key, function, number, &tried, &has_failed);
+    status = TryOnce(key, function, number, &tried, &has_failed);
     if (!has_failed || idempotent == Idempotent::kNo) return status;
     if (retry == nullptr) retry = options_.retry->clone();
     if (!retry->MayRetry(status, clock_.Steady() - began) || !budget_.Take()) return status;

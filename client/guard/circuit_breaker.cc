@@ -8,10 +8,10 @@ bool CircuitBreaker::Allow(base::SteadyTime now) {
   if (state_ == State::kClosed) return true;
   if (now >= until_) {
     // The time of being open is over, or that of probes which never ended.
+    if (state_ == State::kOpen) succeeded_ = 0;
     state_ = State::kHalfOpen;
     until_ = now + options_.reset;
     probing_ = 0;
-    succeeded_ = 0;
   }
   if (state_ == State::kOpen || probing_ + succeeded_ >= options_.probes) return false;
   ++probing_;

@@ -151,10 +151,13 @@ LiveRegistration::LiveRegistration(Parts parts, v1::RegisterRequest request,
 
 LiveRegistration::~LiveRegistration() {
   on_termination_ = nullptr;
-  if (probes_ != nullptr) probes_->Stop();
-  exists_ = nullptr;
+  // First of all, so that a probe which takes its time doesn't keep it registered.
   const auto wait = Leave(options_.deregister ? options_.leave_within : absl::ZeroDuration());
   if (options_.deregister) wait().IgnoreError();
+  parts_.work.Post(
+      [board = board_, &registrar = parts_.registrar] { registrar.Forget(board->id); });
+  if (probes_ != nullptr) probes_->Stop();
+  exists_ = nullptr;
   board_->EndListening();
 }
 
@@ -200,7 +203,7 @@ absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration wit
   if (response->ok()) return Drained{(*response)->eligible(), (*response)->acked()};
   if (!absl::IsUnimplemented(response->status())) return response->status();
   const base::SteadyTime began = parts_.clock.Steady();
-  absl::Status left = Deregister(within);
+  absl::Status left = Deregister(std::max(within, options_.leave_within));
   if (!left.ok()) return left;
   // Nobody sets it: the time is what is waited for.
   Promise<bool> never;
@@ -209,6 +212,7 @@ absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration wit
 }
 
 std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
+  within = Bounded(within);
   auto promise = std::make_shared<Promise<absl::Status>>();
   parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
     registrar.Leave(board->id, within,
@@ -220,8 +224,6 @@ std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
   };
 }
 
-absl::Status LiveRegistration::Deregister(absl::Duration within) {
-  return Leave(Bounded(within))();
-}
+absl::Status LiveRegistration::Deregister(absl::Duration within) { return Leave(within)(); }
 
 }  // namespace muster::client

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "base/text.h"
@@ -17,6 +18,14 @@ using Phase = LeaseKeeper::Phase;
 // Of one message; the server's limit is 10,000.
 constexpr size_t kMaxBeats = 5'000;
 constexpr absl::Duration kLeastAnswer = absl::Milliseconds(250);
+// Before a call was sent: it can't have been done.
+bool NeverSent(const absl::Status& status) {
+  const absl::string_view message = status.message();
+  return absl::IsUnavailable(status) && (absl::StartsWith(message, "can't connect") ||
+                                         absl::StrContains(message, "failed to connect") ||
+                                         absl::StrContains(message, "DNS resolution failed"));
+}
+
 constexpr base::Backoff kLeaveAgain{absl::Milliseconds(100), absl::Seconds(1)};
 
 absl::Duration FromWire(const google::protobuf::Duration& wire) {
@@ -98,7 +107,10 @@ void Registrar::Report(Id id, const std::string& check_id, HealthReport report,
                        absl::Duration ttl) {
   const auto found = leases_.find(id);
   if (found == leases_.end()) return;
-  found->second.reports[check_id] = {std::move(report), scheduler_.Now() + ttl};
+  Reported& reported = found->second.reports[check_id];
+  reported.report = std::move(report);
+  reported.until = scheduler_.Now() + ttl;
+  reported.sent = false;
   SendReports(id, found->second);
 }
 
@@ -147,12 +159,32 @@ void Registrar::EndLeaving(Id id, const absl::Status& status) {
   Lease& lease = found->second;
   if (lease.due) due_.erase({*lease.due, id});
   lease.last.state = RegistrationStatus::State::kEnded;
-  lease.last.why = absl::OkStatus();
+  lease.last.why = status;
   lease.told(lease.last);
   const auto waiting = std::move(lease.leaving->done);
-  leases_.erase(found);
-  if (leases_.empty()) Close();
+  if (status.ok()) {
+    leases_.erase(found);
+  } else {
+    lease.leaving.reset();
+    lease.abandoned = true;
+    lease.due.reset();
+  }
+  if (!IsNeeded()) Close();
   for (const auto& done : waiting) done(status);
+}
+
+void Registrar::Forget(Id id) {
+  const auto found = leases_.find(id);
+  if (found == leases_.end()) return;
+  if (found->second.due) due_.erase({*found->second.due, id});
+  leases_.erase(found);
+  if (!IsNeeded()) Close();
+}
+
+bool Registrar::IsNeeded() const {
+  return std::any_of(leases_.begin(), leases_.end(), [](const auto& one) {
+    return !one.second.abandoned || one.second.leaving.has_value();
+  });
 }
 
 template <typename Argument>
@@ -190,9 +222,12 @@ void Registrar::Close() {
   scheduler_.Cancel(std::exchange(timer_, 0));
 }
 
-bool Registrar::IsLoss(const absl::Status& status) {
-  return absl::IsDeadlineExceeded(status) ||
-         (absl::IsUnavailable(status) && ReasonOf(status).empty());
+bool Registrar::IsLoss(const absl::Status& status) const {
+  if (absl::IsDeadlineExceeded(status)) return true;
+  if (!absl::IsUnavailable(status)) return false;
+  const std::string reason = ReasonOf(status);
+  // What it says of one instance says nothing of the server.
+  return reason.empty() || (transport_.servers() > 1 && reason != "OUTCOME_UNKNOWN");
 }
 
 std::string Registrar::Named(const absl::Status& status) const {
@@ -212,16 +247,16 @@ void Registrar::Fail(absl::Status status) {
   });
   for (auto& [id, lease] : leases_) {
     // What was sent may have been done.
-    lease.may_exist |= lease.registering && (answered_ || absl::IsDeadlineExceeded(status));
+    lease.may_exist |= lease.registering && !NeverSent(status);
     lease.registering = false;
     lease.keeper.Dropped(why, now);
-    for (auto& [check_id, reported] : lease.reports) reported.sent = false;
+    for (auto& [check_id, reported] : lease.reports) reported.sent = reported.under_way = false;
     if (lease.leaving) {
       lease.leaving->under_way = false;
       lease.leaving->why = why;
     }
     Reschedule(id, lease);
-    Tell(lease);
+    if (!lease.abandoned) Tell(lease);
   }
   for (const auto& done : std::exchange(drains_, {})) (*done)(why);
   Pump();
@@ -234,7 +269,7 @@ void Registrar::Answered() {
 
 void Registrar::Reschedule(Id id, Lease& lease) {
   if (lease.due) due_.erase({*lease.due, id});
-  lease.due = lease.keeper.next();
+  lease.due = lease.abandoned ? std::nullopt : lease.keeper.next();
   if (lease.leaving) {
     const Leaving& leaving = *lease.leaving;
     const bool waits = session_ == nullptr || leaving.under_way || lease.registering;
@@ -244,7 +279,7 @@ void Registrar::Reschedule(Id id, Lease& lease) {
 }
 
 void Registrar::Pump() {
-  if (leases_.empty()) return Close();
+  if (!IsNeeded()) return Close();
   const base::SteadyTime now = scheduler_.Now();
   if (!beats_.empty() && beats_.front().until <= now) {
     return Fail(absl::DeadlineExceededError("no answer to a heartbeat"));
@@ -260,8 +295,8 @@ void Registrar::Pump() {
     const auto found = leases_.find(id);
     if (found != leases_.end()) Step(id, found->second, now, &beats);
   }
+  if (!IsNeeded()) return;
   SendBeats(beats, now);
-  if (leases_.empty()) return;
   scheduler_.Cancel(std::exchange(timer_, 0));
   std::optional<base::SteadyTime> next;
   // While there is no session only the end of somebody's patience is of interest, and the pause has
@@ -325,7 +360,7 @@ void Registrar::OnBeat(const v1::HeartbeatResponse& response) {
   const base::SteadyTime now = scheduler_.Now();
   for (size_t i = 0; i < beats.ids.size(); ++i) {
     const auto found = leases_.find(beats.ids[i]);
-    if (found == leases_.end() || found->second.leaving) continue;
+    if (found == leases_.end() || found->second.leaving || found->second.abandoned) continue;
     const int at = static_cast<int>(i);
     Lease& lease = found->second;
     lease.keeper.Beat(
@@ -357,17 +392,28 @@ void Registrar::OnRegistered(Id id, absl::StatusOr<v1::RegisterResponse> respons
   if (response.ok()) {
     lease.interval = FromWire(response->heartbeat_interval());
     lease.registered = *std::move(response);
+    lease.may_exist = false;
     lease.keeper.Registered(lease.registered->lease_handle(), lease.interval, now);
     // Of another incarnation the registry knows none of them.
     for (auto& [check_id, reported] : lease.reports) reported.sent = false;
     SendReports(id, lease);
   } else {
     const absl::Status& status = response.status();
-    lease.keeper.NotRegistered(FailureOf(status), absl::Status(status.code(), Named(status)), now);
-    if (lease.leaving && !lease.registered) return EndLeaving(id, absl::OkStatus());
+    const absl::Status why(status.code(), Named(status));
+    lease.keeper.NotRegistered(FailureOf(status), why, now);
+    lease.may_exist |= ReasonOf(status) == "OUTCOME_UNKNOWN";
+    if (lease.leaving) {
+      // What is refused isn't there.
+      const bool may_exist = lease.may_exist || lease.registered.has_value();
+      if (FailureOf(status) != Failure::kPassing || !may_exist) {
+        return EndLeaving(id, absl::OkStatus());
+      }
+      lease.leaving->why = why;
+      lease.leaving->at = now + kLeaveAgain.Delay(lease.leaving->failures++, rng_);
+    }
   }
   Reschedule(id, lease);
-  Tell(lease);
+  if (!lease.abandoned) Tell(lease);
   Pump();
 }
 
@@ -376,7 +422,9 @@ void Registrar::SendReports(Id id, Lease& lease) {
   const base::SteadyTime now = scheduler_.Now();
   std::erase_if(lease.reports, [now](const auto& entry) { return entry.second.until < now; });
   for (auto& [check_id, reported] : lease.reports) {
-    if (std::exchange(reported.sent, true)) continue;
+    // One after the other, so that the latest one counts.
+    if (reported.sent || reported.under_way) continue;
+    reported.sent = reported.under_way = true;
     v1::ReportHealthRequest request;
     *request.mutable_key() = lease.registered->key();
     request.set_incarnation(lease.registered->incarnation());
@@ -393,25 +441,29 @@ void Registrar::SendReports(Id id, Lease& lease) {
 }
 
 void Registrar::OnReported(Id id, const std::string& check_id, const absl::Status& status) {
-  if (status.ok()) return Answered();
-  if (IsLoss(status)) return Fail(status);
-  // Whatever else it is, the next confirmation sends it again, as long as it is fresh.
+  if (!status.ok() && IsLoss(status)) return Fail(status);
+  Answered();
   const auto found = leases_.find(id);
   if (found == leases_.end()) return;
   const auto reported = found->second.reports.find(check_id);
-  if (reported != found->second.reports.end()) reported->second.sent = false;
+  if (reported == found->second.reports.end()) return;
+  reported->second.under_way = false;
+  // A newer one came meanwhile.
+  if (!reported->second.sent) return SendReports(id, found->second);
+  // Whatever is wrong, the next confirmation sends it again, as long as it is fresh.
+  if (!status.ok()) reported->second.sent = false;
 }
 
 void Registrar::SendDeregister(Id id, Lease& lease, base::SteadyTime now) {
   Leaving& leaving = *lease.leaving;
   // Of one that is being registered the incarnation isn't known yet.
   if (leaving.under_way || lease.registering || leaving.at > now) return;
-  if (!lease.registered) return SendRegister(id, lease);
+  if (!lease.registered || lease.may_exist) return SendRegister(id, lease);
   leaving.under_way = true;
   v1::DeregisterRequest request;
   *request.mutable_key() = lease.registered->key();
   request.set_incarnation(lease.registered->incarnation());
-  session_->Deregister(request, leaving.until - now,
+  session_->Deregister(request, std::min(leaving.until - now, options_.answer),
                        Posted<absl::StatusOr<v1::DeregisterResponse>>(
                            [this, id](const absl::StatusOr<v1::DeregisterResponse>& response) {
                              OnDeregistered(id, response.status());

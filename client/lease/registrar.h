@@ -62,8 +62,12 @@ class Registrar {
   // unless it is older than `ttl`. For what has ended: nothing.
   void Report(Id id, const std::string& check_id, HealthReport report, absl::Duration ttl);
   void Drain(Id id, absl::Duration within, LeaseSession::Done<v1::DrainResponse> done);
-  // Deregisters it, and knows it no longer. `done` as Registration::Deregister says.
+  // Deregisters it; from now on it is not renewed. `done` as Registration::Deregister says. What
+  // the registry couldn't be told may be tried again.
   void Leave(Id id, absl::Duration within, std::function<void(const absl::Status&)> done);
+
+  // Nobody asks for it any more. REQUIRES: Leave was called.
+  void Forget(Id id);
 
   size_t size() const { return leases_.size(); }
 
@@ -73,6 +77,7 @@ class Registrar {
     HealthReport report;
     base::SteadyTime until{};
     bool sent = false;
+    bool under_way = false;  // this one or an older one
   };
   struct Leaving {
     base::SteadyTime until{};
@@ -92,6 +97,7 @@ class Registrar {
     const Told told;
     bool registering = false;
     bool may_exist = false;  // a registration was sent, and what became of it isn't known
+    bool abandoned = false;  // it was left, and the registry couldn't be told
     std::optional<v1::RegisterResponse> registered;
     absl::Duration interval;
     State last;  // that was told
@@ -122,8 +128,9 @@ class Registrar {
   void EndLeaving(Id id, const absl::Status& status);
   void Reschedule(Id id, Lease& lease);
   void Tell(Lease& lease);
-  // The server can't be heard: the session is over. One that gives a reason can.
-  static bool IsLoss(const absl::Status& status);
+  // The session is over: the server can't be heard, or can't serve, and there is another.
+  bool IsLoss(const absl::Status& status) const;
+  bool IsNeeded() const;
   std::string Named(const absl::Status& status) const;
   // Wraps what is done with an answer so that it runs on the scheduler, unless the session is
   // another one by then.

@@ -4,7 +4,7 @@
 set -euo pipefail
 needed=$(LC_ALL=C readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
 [ -n "$needed" ] || { echo "readelf names no library"; exit 1; }
-others=$(grep -vE '^(libc|libm|libssl|libcrypto|ld-linux[a-z0-9-]*)\.so\.[0-9]+$' <<<"$needed" || true)
+others=$(grep -vE '^(libc|libm|libresolv|libssl|libcrypto|ld-linux[a-z0-9-]*)\.so\.[0-9]+$' <<<"$needed" || true)
 [ -n "$others" ] || exit 0
 echo "it needs: $others"
 if [ "$2" != ON ] && [ "${CI:-}" != true ]; then

@@ -170,5 +170,48 @@ TEST_F(RunScenario, ResolveGivesScriptsWhatTheyCanCall) {
   EXPECT_TRUE(run->Wait().has_value());
 }
 
+TEST_F(RunScenario, DoctorSaysWhyANameLeadsToNobody) {
+  const auto says = [](const std::pair<std::string, int>& said, const std::string& line) {
+    EXPECT_TRUE(absl::StrContains(said.first, line)) << said.first;
+  };
+  auto said = Output({"doctor", "web"});
+  EXPECT_EQ(said.second, 1);
+  says(said, absl::StrCat("ok    registry     ", server_->address(), " answers"));
+  says(said, "bad   instances    nobody ever registered under this name");
+  says(said, "bad   answer       no service \"web\" is known");
+  // One that answers, one that doesn't, one that is sick.
+  Remote remote(server_->address());
+  for (const auto& [id, port] : {std::pair<std::string, int>{"well", server_->port()},
+                                 {"gone", 1},
+                                 {"sick", server_->port()}}) {
+    v1::RegisterRequest request;
+    request.set_permanent(true);
+    request.mutable_instance()->set_service("web");
+    request.mutable_instance()->set_id(id);
+    request.mutable_instance()->set_address("127.0.0.1");
+    request.mutable_instance()->set_port(static_cast<uint32_t>(port));
+    if (id == "sick") {
+      request.mutable_instance()->add_checks()->mutable_ttl()->mutable_ttl()->set_seconds(60);
+    }
+    v1::RegisterResponse response;
+    ASSERT_TRUE(remote.Register(request, &response).ok());
+  }
+  said = Output({"doctor", "http://web:1234/x"});
+  EXPECT_EQ(said.second, 0);
+  says(said, "note  instances    2 of 3 instances are passing and active; sick is critical");
+  says(said, "ok    answer       2 endpoints, from registry");
+  says(said, absl::StrCat("ok    connect      ", server_->address()));
+  says(said, "bad   connect      127.0.0.1:1: Connection refused");
+  setenv("WEB_URL", "http://127.0.0.1:2", 1);
+  said = Output({"doctor", "web"});
+  unsetenv("WEB_URL");
+  EXPECT_EQ(said.second, 1);
+  says(said, "note  environment  WEB_URL=http://127.0.0.1:2 is set; it beats the registry");
+  server_->Kill();
+  said = Output({"doctor", "web", "-ojson"});
+  says(said, "can't connect: Connection refused");
+  EXPECT_EQ(Output({"doctor", "a b"}).second, 2);
+}
+
 }  // namespace
 }  // namespace muster::test

@@ -237,6 +237,11 @@ TEST(MaglevTest, PartsAreByWeightAndFewKeysMoveWhenOneLeaves) {
     EXPECT_LE(moved, kKeys * (1.0 / count + 0.05)) << count;
     for (const auto& [id, part] : parts) EXPECT_LT(part, 1.5 * kKeys / count) << count;
   }
+  // A weight that is very small takes no more time.
+  std::vector<Maglev::Member> uneven = {{One("heavy"), nullptr, 65'535}};
+  for (const EndpointPtr& one : Many(2'000)) uneven.push_back({one, nullptr, 1});
+  const Maglev most(std::move(uneven));
+  EXPECT_GT(most.size(), 100'000u);
   const Maglev weighted({{One("a"), nullptr, 1}, {One("b"), nullptr, 3}, {One("c"), nullptr, 6}});
   std::map<std::string, int> entries;
   for (uint64_t i = 0; i < weighted.size(); ++i) ++entries[weighted.Find(i).endpoint->id];
@@ -366,6 +371,31 @@ TEST_F(BalanceTest, WhoIsSlowOrBusyGetsLess) {
     moved = core->Next();
   }
   EXPECT_GT(counts["busy"], 10) << "picks that are dropped are under way no more";
+}
+
+// One answer that took three seconds isn't held against an endpoint for more than a minute.
+TEST_F(BalanceTest, ASlowAnswerIsForgotten) {
+  const auto core = Make({.policy = Policy::kLeastLoaded}, {One("slow"), One("fast")});
+  bool was_slow = false;
+  while (!was_slow) {
+    Pick pick = core->Next();
+    was_slow = pick->id == "slow";
+    clock_.Advance(was_slow ? absl::Seconds(3) : absl::Milliseconds(1));
+    pick.Done();
+  }
+  const auto share = [&] {
+    int slow = 0;
+    for (int i = 0; i < 200; ++i) {
+      Pick pick = core->Next();
+      slow += pick->id == "slow" ? 1 : 0;
+      clock_.Advance(absl::Milliseconds(1));
+      pick.Done();
+    }
+    return slow;
+  };
+  EXPECT_EQ(share(), 0);
+  clock_.Advance(absl::Minutes(1));
+  EXPECT_GT(share(), 20);
 }
 
 TEST_F(BalanceTest, APickOutlivesItsBalancer) {

@@ -63,6 +63,42 @@ TEST_F(FollowedServiceTest, AnAnswerIsLiveUntilItIsLost) {
   EXPECT_TRUE(Take({b}, 41)) << "it is live again";
 }
 
+TEST_F(FollowedServiceTest, WhoWaitsIsToldOfARefusalAndNotOfAMereLoss) {
+  for (int i = 0; i < 300; ++i) {
+    FollowedService service{Query{.service = "web"}};
+    absl::Status told;
+    std::thread waits([&] {
+      told = service.Wait(absl::Seconds(20), base::RealClock(), /*until_lost=*/true).status();
+    });
+    service.Refuse(absl::UnauthenticatedError("who?"), kBegin);
+    waits.join();
+    ASSERT_TRUE(absl::IsUnauthenticated(told)) << told;
+  }
+  FollowedService service{Query{.service = "web"}};
+  service.Lose(kBegin, /*can_ask=*/true);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(
+      service.Wait(absl::Milliseconds(1), base::RealClock(), true).status()));
+  service.Lose(kBegin);
+  EXPECT_TRUE(
+      absl::IsDeadlineExceeded(service.Wait(absl::Hours(1), base::RealClock(), true).status()))
+      << "at once";
+}
+
+TEST_F(FollowedServiceTest, ASnapshotIsOldUntilTheRegistrySpeaks) {
+  service_.Prime(std::make_shared<const EndpointList>(EndpointList{One("a")}), At(-100));
+  Expect(0, {"a"}, Source::kSnapshot, 100);
+  service_.WaitForRegistry(absl::Milliseconds(1), base::RealClock());
+  EXPECT_FALSE(service_.Lose(At(5))) << "it was old before";
+  service_.WaitForRegistry(absl::Hours(1), base::RealClock());
+  Expect(10, {"a"}, Source::kSnapshot, 110);
+  EXPECT_FALSE(Take({}, 20)) << "an empty answer is doubted here, too";
+  Expect(30, {"a"}, Source::kSnapshot, 130);
+  EXPECT_TRUE(service_.Settle(At(50)));
+  Expect(51, {}, Source::kRegistry, 0, Empty::kNoInstances);
+  EXPECT_TRUE(Take({One("b")}, 60));
+  Expect(61, {"b"}, Source::kRegistry, 0);
+}
+
 TEST_F(FollowedServiceTest, AnEmptyAnswerCountsAfterAWhile) {
   Take({One("a")}, 0);
   EXPECT_TRUE(Take({}, 10, Empty::kUnknownService)) << "the source changes";

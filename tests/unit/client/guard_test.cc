@@ -99,6 +99,19 @@ TEST_F(CircuitBreakerTest, LetsProbesThroughAfterAWhileAndClosesWhenTheyAreWell)
   EXPECT_TRUE(breaker_.Allow(now_));
 }
 
+TEST_F(CircuitBreakerTest, ProbesThatComeSeldomAddUp) {
+  Make({.in_a_row = 1, .probes = 3});
+  Record(0, 1);
+  Pass(absl::Seconds(30));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(breaker_.state(), i == 0 ? State::kOpen : State::kHalfOpen);
+    EXPECT_TRUE(breaker_.Allow(now_)) << i;
+    Record(1, 0);
+    Pass(absl::Seconds(20));
+  }
+  EXPECT_EQ(breaker_.state(), State::kClosed);
+}
+
 TEST_F(CircuitBreakerTest, AProbeThatFailsOpensItAgainAndOneThatIsLostIsGivenUp) {
   Make({.in_a_row = 1});
   Record(0, 1);
@@ -292,6 +305,31 @@ TEST_F(CallerTest, AnEndpointThatFailsIsLeftOutAndComesBack) {
   EXPECT_GE(attempts_["2"], 12);
   EXPECT_EQ(caller_->left_out(), 0u);
   EXPECT_EQ(changes_.back(), "10.0.0.2:80 0");
+}
+
+// Whatever the policy and the weights, one that is left out gets its probe, and a retry goes to the
+// others.
+TEST_F(CallerTest, OneThatIsLeftOutComesBackByEachPolicy) {
+  for (const Policy policy :
+       {Policy::kRoundRobin, Policy::kWeighted, Policy::kLeastLoaded, Policy::kConsistentHash}) {
+    Make(2, {.balance = {.policy = policy}});
+    auto list = std::make_shared<EndpointList>();
+    for (const auto& [id, weight] :
+         {std::pair<std::string, uint32_t>{"heavy", 990}, {"light", 10}}) {
+      list->push_back(std::make_shared<const Endpoint>(
+          Endpoint{.id = id, .address = {"10.0.0.1", 80}, .passing_weight = weight}));
+    }
+    balancer_->Update({.endpoints = list}, "users");
+    bad_ = {"heavy"};
+    attempts_.clear();
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(Call().ok()) << static_cast<int>(policy);
+    EXPECT_EQ(caller_->left_out(), 1u);
+    EXPECT_LE(attempts_["heavy"], 6) << static_cast<int>(policy);
+    bad_.clear();
+    clock_.Advance(absl::Seconds(11));
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(Call().ok());
+    EXPECT_EQ(caller_->left_out(), 0u) << static_cast<int>(policy);
+  }
 }
 
 TEST_F(CallerTest, NotMoreAreLeftOutThanTheShare) {

@@ -293,7 +293,20 @@ TEST_F(RegistrarTest, LeavingIsTriedAgainAsLongAsThereIsTime) {
   ASSERT_EQ(left.size(), 1u);
   EXPECT_TRUE(absl::IsDeadlineExceeded(left[0])) << left[0];
   EXPECT_TRUE(absl::StrContains(std::string(left[0].message()), "gone for good")) << left[0];
+  EXPECT_EQ(StateOf("a"), State::kEnded);
+  // It isn't renewed any more, and may be told once more.
+  const size_t sessions = transport_->sessions();
+  scheduler_.Advance(absl::Minutes(1));
+  EXPECT_EQ(transport_->sessions(), sessions);
+  registrar_->Leave(id, absl::Seconds(2),
+                    [&](const absl::Status& status) { left.push_back(status); });
+  ASSERT_TRUE(transport_->is_open());
+  ASSERT_EQ(Session().deregisters.size(), 1u);
+  Session().deregisters.front().done(v1::DeregisterResponse());
+  scheduler_.Run();
+  EXPECT_TRUE(left.back().ok());
   EXPECT_EQ(registrar_->size(), 0u);
+  EXPECT_FALSE(transport_->is_open());
 }
 
 TEST_F(RegistrarTest, LeavingWhileItIsBeingRegisteredWaitsForThat) {
@@ -315,6 +328,49 @@ TEST_F(RegistrarTest, LeavingWhileItIsBeingRegisteredWaitsForThat) {
   scheduler_.Advance(absl::Milliseconds(200));
   EXPECT_EQ(TakeAll(), 1u);
   EXPECT_EQ(Session().deregisters.size(), 1u);
+}
+
+// Another incarnation than the one that is known may have been made.
+TEST_F(RegistrarTest, LeavingAfterARegistrationThatWasLostMakesItAgainFirst) {
+  const auto id = Add("a");
+  TakeAll();
+  while (Session().beats.empty()) scheduler_.Advance(absl::Milliseconds(10));
+  Beat(Outcome::UNKNOWN);
+  ASSERT_EQ(Session().registers.size(), 1u);
+  Session().End(absl::UnavailableError("Socket closed"));
+  scheduler_.Run();
+  std::vector<absl::Status> left;
+  registrar_->Leave(id, absl::Seconds(5),
+                    [&](const absl::Status& status) { left.push_back(status); });
+  AwaitSession();
+  EXPECT_TRUE(Session().deregisters.empty());
+  Refuse(WithReason(absl::UnavailableError("loading"), "LOADING"));
+  scheduler_.Advance(absl::Milliseconds(200));
+  EXPECT_EQ(TakeAll(), 1u);
+  ASSERT_EQ(Session().deregisters.size(), 1u);
+  EXPECT_EQ(Session().deregisters.front().request.incarnation(), 42u);
+  EXPECT_TRUE(left.empty());
+  // So it is after an outcome that the server itself doesn't know.
+  Add("keeps the session");
+  const auto other = Add("b");
+  while (!Session().registers.empty() &&
+         Session().registers.front().request.instance().id() != "b") {
+    Session().registers.pop_front();
+  }
+  Refuse(WithReason(absl::UnavailableError("?"), "OUTCOME_UNKNOWN"));
+  registrar_->Leave(other, absl::Seconds(5),
+                    [&](const absl::Status& status) { left.push_back(status); });
+  EXPECT_TRUE(left.empty());
+  EXPECT_EQ(Session().registers.size(), 1u);
+}
+
+TEST_F(RegistrarTest, AServerThatCantServeIsLeftWhenThereIsAnother) {
+  Make(2);
+  Add("a");
+  const size_t first = Session().server;
+  Refuse(WithReason(absl::UnavailableError("no space"), "STORAGE_FULL"));
+  AwaitSession();
+  EXPECT_NE(Session().server, first);
 }
 
 TEST_F(RegistrarTest, WhatWasNeverRegisteredLeavesAtOnce) {
@@ -340,8 +396,13 @@ TEST_F(RegistrarTest, ReportsAreSentWhenItIsHeldAndAgainWhenItWasLost) {
   EXPECT_EQ(Session().reports.back().request.check_id(), "disk");
   EXPECT_EQ(Session().reports.back().request.status(), v1::PASSING);
   EXPECT_EQ(Session().reports.back().request.output(), "early");
+  report(Endpoint::Health::kWarning, "nearly full");
   report(Endpoint::Health::kCritical, "full");
-  ASSERT_EQ(Session().reports.size(), 2u);
+  ASSERT_EQ(Session().reports.size(), 1u) << "one after the other";
+  Session().reports.front().done(v1::ReportHealthResponse());
+  scheduler_.Run();
+  ASSERT_EQ(Session().reports.size(), 2u) << "the latest one";
+  EXPECT_EQ(Session().reports.back().request.output(), "full");
   EXPECT_EQ(Session().reports.back().request.status(), v1::CRITICAL);
   Session().reports.back().done(v1::ReportHealthResponse());
   scheduler_.Run();

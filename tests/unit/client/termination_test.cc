@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -51,6 +52,20 @@ TEST_F(OnTerminationTest, AProcessWithoutAHandlerEndsByTheSignal) {
         AwaitEnd();
       },
       ::testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST_F(OnTerminationTest, ASignalToAChildOfForkIsTheChildsOwn) {
+  EXPECT_EXIT(
+      {
+        const OnTermination one(Counts());
+        const pid_t child = fork();
+        if (child == 0) AwaitEnd();
+        kill(child, SIGTERM);
+        int status = 0;
+        waitpid(child, &status, 0);
+        _exit(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? 50 + waited : 1);
+      },
+      ::testing::ExitedWithCode(50), "");
 }
 
 TEST_F(OnTerminationTest, WithoutOneTheFormerHandlerIsBack) {

@@ -61,6 +61,7 @@ struct CallerOptions {
   // What is done instead of a call that the service's breaker doesn't let through. The status says
   // why.
   std::function<absl::Status(const absl::Status& why)> fallback = {};
+  // Of an endpoint's breaker it isn't told that it is half open.
   std::function<void(const BreakerChange&)> on_breaker = {};
 };
 
