@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "client/termination.h"
 #include "muster/client/client.h"
 #include "tests/support/process.h"
 #include "tests/support/remote.h"
@@ -244,6 +247,23 @@ TEST_F(RegistrationScenario, ChecksAreFedAndFedAgainWhenTheRegistryForgot) {
   server_->Kill();
   Start("empty");
   EXPECT_TRUE(Comes(absl::Seconds(15), [&] { return Count() == 1; })) << "both were fed again";
+}
+
+// Not a unit test: ThreadSanitizer, which runs those, hangs in a child of fork.
+TEST(OnTermination, ASignalToAChildOfForkIsTheChildsOwn) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        static std::atomic<int> finished{0};
+        const client::OnTermination one([] { return [] { ++finished; }; });
+        const pid_t child = fork();
+        while (child == 0) pause();
+        kill(child, SIGTERM);
+        int status = 0;
+        waitpid(child, &status, 0);
+        _exit(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? 50 + finished : 1);
+      },
+      ::testing::ExitedWithCode(50), "");
 }
 
 }  // namespace
