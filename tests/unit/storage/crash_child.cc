@@ -70,9 +70,10 @@ class Writer {
   void Settle(uint64_t index, const UnitResult& result) {
     if (result.verdict == UnitResult::Verdict::kCommitted) Tell(index, result.seq);
     base::MutexLock lock(mu_);
-    if (result.verdict != UnitResult::Verdict::kCommitted && failure_.status.ok()) {
-      failure_ = result;
-    }
+    // One that was proposed when the engine had just frozen may be refused before the one whose
+    // write failed is told so.
+    const bool is_first = result.verdict == UnitResult::Verdict::kUnknown || failure_.status.ok();
+    if (result.verdict != UnitResult::Verdict::kCommitted && is_first) failure_ = result;
     --in_flight_;
     settled_.NotifyAll();
   }
