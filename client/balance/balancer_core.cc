@@ -193,7 +193,8 @@ Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried) {
   if (policy_ == Policy::kLeastLoaded) {
     candidate.load->outstanding.fetch_add(1, std::memory_order_relaxed);
     pick.clock_ = &clock_;
-    pick.began_us_ = clock_.Steady().us;
+    // One that was found at last, among all, has no time yet.
+    pick.began_us_ = candidate.now_us != 0 ? candidate.now_us : clock_.Steady().us;
   }
   return pick;
 }
@@ -212,8 +213,9 @@ BalancerCore::Candidate BalancerCore::Propose(Slot& slot, uint64_t hash, uint32_
     return {&seat.endpoint, seat.load.get()};
   }
   if (policy_ == Policy::kLeastLoaded) {
-    const Seat& seat = LessLoaded(slot, probe, tried);
-    return {&seat.endpoint, seat.load.get()};
+    const int64_t now_us = clock_.Steady().us;
+    const Seat& seat = LessLoaded(slot, now_us, probe, tried);
+    return {&seat.endpoint, seat.load.get(), now_us};
   }
   const size_t at = view.equal ? slot.turn++ % view.seats.size() : slot.queue.Next();
   return {&view.seats[at].endpoint, view.seats[at].load.get()};
@@ -267,9 +269,9 @@ void BalancerCore::CountLeftOut() {
       [](const Seat& seat) { return seat.load->left_out.load(std::memory_order_relaxed); }));
 }
 
-const Seat& BalancerCore::LessLoaded(Slot& slot, uint32_t probe, const Tried* tried) const {
+const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us, uint32_t probe,
+                                     const Tried* tried) const {
   const View& view = *slot.view;
-  const int64_t now_us = clock_.Steady().us;
   const size_t size = view.seats.size();
   size_t one = 0;
   size_t other = 0;

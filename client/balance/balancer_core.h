@@ -61,6 +61,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   struct Candidate {
     const EndpointPtr* endpoint;
     EndpointLoad* load;
+    int64_t now_us = 0;  // with kLeastLoaded: when it was proposed, on the steady clock
   };
   using Tried = std::vector<const Endpoint*>;
   // `tried`: may be null.
@@ -71,7 +72,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   bool MayLeaveOutOneMore() const;
   void CountLeftOut();
   // `probe`, `tried`: as of Propose.
-  const Seat& LessLoaded(Slot& slot, uint32_t probe, const Tried* tried) const;
+  const Seat& LessLoaded(Slot& slot, int64_t now_us, uint32_t probe, const Tried* tried) const;
 
   const Policy policy_;
   const Breaking breaking_;
