@@ -4,7 +4,7 @@
 // view when it differs: as long as nothing changes, threads share no cache line that anybody
 // writes. What a thread holds has a reference count of its own, for the same reason.
 //
-// Thread safety: Next and status: all. Update and Publish by one thread at a time.
+// Thread safety: all members, but Update and Fail: by one thread at a time.
 #pragma once
 
 #include <atomic>

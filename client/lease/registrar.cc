@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/duration_text.h"
 #include "base/text.h"
 #include "client/rpc_error.h"
 
@@ -18,6 +17,7 @@ using Phase = LeaseKeeper::Phase;
 // Of one message; the server's limit is 10,000.
 constexpr size_t kMaxBeats = 5'000;
 constexpr absl::Duration kLeastAnswer = absl::Milliseconds(250);
+
 // Before a call was sent: it can't have been done.
 bool NeverSent(const absl::Status& status) {
   const absl::string_view message = status.message();
@@ -106,7 +106,7 @@ Registrar::Id Registrar::Add(v1::RegisterRequest request, Told told) {
 void Registrar::Report(Id id, const std::string& check_id, HealthReport report,
                        absl::Duration ttl) {
   const auto found = leases_.find(id);
-  if (found == leases_.end()) return;
+  if (found == leases_.end() || found->second.abandoned) return;
   Reported& reported = found->second.reports[check_id];
   reported.report = std::move(report);
   reported.until = scheduler_.Now() + ttl;
@@ -116,7 +116,8 @@ void Registrar::Report(Id id, const std::string& check_id, HealthReport report,
 
 void Registrar::Drain(Id id, absl::Duration within, LeaseSession::Done<v1::DrainResponse> done) {
   const auto found = leases_.find(id);
-  if (found == leases_.end() || found->second.keeper.phase() != Phase::kHeld) {
+  if (session_ == nullptr || found == leases_.end() || found->second.abandoned ||
+      found->second.keeper.phase() != Phase::kHeld) {
     return done(absl::FailedPreconditionError("the registry doesn't have it now"));
   }
   const Lease& lease = found->second;
@@ -403,11 +404,11 @@ void Registrar::OnRegistered(Id id, absl::StatusOr<v1::RegisterResponse> respons
     lease.keeper.NotRegistered(FailureOf(status), why, now);
     lease.may_exist |= ReasonOf(status) == "OUTCOME_UNKNOWN";
     if (lease.leaving) {
-      // What is refused isn't there.
       const bool may_exist = lease.may_exist || lease.registered.has_value();
-      if (FailureOf(status) != Failure::kPassing || !may_exist) {
-        return EndLeaving(id, absl::OkStatus());
-      }
+      const Failure failure = FailureOf(status);
+      if (!may_exist || failure == Failure::kSuperseded) return EndLeaving(id, absl::OkStatus());
+      // It may be there, and the registry hears of nothing.
+      if (failure != Failure::kPassing) return EndLeaving(id, why);
       lease.leaving->why = why;
       lease.leaving->at = now + kLeaveAgain.Delay(lease.leaving->failures++, rng_);
     }
@@ -463,7 +464,7 @@ void Registrar::SendDeregister(Id id, Lease& lease, base::SteadyTime now) {
   v1::DeregisterRequest request;
   *request.mutable_key() = lease.registered->key();
   request.set_incarnation(lease.registered->incarnation());
-  session_->Deregister(request, std::min(leaving.until - now, options_.answer),
+  session_->Deregister(request, options_.answer,
                        Posted<absl::StatusOr<v1::DeregisterResponse>>(
                            [this, id](const absl::StatusOr<v1::DeregisterResponse>& response) {
                              OnDeregistered(id, response.status());
@@ -471,16 +472,19 @@ void Registrar::SendDeregister(Id id, Lease& lease, base::SteadyTime now) {
 }
 
 void Registrar::OnDeregistered(Id id, const absl::Status& status) {
+  if (IsLoss(status)) return Fail(status);
+  Answered();
   const auto found = leases_.find(id);
   if (found == leases_.end()) return;
   Lease& lease = found->second;
   const bool is_gone =
       status.ok() || absl::IsNotFound(status) || FailureOf(status) == Failure::kSuperseded;
-  if (is_gone) {
-    Answered();
-    return EndLeaving(id, absl::OkStatus());
+  // Nobody waits for it any more: it came too late.
+  if (!lease.leaving) {
+    if (is_gone) Forget(id);
+    return;
   }
-  if (IsLoss(status)) return Fail(status);
+  if (is_gone) return EndLeaving(id, absl::OkStatus());
   Leaving& leaving = *lease.leaving;
   leaving.under_way = false;
   leaving.why = absl::Status(status.code(), Named(status));

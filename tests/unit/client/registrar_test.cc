@@ -330,6 +330,55 @@ TEST_F(RegistrarTest, LeavingWhileItIsBeingRegisteredWaitsForThat) {
   EXPECT_EQ(Session().deregisters.size(), 1u);
 }
 
+// The answer comes when nobody waits for it any more, and the session goes on for another.
+TEST_F(RegistrarTest, AnAnswerToLeavingThatComesTooLateHarmsNothing) {
+  Add("stays");
+  for (const bool ok : {true, false}) {
+    const auto id = Add("a");
+    TakeAll();
+    std::vector<absl::Status> left;
+    registrar_->Leave(id, absl::Seconds(1),
+                      [&](const absl::Status& status) { left.push_back(status); });
+    ASSERT_EQ(Session().deregisters.size(), 1u);
+    scheduler_.Advance(absl::Seconds(2));
+    ASSERT_EQ(left.size(), 1u);
+    EXPECT_TRUE(absl::IsDeadlineExceeded(left[0])) << left[0];
+    // What has ended is neither drained nor reported.
+    std::vector<absl::Status> drained;
+    registrar_->Drain(id, absl::Seconds(1), [&](const absl::StatusOr<v1::DrainResponse>& response) {
+      drained.push_back(response.status());
+    });
+    ASSERT_EQ(drained.size(), 1u);
+    EXPECT_TRUE(absl::IsFailedPrecondition(drained[0]));
+    registrar_->Report(id, "disk", {}, absl::Seconds(30));
+    EXPECT_TRUE(Session().reports.empty());
+    const auto call = Session().deregisters.front();
+    Session().deregisters.pop_front();
+    if (ok) {
+      call.done(v1::DeregisterResponse());
+    } else {
+      call.done(absl::PermissionDeniedError("no right"));
+    }
+    scheduler_.Run();
+    EXPECT_EQ(left.size(), 1u);
+    EXPECT_EQ(StateOf("stays"), State::kHeld);
+    EXPECT_EQ(registrar_->size(), ok ? 1u : 2u);
+    registrar_->Forget(id);
+  }
+  // Without any that is needed there is no session to drain on.
+  Make(1);
+  const auto id = Add("b");
+  TakeAll();
+  registrar_->Leave(id, absl::ZeroDuration(), [](const absl::Status&) {});
+  scheduler_.Advance(absl::Seconds(1));
+  EXPECT_FALSE(transport_->is_open());
+  bool refused = false;
+  registrar_->Drain(id, absl::Seconds(1), [&](const absl::StatusOr<v1::DrainResponse>& response) {
+    refused = absl::IsFailedPrecondition(response.status());
+  });
+  EXPECT_TRUE(refused);
+}
+
 // Another incarnation than the one that is known may have been made.
 TEST_F(RegistrarTest, LeavingAfterARegistrationThatWasLostMakesItAgainFirst) {
   const auto id = Add("a");

@@ -67,7 +67,7 @@ struct RegistrationStatus {
     kLost,        // the registry had it; now it hasn't, or can't be asked. It is tried again
     kSuperseded,  // another process registered under the same key, and this one has stopped
     kInvalid,     // the registry will never take it as it is, and it isn't tried again
-    kEnded,       // deregistered
+    kEnded,       // deregistered; or left, and `why` says that the registry couldn't be told
   };
   State state = State::kPending;
   absl::Status why;  // of what isn't held; the message is escaped
