@@ -122,19 +122,17 @@ std::string NameOf(const Target& target) {
 
 // Fed by the connection from now on.
 absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connection,
-                                                           std::string_view name,
+                                                           const Target& target,
                                                            BalanceOptions options,
                                                            BalancerCore::Breaking breaking) {
   if (options.slow_start < absl::ZeroDuration()) return Invalid("slow_start", "is below 0");
   options.slow_start = std::min(options.slow_start, kLongest);
-  const auto target = ParseTarget(name);
-  if (!target.ok()) return target.status();
   // Views of all balancers are made on one thread, which lives as long as the process.
   static Loop& loop = *new Loop("muster-balance", base::RealClock());
   auto core = std::make_shared<BalancerCore>(std::move(options), breaking, base::SystemRng().Next(),
                                              base::RealClock(), loop);
-  const std::string service = NameOf(*target);
-  const auto first = connection.Resolve(*target);
+  const std::string service = NameOf(target);
+  const auto first = connection.Resolve(target);
   if (first.ok()) {
     core->Update(*first, service);
   } else if (absl::IsUnimplemented(first.status())) {
@@ -143,7 +141,7 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
     core->Fail(first.status());
   }
   auto subscription = connection.Watch(
-      *target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
+      target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
         loop.Post([weak, service, resolution] {
           if (const auto balancer = weak.lock()) balancer->Update(resolution, service);
         });
@@ -207,7 +205,9 @@ absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
 }
 
 absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions options) const {
-  auto core = MakeBalancer(*connection_, name, std::move(options), {});
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  auto core = MakeBalancer(*connection_, *target, std::move(options), {});
   if (!core.ok()) return core.status();
   return Balancer(*std::move(core));
 }
@@ -218,7 +218,7 @@ absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions opt
   const auto target = ParseTarget(name);
   if (!target.ok()) return target.status();
   auto balancer =
-      MakeBalancer(*connection_, name, options.balance,
+      MakeBalancer(*connection_, *target, options.balance,
                    {.breaker = options.endpoint_breaker, .most = options.most_left_out});
   if (!balancer.ok()) return balancer.status();
   return Caller(std::make_shared<CallerCore>(std::move(options), NameOf(*target),

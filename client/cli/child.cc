@@ -74,24 +74,14 @@ bool Child::HasEnded() {
 
 int Child::NextSignal() {
   for (;;) {
-    const int signal = NextSignal(absl::Hours(1));
-    if (signal >= 0) return signal;
-  }
-}
-
-int Child::NextSignal(absl::Duration within) {
-  const timespec span = absl::ToTimespec(within);
-  for (;;) {
     siginfo_t info{};
-    const int signal = sigtimedwait(&signals_, &info, &span);
-    if (signal < 0 && errno == EINTR) continue;
-    if (signal < 0) return -1;
+    const int signal = sigwaitinfo(&signals_, &info);
     if (signal == SIGCHLD) {
       if (HasEnded()) return 0;
       continue;
     }
     // By kill, not by the kernel for a key that was pressed.
-    if (info.si_code <= 0) return signal;
+    if (signal > 0 && info.si_code <= 0) return signal;
   }
 }
 

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 
 namespace muster::cli {
 
@@ -27,8 +26,6 @@ class Child {
   // The next signal that was sent to this process, not by its terminal, which sends it to the child
   // as well; 0: the child has ended.
   int NextSignal();
-  // The same, but not for longer: -1.
-  int NextSignal(absl::Duration within);
   void Pass(int signal) const;
   // After NextSignal was 0: its exit code, or 128 and the signal.
   int code() const { return code_; }
