@@ -7,160 +7,44 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/names.h"
 #include "base/net_address.h"
 #include "base/rng.h"
-#include "base/text.h"
-#include "client/balance/balancer_core.h"
+#include "client/balancing.h"
+#include "client/channel/channel_pool.h"
+#include "client/channel/service_channel_core.h"
+#include "client/check_options.h"
 #include "client/environment.h"
+#include "client/environment_options.h"
 #include "client/fallback/cares_dns.h"
 #include "client/grpc_watch.h"
 #include "client/guard/caller_core.h"
 #include "client/lease/grpc_lease.h"
 #include "client/loop.h"
+#include "client/pause.h"
 #include "client/registry_connection.h"
 
 namespace muster::client {
 namespace {
 
-// Longer ones, infinite ones too, mean this.
-constexpr absl::Duration kLongest = absl::Hours(24 * 365);
+// gRPC counts milliseconds in 32 bits.
+constexpr absl::Duration kLongestIdle = absl::Hours(24 * 20);
 
-absl::Status Invalid(std::string_view option, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat(std::string(option), ": ", std::string(why)));
-}
-
-absl::Status CheckServers(const std::vector<std::string>& servers) {
-  if (servers.empty()) return Invalid("servers", "there is none");
-  for (const std::string& server : servers) {
-    const auto address = base::ParseHostPort(server);
-    if (!address.ok()) return Invalid("servers", base::Sv(address.status().message()));
-    if (address->port == 0) return Invalid("servers", base::Quoted(server) + " has no port");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Check(const Options& options) {
-  if (absl::Status status = CheckServers(options.servers); !status.ok()) return status;
-  if (options.cert.empty() != options.key.empty()) return Invalid("cert", "goes together with key");
-  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
-  if (!std::all_of(options.token.begin(), options.token.end(), is_plain)) {
-    return Invalid("token", "holds other than printable ASCII");
-  }
-  if (options.first_answer < absl::ZeroDuration()) return Invalid("first_answer", "is below 0");
-  if (options.keep_last < absl::ZeroDuration()) return Invalid("keep_last", "is below 0");
-  if (absl::Status status = CheckDnsServers(options.dns_servers); !status.ok()) {
-    return Invalid("dns_servers", base::Sv(status.message()));
-  }
-  for (const auto& [service, addresses] : options.fallback_addresses) {
-    for (const Address& address : addresses) {
-      const base::IpKind kind = base::KindOfIp(address.host);
-      const bool is_host = kind == base::IpKind::kNone && !address.host.empty() &&
-                           base::HostNameProblem(address.host).empty();
-      if (kind != base::IpKind::kUnspecified && (is_host || kind != base::IpKind::kNone)) continue;
-      return Invalid("fallback_addresses", absl::StrCat(base::Quoted(address.host), " of ",
-                                                        base::Quoted(service), " is no address"));
-    }
-  }
-  if (options.snapshot_max_age < absl::ZeroDuration()) {
-    return Invalid("snapshot_max_age", "is below 0");
-  }
-  if (options.idle < absl::Seconds(1)) return Invalid("idle", "is below 1s");
-  return absl::OkStatus();
-}
-
-absl::Status Check(const BreakerOptions& breaker, std::string_view option) {
-  if (!(breaker.error_share > 0 && breaker.error_share <= 1)) {
-    return Invalid(option, "error_share is not above 0 and at most 1");
-  }
-  if (breaker.probes == 0) return Invalid(option, "probes is 0");
-  if (breaker.window <= absl::ZeroDuration()) return Invalid(option, "window is not above 0");
-  if (breaker.reset <= absl::ZeroDuration()) return Invalid(option, "reset is not above 0");
-  if (std::max(breaker.window, breaker.reset) > kLongest) {
-    return Invalid(option, "window or reset is above a year");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Check(const CallerOptions& options) {
-  if (options.timeout <= absl::ZeroDuration()) return Invalid("timeout", "is not above 0");
-  if (options.retry == nullptr) return Invalid("retry", "there is none");
-  if (options.backoff == nullptr) return Invalid("backoff", "there is none");
-  if (!(options.retry_budget >= 0 && options.retry_budget <= 100)) {
-    return Invalid("retry_budget", "is not from 0 to 100");
-  }
-  if (!(options.most_left_out >= 0 && options.most_left_out <= 1)) {
-    return Invalid("most_left_out", "is not from 0 to 1");
-  }
-  absl::Status status = Check(options.service_breaker, "service_breaker");
-  return status.ok() ? Check(options.endpoint_breaker, "endpoint_breaker") : status;
-}
-
-// Between attempts.
-void Wait(absl::Duration duration) {
-  base::Mutex mu;
-  base::CondVar never;
-  const base::SteadyTime end = base::RealClock().Steady() + duration;
-  base::MutexLock lock(mu);
-  for (;;) {
-    const absl::Duration left = end - base::RealClock().Steady();
-    if (left <= absl::ZeroDuration()) return;
-    never.WaitFor(mu, left);
-  }
-}
-
-// What a target is called in messages, and by what it is known: the same for all paths of a URL.
-std::string NameOf(const Target& target) {
-  if (target.kind == Target::Kind::kService) return target.query.service;
-  if (target.kind == Target::Kind::kDns) return target.dns.host;
-  return target.addresses.front().host;
-}
-
-// Fed by the connection from now on.
-absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connection,
-                                                           const Target& target,
-                                                           BalanceOptions options,
-                                                           BalancerCore::Breaking breaking) {
-  if (options.slow_start < absl::ZeroDuration()) return Invalid("slow_start", "is below 0");
-  options.slow_start = std::min(options.slow_start, kLongest);
-  // Views of all balancers are made on one thread, which lives as long as the process.
-  static Loop& loop = *new Loop("muster-balance", base::RealClock());
-  auto core = std::make_shared<BalancerCore>(std::move(options), breaking, base::SystemRng().Next(),
-                                             base::RealClock(), loop);
-  const std::string service = NameOf(target);
-  const auto first = connection.Resolve(target);
-  if (first.ok()) {
-    core->Update(*first, service);
-  } else if (absl::IsUnimplemented(first.status())) {
-    return first.status();
-  } else {
-    core->Fail(first.status());
-  }
-  auto subscription = connection.Watch(
-      target, [weak = std::weak_ptr<BalancerCore>(core), service](const Resolution& resolution) {
-        loop.Post([weak, service, resolution] {
-          if (const auto balancer = weak.lock()) balancer->Update(resolution, service);
-        });
-      });
-  if (!subscription.ok()) return subscription.status();
-  // What feeds it ends with the last handle and on its thread: the loop's, which may hold the core
-  // for a moment longer, doesn't wait for a connection that ends.
-  struct Fed {
-    std::shared_ptr<BalancerCore> core;
-    std::unique_ptr<Connection::Subscription> subscription;
-  };
-  auto fed = std::make_shared<Fed>(Fed{core, *std::move(subscription)});
-  return std::shared_ptr<BalancerCore>(fed, core.get());
+// As the name says whom it wants to talk to; "": it names addresses.
+std::string AuthorityOf(const Target& target) {
+  if (target.kind == Target::Kind::kStatic) return "";
+  const Address& name = target.dns;
+  return name.port == 0 ? name.host : base::FormatHostPort({name.host, name.port});
 }
 
 }  // namespace
 
 absl::StatusOr<Client> Client::Create(Options options) {
-  if (absl::Status status = Check(options); !status.ok()) return status;
+  if (absl::Status status = FillFromEnvironment(&options); !status.ok()) return status;
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   for (absl::Duration* duration :
        {&options.first_answer, &options.keep_last, &options.idle, &options.snapshot_max_age}) {
     *duration = std::min(*duration, kLongest);
@@ -205,6 +89,7 @@ absl::StatusOr<Client::Subscription> Client::Watch(std::string_view name,
 }
 
 absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions options) const {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   const auto target = ParseTarget(name);
   if (!target.ok()) return target.status();
   auto core = MakeBalancer(*connection_, *target, std::move(options), {});
@@ -212,27 +97,16 @@ absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions o
   return Balancer(*std::move(core));
 }
 
-absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions options) const {
-  if (absl::Status status = Check(options); !status.ok()) return status;
-  options.timeout = std::min(options.timeout, kLongest);
-  const auto target = ParseTarget(name);
-  if (!target.ok()) return target.status();
-  auto balancer =
-      MakeBalancer(*connection_, *target, options.balance,
-                   {.breaker = options.endpoint_breaker, .most = options.most_left_out});
-  if (!balancer.ok()) return balancer.status();
-  return Caller(std::make_shared<CallerCore>(std::move(options), NameOf(*target),
-                                             *std::move(balancer), base::RealClock(), &Wait));
-}
-
-// By what the name means, so that a thousand paths of one service are one caller.
+// What callers have in common.
 struct Client::Callers {
   struct One {
     Target target;
     Caller caller;
   };
-  base::Mutex mu;
+  mutable base::Mutex mu;
+  // By what the name means, so that a thousand paths of one service are one caller.
   absl::flat_hash_map<std::string, std::vector<One>> by_name MUSTER_GUARDED_BY(mu);
+  absl::btree_map<std::string, std::shared_ptr<CallCounts>> counts MUSTER_GUARDED_BY(mu);
 
   const Caller* Find(const std::string& name, const Target& target) const MUSTER_REQUIRES(mu) {
     const auto found = by_name.find(name);
@@ -241,10 +115,77 @@ struct Client::Callers {
                                   [&](const One& it) { return it.target == target; });
     return one == found->second.end() ? nullptr : &one->caller;
   }
+  std::shared_ptr<CallCounts> CountsOf(const std::string& service) {
+    base::MutexLock lock(mu);
+    std::shared_ptr<CallCounts>& one = counts[service];
+    if (one == nullptr) one = std::make_shared<CallCounts>(service);
+    return one;
+  }
+  std::vector<std::shared_ptr<CallCounts>> AllCounts() const {
+    base::MutexLock lock(mu);
+    std::vector<std::shared_ptr<CallCounts>> all;
+    for (const auto& [service, one] : counts) all.push_back(one);
+    return all;
+  }
 };
 
 Client::Client(std::shared_ptr<Connection> connection)
     : connection_(std::move(connection)), callers_(std::make_shared<Callers>()) {}
+
+absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions options) const {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  options.timeout = std::min(options.timeout, kLongest);
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  auto balancer =
+      MakeBalancer(*connection_, *target, options.balance,
+                   {.breaker = options.endpoint_breaker, .most = options.most_left_out});
+  if (!balancer.ok()) return balancer.status();
+  const std::string service = NameOf(*target);
+  return Caller(std::make_shared<CallerCore>(
+      std::move(options), CallerCore::Parts{.service = service,
+                                            .balancer = *std::move(balancer),
+                                            .counts = callers_->CountsOf(service),
+                                            .clock = base::RealClock(),
+                                            .pause = [](absl::Duration time) { Pause(time); }}));
+}
+
+absl::StatusOr<std::shared_ptr<ServiceChannel>> Client::Channel(std::string_view name) const {
+  return Channel(name, ChannelOptions{});
+}
+
+absl::StatusOr<std::shared_ptr<ServiceChannel>> Client::Channel(std::string_view name,
+                                                                ChannelOptions options) const {
+  CallerOptions& calls = options.caller;
+  if (absl::Status status = CheckOptions(calls); !status.ok()) return status;
+  if (options.idle < absl::Seconds(1)) return InvalidOption("idle", "is below 1s");
+  calls.timeout = std::min(calls.timeout, kLongest);
+  options.idle = std::min(options.idle, kLongestIdle);
+  const auto target = ParseTarget(name);
+  if (!target.ok()) return target.status();
+  std::string authority = options.authority.empty() ? AuthorityOf(*target) : options.authority;
+  auto pool = std::make_shared<ChannelPool>(options, std::move(authority), base::RealClock());
+  auto balancer =
+      MakeBalancer(*connection_, *target, calls.balance,
+                   {.breaker = calls.endpoint_breaker, .most = calls.most_left_out},
+                   [weak = std::weak_ptr<ChannelPool>(pool)](const EndpointList& endpoints) {
+                     if (const auto present = weak.lock()) present->Keep(endpoints);
+                   });
+  if (!balancer.ok()) return balancer.status();
+  const std::string service = NameOf(*target);
+  auto caller = std::make_shared<CallerCore>(
+      std::move(calls), CallerCore::Parts{.service = service,
+                                          .balancer = *balancer,
+                                          .counts = callers_->CountsOf(service),
+                                          .clock = base::RealClock(),
+                                          .pause = [](absl::Duration time) { Pause(time); },
+                                          .reach =
+                                              [pool](const Endpoint& endpoint) {
+                                                return ServiceChannelCore::ReachOf(*pool, endpoint);
+                                              }});
+  return std::make_shared<ServiceChannel>(std::make_shared<ServiceChannelCore>(
+      std::move(caller), *std::move(balancer), std::move(pool)));
+}
 
 absl::Status Client::Call(std::string_view name, const Caller::Function& function,
                           Idempotent idempotent) const {
@@ -271,6 +212,14 @@ absl::Status Client::Call(std::string_view name, const Caller::Function& functio
     }
   }
   return caller->Call(function, idempotent);
+}
+
+Metrics Client::metrics() const {
+  Metrics metrics;
+  for (const auto& one : callers_->AllCounts()) {
+    metrics.services.push_back(one->Read(base::RealClock().Steady()));
+  }
+  return metrics;
 }
 
 absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,

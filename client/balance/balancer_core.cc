@@ -65,6 +65,7 @@ BalancerCore::~BalancerCore() { scheduler_.Cancel(timer_); }
 
 void BalancerCore::Update(const Resolution& resolution, const std::string& service) {
   endpoints_ = *resolution.endpoints;
+  source_ = resolution.source;
   if (endpoints_.empty()) why_empty_ = absl::UnavailableError(resolution.WhyEmpty(service));
   Remake();
 }
@@ -76,7 +77,7 @@ void BalancerCore::Fail(absl::Status why) {
 
 void BalancerCore::Remake() {
   const base::SteadyTime now = clock_.Steady();
-  auto view = views_.Make(endpoints_, why_empty_, now);
+  auto view = views_.Make(endpoints_, source_, why_empty_, now);
   {
     base::MutexLock lock(mu_);
     view_.swap(view);
@@ -190,6 +191,7 @@ Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried) {
   Pick pick;
   pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, candidate.endpoint->get());
   pick.load_ = candidate.load;
+  pick.source_ = view.source;
   if (policy_ == Policy::kLeastLoaded) {
     candidate.load->outstanding.fetch_add(1, std::memory_order_relaxed);
     pick.clock_ = &clock_;
@@ -255,6 +257,10 @@ bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
   return true;
 }
 
+bool BalancerCore::IsProbe(const Pick& pick) {
+  return pick.load_->left_out.load(std::memory_order_relaxed);
+}
+
 bool BalancerCore::MayLeaveOutOneMore() const {
   base::MutexLock lock(mu_);
   const auto size = static_cast<double>(view_->seats.size());
@@ -308,6 +314,7 @@ Pick& Pick::operator=(Pick&& other) noexcept {
     load_ = std::exchange(other.load_, nullptr);
     clock_ = std::exchange(other.clock_, nullptr);
     began_us_ = other.began_us_;
+    source_ = other.source_;
   }
   return *this;
 }
@@ -316,7 +323,8 @@ Pick::Pick(Pick&& other) noexcept
     : endpoint_(std::move(other.endpoint_)),
       load_(std::exchange(other.load_, nullptr)),
       clock_(std::exchange(other.clock_, nullptr)),
-      began_us_(other.began_us_) {}
+      began_us_(other.began_us_),
+      source_(other.source_) {}
 
 Pick::~Pick() {
   if (clock_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);

@@ -46,6 +46,8 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   // Done. REQUIRES: of this balancer.
   bool Report(const Pick& pick, bool ok, BreakerState* state);
   size_t left_out() const { return left_out_; }
+  // It is left out, and this call finds out whether it is well again.
+  static bool IsProbe(const Pick& pick);
 
   // What the service's endpoints are from now on. `service`: for messages.
   void Update(const Resolution& resolution, const std::string& service);
@@ -82,6 +84,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   // Of whoever updates it.
   Views views_;
   EndpointList endpoints_;
+  Resolution::Source source_ = Resolution::Source::kRegistry;
   absl::Status why_empty_ = absl::UnavailableError("nothing is known yet");
   Scheduler::Timer timer_ = 0;
 

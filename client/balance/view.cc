@@ -75,11 +75,12 @@ double Views::StartedBy(const Known& known, base::SteadyTime now) {
   return std::max(kFirstPart, absl::FDivDuration(age, options_.slow_start));
 }
 
-std::shared_ptr<const View> Views::Make(const EndpointList& endpoints, absl::Status why_empty,
-                                        base::SteadyTime now) {
+std::shared_ptr<const View> Views::Make(const EndpointList& endpoints, Resolution::Source source,
+                                        absl::Status why_empty, base::SteadyTime now) {
   next_.reset();
   Learn(endpoints, now);
   auto view = std::make_shared<View>();
+  view->source = source;
   const bool hashes = options_.policy == Policy::kConsistentHash;
   for (EndpointPtr& endpoint : Chosen(endpoints)) {
     const Known& known = known_.at({endpoint->node, endpoint->id});

@@ -51,6 +51,7 @@ struct View {
   AliasTable chances;                    // with kLeastLoaded, unless they are equal
   std::shared_ptr<const Maglev> maglev;  // with kConsistentHash
   absl::Status status;                   // why there is no seat
+  Resolution::Source source = Resolution::Source::kRegistry;  // whoever knows of them
 };
 
 class Views {
@@ -60,8 +61,8 @@ class Views {
       : options_(std::move(options)), breaker_(breaker), seed_(seed) {}
 
   // Of these endpoints, now. REQUIRES: as when it was called first, but for the endpoints.
-  std::shared_ptr<const View> Make(const EndpointList& endpoints, absl::Status why_empty,
-                                   base::SteadyTime now);
+  std::shared_ptr<const View> Make(const EndpointList& endpoints, Resolution::Source source,
+                                   absl::Status why_empty, base::SteadyTime now);
   // When the same endpoints make another view; nullopt: never.
   std::optional<base::SteadyTime> next() const { return next_; }
 

@@ -126,6 +126,7 @@ int Context::MakeClient(ConnectionOptions flags, client::Options options,
   options.ca = std::move(flags.access.ca);
   options.cert = std::move(flags.access.cert);
   options.key = std::move(flags.access.key);
+  options.environment = false;  // flags have asked it
   auto made = client::Client::Create(std::move(options));
   if (!made.ok()) return Usage(made.status());
   *client = *std::move(made);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/text.h"
+#include "client/pause.h"
 
 namespace muster::client {
 namespace {
@@ -205,9 +206,7 @@ absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration wit
   const base::SteadyTime began = parts_.clock.Steady();
   absl::Status left = Deregister(std::max(within, options_.leave_within));
   if (!left.ok()) return left;
-  // Nobody sets it: the time is what is waited for.
-  Promise<bool> never;
-  never.Await(std::min(within - (parts_.clock.Steady() - began), kUnacknowledged), parts_.clock);
+  Pause(std::min(within - (parts_.clock.Steady() - began), kUnacknowledged), parts_.clock);
   return Drained{};
 }
 

@@ -167,6 +167,7 @@ TEST(RetryTest, BudgetAndPolicies) {
 class CallerTest : public ::testing::Test {
  protected:
   void Make(int endpoints, CallerOptions options = {}) {
+    options.log_failures = false;
     options.on_breaker = [this](const BreakerChange& change) {
       changes_.push_back(absl::StrCat(change.endpoint, " ", static_cast<int>(change.state)));
     };
@@ -176,10 +177,14 @@ class CallerTest : public ::testing::Test {
         7, clock_, scheduler_);
     Set(endpoints);
     caller_ = std::make_unique<Caller>(std::make_shared<CallerCore>(
-        std::move(options), "users", balancer_, clock_, [this](absl::Duration duration) {
-          paused_ += duration;
-          clock_.Advance(duration);
-        }));
+        std::move(options), CallerCore::Parts{.service = "users",
+                                              .balancer = balancer_,
+                                              .counts = counts_,
+                                              .clock = clock_,
+                                              .pause = [this](absl::Duration duration) {
+                                                paused_ += duration;
+                                                clock_.Advance(duration);
+                                              }}));
   }
   void Set(int endpoints) {
     auto list = std::make_shared<EndpointList>();
@@ -209,6 +214,7 @@ class CallerTest : public ::testing::Test {
   base::FakeClock clock_;
   FakeScheduler scheduler_;
   std::shared_ptr<BalancerCore> balancer_;
+  const std::shared_ptr<CallCounts> counts_ = std::make_shared<CallCounts>("users");
   std::unique_ptr<Caller> caller_;
   std::vector<std::string> changes_;
   std::set<std::string> bad_;
@@ -396,8 +402,13 @@ TEST_F(CallerTest, ThreadsCallWhileEndpointsFailAndChange) {
   Make(5, {.endpoint_breaker = {.in_a_row = 2, .reset = absl::Milliseconds(1)}});
   // Without the callback of the other tests, which one thread writes to.
   auto core = std::make_shared<CallerCore>(
-      CallerOptions{.endpoint_breaker = {.in_a_row = 2, .reset = absl::Milliseconds(1)}}, "users",
-      balancer_, clock_, [](absl::Duration) {});
+      CallerOptions{.endpoint_breaker = {.in_a_row = 2, .reset = absl::Milliseconds(1)},
+                    .log_failures = false},
+      CallerCore::Parts{.service = "users",
+                        .balancer = balancer_,
+                        .counts = counts_,
+                        .clock = clock_,
+                        .pause = [](absl::Duration) {}});
   const Caller caller(core);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {

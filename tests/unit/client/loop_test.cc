@@ -63,21 +63,29 @@ TEST(LoopTest, RunsWhatIsPostedInOrderAndTimersByTime) {
 }
 
 TEST(LoopTest, StopWaitsForTheRunningTaskAndDropsTheOthers) {
-  auto loop = std::make_unique<Loop>("test", base::RealClock());
+  Loop loop("test", base::RealClock());
   Countdown begun(1);
   std::atomic<bool> may_end{false};
   std::atomic<bool> ended{false};
   std::atomic<int> late{0};
-  loop->Post([&] {
+  loop.Post([&] {
     begun.Down();
     while (!may_end) std::this_thread::yield();
     ended = true;
   });
-  loop->Post([&] { ++late; });
-  loop->At(loop->Now() + absl::Hours(1), [&] { ++late; });
+  loop.Post([&] { ++late; });
+  loop.At(loop.Now() + absl::Hours(1), [&] { ++late; });
   ASSERT_TRUE(begun.Wait());
-  std::thread release([&] { may_end = true; });
-  loop = nullptr;
+  std::thread release([&] {
+    // It takes no more: it is being stopped.
+    const auto held = std::make_shared<int>();
+    do {
+      loop.Post([&late, held] { ++late; });
+      std::this_thread::yield();
+    } while (held.use_count() > 1);
+    may_end = true;
+  });
+  loop.Stop();
   EXPECT_TRUE(ended);
   EXPECT_EQ(late, 0);
   release.join();

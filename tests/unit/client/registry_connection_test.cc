@@ -400,7 +400,7 @@ TEST(ClientTest, OptionsAndNamesThatCantBeUsedAreNamed) {
   const auto error = [](Options options) {
     return std::string(Client::Create(std::move(options)).status().message());
   };
-  EXPECT_TRUE(absl::StrContains(error({.servers = {}}), "servers"));
+  EXPECT_TRUE(absl::StrContains(error({.servers = {""}}), "servers"));
   EXPECT_TRUE(absl::StrContains(error({.servers = {"no port"}}), "servers: "));
   EXPECT_TRUE(absl::StrContains(error({.cert = "x"}), "cert: goes together with key"));
   EXPECT_TRUE(absl::StrContains(error({.servers = {"10.0.0.1:0"}}), "servers: "));

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "muster/client/endpoint.h"
+#include "muster/client/resolution.h"
 
 namespace muster::base {
 class Clock;
@@ -70,6 +71,8 @@ class Pick {
   // REQUIRES: there is one.
   const Endpoint& operator*() const { return *endpoint_; }
   const Endpoint* operator->() const { return endpoint_.get(); }
+  // Who knows of it.
+  Resolution::Source source() const { return source_; }
 
   // The call is over, and took as long as this pick is old.
   void Done();
@@ -81,6 +84,7 @@ class Pick {
   EndpointLoad* load_ = nullptr;        // kept alive as the endpoint is
   const base::Clock* clock_ = nullptr;  // null: nobody counts the call
   int64_t began_us_ = 0;                // on its steady time
+  Resolution::Source source_ = Resolution::Source::kRegistry;
 };
 
 class BalancerCore;

@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "muster/client/balancer.h"
 #include "muster/client/endpoint.h"
+#include "muster/client/resolution.h"
 #include "muster/client/retry.h"
 
 namespace muster::client {
@@ -43,6 +44,16 @@ struct BreakerChange {
   BreakerState state = BreakerState::kClosed;
 };
 
+// An attempt that has ended.
+struct AttemptEvent {
+  std::string service;
+  std::string endpoint;                                       // "10.0.0.7:8001"
+  Resolution::Source source = Resolution::Source::kRegistry;  // whoever knows the endpoint
+  int number = 1;                                             // of the call's attempts
+  absl::Status status;
+  absl::Duration took;
+};
+
 struct CallerOptions {
   BalanceOptions balance = {};
   // Of one attempt: the function is told, and an attempt that takes longer has failed, whatever it
@@ -63,6 +74,12 @@ struct CallerOptions {
   std::function<absl::Status(const absl::Status& why)> fallback = {};
   // Of an endpoint's breaker it isn't told that it is half open.
   std::function<void(const BreakerChange&)> on_breaker = {};
+  // Of every attempt, for tracing and an application's own metrics; what Client::metrics() has is
+  // counted without it.
+  std::function<void(const AttemptEvent&)> on_attempt = {};
+  // A line in the log for each call that failed after all its attempts: endpoint, reason, time. Ten
+  // a second at most; the next one says how many there were besides.
+  bool log_failures = true;
 };
 
 struct Attempt {

@@ -11,8 +11,8 @@
 // Thread safety: all members. Cheap to copy: copies share one connection, and the last one ends it.
 // Errors: INVALID_ARGUMENT for a name or option that can't be used, with what is allowed;
 // UNAVAILABLE when the registry has not answered yet, with why. An answer without endpoints is no
-// error: it says why there are none. UNIMPLEMENTED for names of DNS, which this version does not
-// look up. Cost: a question for a service that is followed makes no call: the name is read, one
+// error: it says why there are none. UNIMPLEMENTED for names of DNS when Options::dns is off.
+// Cost: a question for a service that is followed makes no call: the name is read, one
 // table looked up, and the list of endpoints shared, not copied.
 #pragma once
 
@@ -24,11 +24,15 @@
 #include "muster/client/balancer.h"
 #include "muster/client/caller.h"
 #include "muster/client/connection.h"
+#include "muster/client/metrics.h"
 #include "muster/client/options.h"
 #include "muster/client/registration.h"
 #include "muster/client/resolution.h"
 
 namespace muster::client {
+
+class ServiceChannel;  // service_channel.h
+struct ChannelOptions;
 
 class Client {
  public:
@@ -59,6 +63,15 @@ class Client {
   // of CallerOf and Caller::Call.
   absl::Status Call(std::string_view name, const Caller::Function& function,
                     Idempotent idempotent = Idempotent::kYes) const;
+
+  // A gRPC channel to this service for generated stubs (service_channel.h, which has to be
+  // included). Keep it, as a caller. Waits and errors as of CallerOf.
+  absl::StatusOr<std::shared_ptr<ServiceChannel>> Channel(std::string_view name) const;
+  absl::StatusOr<std::shared_ptr<ServiceChannel>> Channel(std::string_view name,
+                                                          ChannelOptions options) const;
+
+  // What was counted of the calls of all callers and channels (metrics.h).
+  Metrics metrics() const;
 
   // From now on until the registration is destroyed (registration.h). Waits for nobody. Errors:
   // only INVALID_ARGUMENT.

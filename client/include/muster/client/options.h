@@ -1,6 +1,7 @@
 // How a Client finds the registry, and how patient it is.
 //
-// What is not set here has the default that stands beside it.
+// What is set here counts before the environment (MUSTER_ADDR and so on below), and that before the
+// default that stands beside it. Options of a caller, a channel or a registration are their own.
 #pragma once
 
 #include <map>
@@ -14,17 +15,19 @@ namespace muster::client {
 
 struct Options {
   // Servers of the registry, "host:port". A client uses one at a time, and the next one when that
-  // is lost.
-  std::vector<std::string> servers = {"127.0.0.1:8502"};
+  // is lost. None: those of MUSTER_ADDR, separated by commas, else 127.0.0.1:8502.
+  std::vector<std::string> servers;
 
-  // "" = none. A token without TLS can be read by whoever is on the way.
+  // "" = MUSTER_TOKEN, else none. A token without TLS can be read by whoever is on the way.
   std::string token;
   // TLS with the certificates that the system trusts; on also when one of the others is set. PEM,
-  // not file names.
+  // not file names. When none is set: the files that MUSTER_CA, MUSTER_CERT and MUSTER_KEY name.
   bool tls = false;
   std::string ca;
   std::string cert;  // goes together with key
   std::string key;
+  // Whether the environment is asked for the options above.
+  bool environment = true;
 
   // The first question for a service waits so long for the registry; later ones never wait.
   absl::Duration first_answer = absl::Seconds(3);

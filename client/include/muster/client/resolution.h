@@ -3,6 +3,7 @@
 // Thread safety: a value; the endpoints are shared and never change. Units: age as absl::Duration.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@ struct Resolution {
     kStatic,     // as the name says itself, or Options::fallback_addresses
     kOverride,   // as the environment says
   };
+  static constexpr size_t kSources = 6;
   // Why there is no endpoint.
   enum class Empty : uint8_t {
     kNot,             // there are some

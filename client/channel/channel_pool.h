@@ -1,0 +1,56 @@
+// One gRPC channel to each endpoint that is called.
+//
+// Thread safety: all members. Cost: a look-up under a lock; opening one costs some 50 us.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "client/followed_service.h"
+#include "muster/client/service_channel.h"
+
+namespace muster::client {
+
+class ChannelPool {
+ public:
+  // `authority`: "" = each its own address. REQUIRES: the clock outlives it.
+  ChannelPool(ChannelOptions options, std::string authority, const base::Clock& clock);
+
+  // Opened if there is none.
+  std::shared_ptr<grpc::Channel> Of(const Address& address);
+  // One that is connected, if there is; otherwise any; null: there is none.
+  std::shared_ptr<grpc::Channel> Any();
+  // Closes those of other endpoints.
+  void Keep(const EndpointList& endpoints);
+  size_t size() const;
+
+ private:
+  struct HashOf {
+    size_t operator()(const Address& address) const {
+      return absl::HashOf(address.host, address.port);
+    }
+  };
+  struct Open {
+    std::shared_ptr<grpc::Channel> channel;
+    base::SteadyTime used{};
+  };
+  using Channels = absl::flat_hash_map<Address, Open, HashOf>;
+
+  std::shared_ptr<grpc::Channel> Connect(const Address& address) const;
+  // Those that are idle.
+  Channels TakeIdle(base::SteadyTime now) MUSTER_REQUIRES(mu_);
+
+  const ChannelOptions options_;
+  const std::string authority_;
+  const base::Clock& clock_;
+  mutable base::Mutex mu_;
+  Channels channels_ MUSTER_GUARDED_BY(mu_);
+  base::SteadyTime looked_ MUSTER_GUARDED_BY(mu_){};  // for idle ones
+};
+
+}  // namespace muster::client
