@@ -1,6 +1,6 @@
 # Where things go with `cmake --install`: programs, and the API definition for generated stubs.
-# The exported package, find_package(muster), carries muster::client, muster::proto and
-# muster::base.
+# The exported package, find_package(muster), carries muster::client, muster::mocks, muster::proto
+# and muster::base.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -35,6 +35,9 @@ function(muster_install_all)
     HEADERS ${PROJECT_SOURCE_DIR}/base INTO base)
   muster_install_library(TARGET muster_client EXPORT_NAME client
     HEADERS ${PROJECT_SOURCE_DIR}/client/include INTO .)
+  # Its headers are among the client's.
+  set_target_properties(muster_mocks PROPERTIES EXPORT_NAME mocks)
+  install(TARGETS muster_mocks EXPORT muster-targets)
   install(EXPORT muster-targets NAMESPACE muster::
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
   foreach(PROGRAM musterd muster)
