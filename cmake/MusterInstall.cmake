@@ -15,6 +15,12 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/muster-config-version.cma
 install(FILES ${PROJECT_BINARY_DIR}/muster-config.cmake ${PROJECT_BINARY_DIR}/muster-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
 
+# For builds without CMake.
+file(RELATIVE_PATH MUSTER_PREFIX_FROM_PC
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+configure_file(${PROJECT_SOURCE_DIR}/cmake/muster.pc.in ${PROJECT_BINARY_DIR}/muster.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/muster.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
 # muster_install_library(TARGET t EXPORT_NAME n HEADERS folder INTO subfolder): exports a target of
 # ours with the headers of a folder, which are found below INTO of the include directory.
 function(muster_install_library)

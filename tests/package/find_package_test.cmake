@@ -1,4 +1,4 @@
-# Run by ctest: cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DCOMPILER= -P this
+# Run by ctest: cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DCOMPILER= -DPKG_CONFIG= -P this
 file(REMOVE_RECURSE ${WORK})
 function(must)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE CODE OUTPUT_VARIABLE OUT ERROR_VARIABLE OUT)
@@ -29,11 +29,22 @@ must(${WORK}/build/users_test)
 if(NOT OUT MATCHES "1 test from 1 test suite ran")
   message(FATAL_ERROR "users_test printed: ${OUT}")
 endif()
-execute_process(COMMAND ${WORK}/build/quick_start 127.0.0.1:1 api
-  RESULT_VARIABLE CODE ERROR_VARIABLE SAID)
-if(NOT CODE EQUAL 1 OR NOT SAID MATCHES "the registry has told nothing of \"api\" yet")
-  message(FATAL_ERROR "quick_start without a registry: ${CODE}\n${SAID}")
-endif()
+function(must_start PROGRAM)
+  execute_process(COMMAND ${PROGRAM} 127.0.0.1:1 api RESULT_VARIABLE CODE ERROR_VARIABLE SAID)
+  if(NOT CODE EQUAL 1 OR NOT SAID MATCHES "the registry has told nothing of \"api\" yet")
+    message(FATAL_ERROR "${PROGRAM} without a registry: ${CODE}\n${SAID}")
+  endif()
+endfunction()
+must_start(${WORK}/build/quick_start)
 if(NOT EXISTS ${WORK}/prefix/share/muster/proto/muster/v1/registry.proto)
   message(FATAL_ERROR "the API definition is not installed")
 endif()
+
+# Without CMake, and from a prefix that was moved.
+file(RENAME ${WORK}/prefix ${WORK}/moved)
+file(GLOB_RECURSE PC ${WORK}/moved/muster.pc)
+get_filename_component(PC_DIR "${PC}" DIRECTORY)
+must(${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${PC_DIR} ${PKG_CONFIG} --cflags --libs muster)
+separate_arguments(FLAGS UNIX_COMMAND "${OUT}")
+must(${COMPILER} -std=c++20 ${SOURCE}/quick_start.cc ${FLAGS} -o ${WORK}/by_pkg_config)
+must_start(${WORK}/by_pkg_config)
