@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -68,15 +67,6 @@ class ClientScenario : public ::testing::Test {
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? answer->endpoints->size() : 0;
   }
-  // Asks until it is so.
-  static bool Comes(absl::Duration within, const std::function<bool()>& is_so) {
-    const absl::Time end = Now() + within;
-    while (!is_so()) {
-      if (Now() > end) return false;
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    return true;
-  }
   static bool IsLive(const Client& client) {
     const auto answer = client.Resolve("web");
     return answer.ok() && answer->source == Resolution::Source::kRegistry;
@@ -93,9 +83,9 @@ TEST_F(ClientScenario, AnswersThroughAnOutageAndLearnsWhatChanged) {
   const Client client = Connect();
   EXPECT_EQ(Count(client), 1u);
   Register("b");
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count(client) == 2; }));
+  EXPECT_TRUE(Eventually([&] { return Count(client) == 2; }, absl::Seconds(5)));
   server_->Kill();
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return !IsLive(client); }));
+  EXPECT_TRUE(Eventually([&] { return !IsLive(client); }, absl::Seconds(5)));
   absl::SleepFor(absl::Milliseconds(300));
   const auto answer = client.Resolve("web");
   ASSERT_TRUE(answer.ok()) << answer.status();
@@ -105,7 +95,7 @@ TEST_F(ClientScenario, AnswersThroughAnOutageAndLearnsWhatChanged) {
   EXPECT_LT(answer->age, absl::Seconds(30));
   Start("data");
   Register("c");
-  EXPECT_TRUE(Comes(absl::Seconds(2), [&] { return IsLive(client) && Count(client) == 3; }));
+  EXPECT_TRUE(Eventually([&] { return IsLive(client) && Count(client) == 3; }, absl::Seconds(2)));
 }
 
 TEST_F(ClientScenario, ARegistryThatLostItsStoreEmptiesNobody) {
@@ -121,7 +111,7 @@ TEST_F(ClientScenario, ARegistryThatLostItsStoreEmptiesNobody) {
     absl::SleepFor(absl::Milliseconds(5));
   }
   Register("b");
-  EXPECT_TRUE(Comes(absl::Seconds(3), [&] { return IsLive(client); }));
+  EXPECT_TRUE(Eventually([&] { return IsLive(client); }, absl::Seconds(3)));
   EXPECT_EQ(client.Resolve("web")->endpoints->front()->id, "b");
 }
 
@@ -134,7 +124,7 @@ TEST_F(ClientScenario, ARegistryThatIsAwayAtTheStartIsNamedAndFoundLater) {
   EXPECT_TRUE(absl::IsUnavailable(away)) << away;
   EXPECT_NE(std::string(away.message()).find(server_->address()), std::string::npos) << away;
   Start("data");
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return client.Resolve("web").ok(); }));
+  EXPECT_TRUE(Eventually([&] { return client.Resolve("web").ok(); }, absl::Seconds(5)));
 }
 
 TEST_F(ClientScenario, AServerThatHangsIsGivenUpForTheNext) {
@@ -168,10 +158,12 @@ TEST_F(ClientScenario, ListenersHearOfEachChange) {
   });
   ASSERT_TRUE(held.ok());
   const auto heard = [&](size_t size) {
-    return Comes(absl::Seconds(5), [&] {
-      base::MutexLock lock(mu);
-      return !sizes.empty() && sizes.back() == size;
-    });
+    return Eventually(
+        [&] {
+          base::MutexLock lock(mu);
+          return !sizes.empty() && sizes.back() == size;
+        },
+        absl::Seconds(5));
   };
   EXPECT_TRUE(heard(0));
   for (size_t i = 1; i <= 20; ++i) {
@@ -250,9 +242,10 @@ TEST_F(ClientScenario, AnApplicationThatStartsWithoutARegistryAnswersFromItsSnap
   EXPECT_GE(answer->age, absl::Seconds(2)) << "however often it was written again";
   EXPECT_LE(answer->age, Now() - written + absl::Seconds(1));
   Start("data");
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] {
-    return client.Resolve("s7")->source == Resolution::Source::kRegistry;
-  })) << "live answers take over by themselves";
+  EXPECT_TRUE(
+      Eventually([&] { return client.Resolve("s7")->source == Resolution::Source::kRegistry; },
+                 absl::Seconds(5)))
+      << "live answers take over by themselves";
 }
 
 TEST_F(ClientScenario, ASnapshotThatIsCorruptedIsIgnoredAndReported) {
@@ -294,13 +287,17 @@ TEST_F(ClientScenario, ABalancerFollowsTheRegistryAndStaysThroughAnOutage) {
   };
   Register("a");
   Register("b");
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return chosen() == std::set<std::string>{"a", "b"}; }));
+  EXPECT_TRUE(Eventually(
+      [&] {
+        return chosen() == std::set<std::string>{"a", "b"};
+      },
+      absl::Seconds(5)));
   server_->Kill();
   absl::SleepFor(absl::Milliseconds(300));
   EXPECT_EQ(chosen(), (std::set<std::string>{"a", "b"}));
   Start("data");
   Register("c");
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return chosen().size() == 3; }));
+  EXPECT_TRUE(Eventually([&] { return chosen().size() == 3; }, absl::Seconds(5)));
   EXPECT_TRUE(absl::IsInvalidArgument(client.Balance("a b").status()));
   EXPECT_TRUE(
       absl::IsInvalidArgument(client.Balance("web", {.slow_start = -absl::Seconds(1)}).status()));

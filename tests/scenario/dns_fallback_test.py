@@ -15,20 +15,12 @@ import sys
 import tempfile
 import time
 
+from namespaces import ip, skip
+
 NAMESPACE = f"muster-dns-{os.getpid()}"
 ETC = f"/etc/netns/{NAMESPACE}"
 REGISTRY = "127.0.0.1:1"  # nobody listens there
 MANY = 60
-
-
-def skip(why):
-    print(f"SKIPPED: {why}")
-    sys.exit(1 if os.environ.get("CI") == "true" else 77)
-
-
-def ip(*arguments):
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=20,
-                          check=True)
 
 
 class Namespace:

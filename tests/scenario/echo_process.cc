@@ -1,6 +1,6 @@
 // A service: registers itself by the library, and tells each connection its name.
 //
-// usage: echo_process REGISTRY SERVICE ID
+// usage: echo_process REGISTRY SERVICE ID [ZONE]
 //
 // Prints "listening PORT", and "held" when it is registered.
 #include <arpa/inet.h>
@@ -18,7 +18,8 @@ namespace {
 using muster::client::Client;
 using muster::client::RegistrationStatus;
 
-int Main(const std::string& registry, const std::string& service, const std::string& id) {
+int Main(const std::string& registry, const std::string& service, const std::string& id,
+         const std::string& zone) {
   const int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in at{};
   at.sin_family = AF_INET;
@@ -34,7 +35,7 @@ int Main(const std::string& registry, const std::string& service, const std::str
   const auto client = Client::Create({.servers = {registry}, .snapshot = false});
   if (!client.ok()) return 2;
   const auto registration =
-      client->Register({.service = service, .address = {"127.0.0.1", port}, .id = id},
+      client->Register({.service = service, .address = {"127.0.0.1", port}, .id = id, .zone = zone},
                        {.ttl = absl::Seconds(3), .on_change = [](const RegistrationStatus& status) {
                           if (status.state == RegistrationStatus::State::kHeld)
                             std::cout << "held" << std::endl;
@@ -52,6 +53,6 @@ int Main(const std::string& registry, const std::string& service, const std::str
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  return Main(argv[1], argv[2], argv[3]);
+  if (argc != 4 && argc != 5) return 2;
+  return Main(argv[1], argv[2], argv[3], argc == 5 ? argv[4] : "");
 }

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,14 +56,6 @@ class RegistrationScenario : public ::testing::Test {
     return *std::move(registration);
   }
   int Count() { return Remote(server_->address()).Discover("web").endpoints_size(); }
-  static bool Comes(absl::Duration within, const std::function<bool()>& is_so) {
-    const absl::Time end = Now() + within;
-    while (!is_so()) {
-      if (Now() > end) return false;
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    return true;
-  }
 
   const TempDir dir_;
   std::unique_ptr<Musterd> server_;
@@ -80,7 +71,7 @@ TEST_F(RegistrationScenario, StaysThroughARestartUnderTheSameIncarnation) {
   const uint64_t incarnation = registration->status().incarnation;
   server_->Kill();
   EXPECT_TRUE(
-      Comes(absl::Seconds(10), [&] { return registration->status().state == State::kLost; }));
+      Eventually([&] { return registration->status().state == State::kLost; }, absl::Seconds(10)));
   Start("data");
   EXPECT_TRUE(registration->WaitUntilHeld(absl::Seconds(10)).ok());
   EXPECT_EQ(registration->status().incarnation, incarnation);
@@ -111,7 +102,7 @@ TEST_F(RegistrationScenario, AServerThatHangsDoesNotEatTheLease) {
   ASSERT_TRUE(registration->WaitUntilHeld(absl::Seconds(10)).ok());
   kill(server_->pid(), SIGSTOP);
   EXPECT_TRUE(
-      Comes(absl::Seconds(10), [&] { return registration->status().state == State::kLost; }));
+      Eventually([&] { return registration->status().state == State::kLost; }, absl::Seconds(10)));
   EXPECT_TRUE(
       absl::StrContains(std::string(registration->status().why.message()), server_->address()))
       << registration->status().why;
@@ -150,8 +141,8 @@ TEST_F(RegistrationScenario, AThousandAreBackInTenSecondsAndComeSpread) {
   for (int round = 0; round < 3 && best > 3; ++round) {
     server_->Kill();
     for (const auto& registration : registrations) {
-      ASSERT_TRUE(
-          Comes(absl::Seconds(10), [&] { return registration->status().state == State::kLost; }));
+      ASSERT_TRUE(Eventually([&] { return registration->status().state == State::kLost; },
+                             absl::Seconds(10)));
     }
     {
       base::MutexLock lock(mu);
@@ -160,12 +151,14 @@ TEST_F(RegistrationScenario, AThousandAreBackInTenSecondsAndComeSpread) {
     wiped = true;
     Start(absl::StrCat("empty", round));
     const absl::Time back = Now();
-    EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == kClients * kEach; }));
+    EXPECT_TRUE(Eventually([&] { return Count() == kClients * kEach; }, absl::Seconds(10)));
     EXPECT_LE(Now() - back, absl::Seconds(10));
-    ASSERT_TRUE(Comes(absl::Seconds(5), [&] {
-      base::MutexLock lock(mu);
-      return arrivals.size() == kClients * kEach;
-    }));
+    ASSERT_TRUE(Eventually(
+        [&] {
+          base::MutexLock lock(mu);
+          return arrivals.size() == kClients * kEach;
+        },
+        absl::Seconds(5)));
     wiped = false;
     base::MutexLock lock(mu);
     const auto [first, last] = std::minmax_element(arrivals.begin(), arrivals.end());
@@ -198,7 +191,7 @@ TEST_F(RegistrationScenario, OfTwoThatFightForOneKeyTheLaterWinsAndTheOtherSaysS
   const auto held = other.ReadLine();
   ASSERT_TRUE(held.has_value());
   EXPECT_TRUE(absl::StrContains(*held, "held ")) << *held;
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return told.load(); }));
+  EXPECT_TRUE(Eventually([&] { return told.load(); }, absl::Seconds(5)));
   EXPECT_EQ(mine->status().state, State::kSuperseded);
   EXPECT_FALSE(mine->status().why.ok());
   EXPECT_TRUE(mine->Deregister(absl::Seconds(5)).ok()) << "it isn't this one's any more";
@@ -250,14 +243,14 @@ TEST_F(RegistrationScenario, ChecksAreFedAndFedAgainWhenTheRegistryForgot) {
   ASSERT_TRUE(registration->WaitUntilHeld(absl::Seconds(10)).ok());
   EXPECT_EQ(Count(), 0) << "a check that nobody has fed yet is critical";
   EXPECT_TRUE(registration->Report("told", {}).ok());
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(5)));
   well = false;
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 0; }, absl::Seconds(5)));
   well = true;
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(5)));
   server_->Kill();
   Start("empty");
-  EXPECT_TRUE(Comes(absl::Seconds(15), [&] { return Count() == 1; })) << "both were fed again";
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(15))) << "both were fed again";
 }
 
 // Not a unit test: ThreadSanitizer, which runs those, hangs in a child of fork.

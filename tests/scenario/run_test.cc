@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,14 +42,6 @@ class RunScenario : public ::testing::Test {
     return {all, process->Wait().value_or(-1)};
   }
   int Count() { return Remote(server_->address()).Discover("web").endpoints_size(); }
-  static bool Comes(absl::Duration within, const std::function<bool()>& is_so) {
-    const absl::Time end = Now() + within;
-    while (!is_so()) {
-      if (Now() > end) return false;
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    return true;
-  }
 
   const TempDir dir_;
   std::unique_ptr<Musterd> server_;
@@ -63,13 +54,13 @@ constexpr char kUntilTerm[] =
 TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEnd) {
   const auto run = Run(kUntilTerm, {"--drain", "500ms"});
   EXPECT_EQ(run->ReadLine(), "up");
-  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
   run->Signal(SIGHUP);
   EXPECT_EQ(run->ReadLine(), "hup") << "is passed on at once";
   EXPECT_EQ(Count(), 1);
   const absl::Time begin = Now();
   run->Signal(SIGTERM);
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return Count() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 0; }, absl::Seconds(5)));
   const absl::Duration left = Now() - begin;
   EXPECT_EQ(run->ReadLine(), "ended by TERM");
   EXPECT_GE(Now() - begin, left + absl::Milliseconds(200)) << "those who knew it had time";
@@ -78,7 +69,7 @@ TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEn
 
 TEST_F(RunScenario, TheExitCodeIsTheProgramsAndItLeavesWhenThatEnds) {
   const auto run = Run("sleep 1; exit 3");
-  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
   EXPECT_EQ(run->Wait(), 3);
   EXPECT_EQ(Count(), 0);
   EXPECT_EQ(Run("kill -9 $$")->Wait(), 128 + SIGKILL);
@@ -119,10 +110,10 @@ TEST_F(RunScenario, ACheckSaysHowWellItIs) {
   WriteText(flag, "");
   const auto run = Run("sleep 60", {"--check", absl::StrCat("test -e ", flag, " && echo fine"),
                                     "--check-interval", "1s"});
-  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
   std::filesystem::remove(flag);
   // Exit code 1 of test is a warning, which the usual answers leave out.
-  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 0; }, absl::Seconds(10)));
   v1::Selector warning;
   warning.set_min_health(v1::Selector::WARNING);
   EXPECT_EQ(Remote(server_->address()).Discover("web", &warning).endpoints_size(), 1);
@@ -143,13 +134,13 @@ TEST_F(RunScenario, TheProgramEndsWithWhoeverRanIt) {
                                     "sleep 0.05; done"));
   EXPECT_EQ(run->ReadLine(), "up");
   run->Kill();
-  EXPECT_TRUE(Comes(absl::Seconds(5), [&] { return std::filesystem::exists(flag); }));
+  EXPECT_TRUE(Eventually([&] { return std::filesystem::exists(flag); }, absl::Seconds(5)));
 }
 
 TEST_F(RunScenario, ResolveGivesScriptsWhatTheyCanCall) {
   EXPECT_EQ(Output({"resolve", "web", "--no-snapshot"}), (std::pair<std::string, int>{"", 1}));
   const auto run = Run("sleep 60");
-  EXPECT_TRUE(Comes(absl::Seconds(10), [&] { return Count() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
   const auto resolved = [&](const std::string& name, const std::string& flag = "--no-snapshot") {
     const auto [printed, code] = Output({"resolve", name, flag, "--no-snapshot"});
     EXPECT_EQ(code, 0) << name;

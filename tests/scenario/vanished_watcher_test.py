@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+from namespaces import ip, skip
+
 GONE_WITHIN = 45
 TTL = 4
 LIMIT = 110
@@ -22,16 +24,6 @@ HOST_IP = "192.0.2.2"
 # A proxy that the environment names is in neither namespace.
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if not name.lower().endswith("_proxy") and not name.startswith("MUSTER_")}
-
-
-def skip(why):
-    print(f"SKIPPED: {why}")
-    sys.exit(1 if os.environ.get("CI") == "true" else 77)
-
-
-def ip(*arguments):
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=20,
-                          check=True)
 
 
 class Network:

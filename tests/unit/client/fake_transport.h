@@ -10,6 +10,7 @@
 #include "client/endpoint_set.h"
 #include "client/watch_transport.h"
 #include "client/wire.h"
+#include "muster/client/target.h"
 
 namespace muster::client::testing {
 
@@ -80,6 +81,9 @@ inline v1::WatchResponse Snapshot(uint64_t sub_id, const std::vector<v1::Endpoin
   snapshot.set_complete(true);
   return event;
 }
+
+// REQUIRES: it is a name.
+inline Target At(const std::string& name) { return ParseTarget(name).value(); }
 
 inline v1::Endpoint OneEndpoint(const std::string& id, uint64_t revision) {
   v1::Endpoint endpoint;

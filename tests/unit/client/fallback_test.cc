@@ -20,6 +20,7 @@
 namespace muster::client {
 namespace {
 
+using testing::At;
 using testing::FakeDns;
 using testing::FakeLeaseTransport;
 using testing::FakeScheduler;
@@ -28,12 +29,6 @@ using testing::OneEndpoint;
 using testing::Snapshot;
 using Source = Resolution::Source;
 using Empty = Resolution::Empty;
-
-Target At(const std::string& name) {
-  auto target = ParseTarget(name);
-  EXPECT_TRUE(target.ok()) << target.status();
-  return target.value_or(Target{});
-}
 
 class FallbackTest : public ::testing::Test {
  protected:

@@ -23,6 +23,7 @@
 namespace muster::client {
 namespace {
 
+using testing::At;
 using testing::FakeLeaseTransport;
 using testing::FakeScheduler;
 using testing::FakeTransport;
@@ -30,12 +31,6 @@ using testing::OneEndpoint;
 using testing::Snapshot;
 using Source = Resolution::Source;
 using Empty = Resolution::Empty;
-
-Target At(const std::string& name) {
-  auto target = ParseTarget(name);
-  EXPECT_TRUE(target.ok()) << target.status();
-  return target.value_or(Target{});
-}
 
 // On a thread of the test's: nothing waits, and time is moved by hand.
 class RegistryConnectionTest : public ::testing::Test {
