@@ -22,8 +22,10 @@ constexpr uint32_t kTries = 8;
 
 std::atomic<uint64_t> last_id{0};
 
-bool Contains(const std::vector<const Endpoint*>* tried, const Endpoint* endpoint) {
-  return tried != nullptr && std::find(tried->begin(), tried->end(), endpoint) != tried->end();
+bool Contains(const EndpointList* tried, const Endpoint* endpoint) {
+  return tried != nullptr &&
+         std::any_of(tried->begin(), tried->end(),
+                     [endpoint](const EndpointPtr& one) { return one.get() == endpoint; });
 }
 
 // What is left of a latency after so many microseconds: (1 - t/6)^6 for e^-t, which takes longer
@@ -53,6 +55,7 @@ struct BalancerCore::Slot {
 BalancerCore::BalancerCore(BalanceOptions options, Breaking breaking, uint64_t seed,
                            const base::Clock& clock, Scheduler& scheduler)
     : policy_(options.policy),
+      zone_(options.zone),
       breaking_(breaking),
       id_(++last_id),
       clock_(clock),
@@ -83,6 +86,7 @@ void BalancerCore::Remake() {
     view_.swap(view);
     version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
+  arrivals_ = views_.arrivals();
   CountLeftOut();
   scheduler_.Cancel(std::exchange(timer_, 0));
   if (!views_.next()) return;
@@ -163,35 +167,67 @@ Pick BalancerCore::Next(std::string_view key) {
   return Choose(SlotOfThread(), policy_ == Policy::kConsistentHash ? StableHash(key) : 0);
 }
 
-Pick BalancerCore::NextBut(const Tried& tried) {
+Pick BalancerCore::NextBut(const Tried& tried, bool elsewhere) {
   Slot& slot = SlotOfThread();
-  return Choose(slot, slot.rng.Next(), &tried);
+  return Choose(slot, slot.rng.Next(), &tried, elsewhere);
 }
 
-Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried) {
+Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried, bool elsewhere) {
   const View& view = *slot.view;
   if (view.seats.empty()) return {};
-  Candidate candidate = Propose(slot, hash, 0, tried);
-  if (tried != nullptr || left_out_.load(std::memory_order_relaxed) > 0) {
-    bool admitted = Admits(candidate, tried);
-    for (uint32_t probe = 1; probe < kTries && !admitted; ++probe) {
-      candidate = Propose(slot, hash, probe, tried);
-      admitted = Admits(candidate, tried);
-    }
-    // One that has nearly all the weight was proposed again and again. When nobody at all is let
-    // through the last one is taken: somebody is better than nobody.
-    const size_t size = view.seats.size();
-    const size_t from = slot.rng.Uniform(size);
-    for (size_t i = 0; i < size && !admitted; ++i) {
-      const Seat& seat = view.seats[(from + i) % size];
-      candidate = {&seat.endpoint, seat.load.get()};
-      admitted = Admits(candidate, tried);
+  // What ails an endpoint often ails its zone.
+  if (elsewhere && view.has_zones && policy_ != Policy::kConsistentHash) {
+    const Candidate other = Draw(slot, tried, &tried->back()->zone);
+    if (other.endpoint != nullptr) return Take(slot, other);
+  }
+  if (tried == nullptr && left_out_.load(std::memory_order_relaxed) == 0) {
+    return Take(slot, Propose(slot, hash, 0, tried));
+  }
+  Candidate found = Find(slot, hash, tried);
+  if (found.endpoint == nullptr) found = Draw(slot, tried, nullptr);
+  // When nobody at all is let through somebody is better than nobody.
+  if (found.endpoint == nullptr) found = Propose(slot, hash, 0, tried);
+  return Take(slot, found);
+}
+
+BalancerCore::Candidate BalancerCore::Find(Slot& slot, uint64_t hash, const Tried* tried) {
+  for (uint32_t probe = 0; probe < kTries; ++probe) {
+    const Candidate candidate = Propose(slot, hash, probe, tried);
+    if (Admits(candidate, tried)) return candidate;
+  }
+  // One that has nearly all the weight was proposed again and again.
+  const View& view = *slot.view;
+  const size_t size = view.seats.size();
+  const size_t from = slot.rng.Uniform(size);
+  for (size_t i = 0; i < size; ++i) {
+    const Seat& seat = view.seats[(from + i) % size];
+    const Candidate candidate{&seat.endpoint, seat.load.get()};
+    if (Admits(candidate, tried)) return candidate;
+  }
+  return {};
+}
+
+BalancerCore::Candidate BalancerCore::Draw(Slot& slot, const Tried* tried,
+                                           const std::string* but_zone) const {
+  Candidate drawn;
+  double total = 0;
+  for (const std::vector<Seat>* seats : {&slot.view->seats, &slot.view->reserve}) {
+    for (const Seat& seat : *seats) {
+      if (seat.load->left_out.load(std::memory_order_relaxed)) continue;
+      if (Contains(tried, seat.endpoint.get())) continue;
+      if (but_zone != nullptr && seat.endpoint->zone == *but_zone) continue;
+      total += seat.own;
+      if (slot.rng.Unit() * total < seat.own) drawn = {&seat.endpoint, seat.load.get()};
     }
   }
+  return drawn;
+}
+
+Pick BalancerCore::Take(const Slot& slot, const Candidate& candidate) const {
   Pick pick;
   pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, candidate.endpoint->get());
   pick.load_ = candidate.load;
-  pick.source_ = view.source;
+  pick.source_ = slot.view->source;
   if (policy_ == Policy::kLeastLoaded) {
     candidate.load->outstanding.fetch_add(1, std::memory_order_relaxed);
     pick.clock_ = &clock_;
@@ -236,6 +272,7 @@ bool BalancerCore::Admits(const Candidate& candidate, const Tried* tried) const 
 bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
   EndpointLoad& load = *pick.load_;
   const base::SteadyTime now = clock_.Steady();
+  CountOfZone(*pick, ok);
   bool is_out = false;
   {
     base::MutexLock lock(load.mu);
@@ -261,18 +298,41 @@ bool BalancerCore::IsProbe(const Pick& pick) {
   return pick.load_->left_out.load(std::memory_order_relaxed);
 }
 
+void BalancerCore::CountOfZone(const Endpoint& endpoint, bool ok) {
+  const uint32_t most = breaking_.breaker.in_a_row;
+  if (zone_.empty() || most == 0 || endpoint.zone != zone_) return;
+  if (ok) {
+    if (zone_failed_.load(std::memory_order_relaxed) != 0) zone_failed_ = 0;
+    return;
+  }
+  if (++zone_failed_ != most) return;
+  scheduler_.Post([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->SuspendZone();
+  });
+}
+
+void BalancerCore::SuspendZone() {
+  views_.SuspendZone(clock_.Steady() + breaking_.breaker.reset);
+  Remake();
+  zone_failed_ = 0;
+}
+
 bool BalancerCore::MayLeaveOutOneMore() const {
   base::MutexLock lock(mu_);
-  const auto size = static_cast<double>(view_->seats.size());
+  const auto size = static_cast<double>(view_->seats.size() + view_->reserve.size());
   const auto would_be = static_cast<double>(left_out_ + 1);
   return would_be < size && (would_be == 1 || would_be <= breaking_.most * size);
 }
 
 void BalancerCore::CountLeftOut() {
   base::MutexLock lock(mu_);
-  left_out_ = static_cast<size_t>(std::count_if(
-      view_->seats.begin(), view_->seats.end(),
-      [](const Seat& seat) { return seat.load->left_out.load(std::memory_order_relaxed); }));
+  size_t count = 0;
+  for (const std::vector<Seat>* seats : {&view_->seats, &view_->reserve}) {
+    count += static_cast<size_t>(std::count_if(seats->begin(), seats->end(), [](const Seat& seat) {
+      return seat.load->left_out.load(std::memory_order_relaxed);
+    }));
+  }
+  left_out_ = count;
 }
 
 const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us, uint32_t probe,

@@ -38,16 +38,21 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
 
   Pick Next();
   Pick Next(std::string_view key);
-  // As Next, but none of `tried` as long as there is another.
-  Pick NextBut(const std::vector<const Endpoint*>& tried);
+  // As Next, but none of `tried` as long as there is another. `elsewhere`: in another zone than the
+  // last of them, if there is one.
+  Pick NextBut(const EndpointList& tried, bool elsewhere);
   absl::Status status() const;
 
   // How a call to it ended. True: its breaker is in another state now, which `state` gets. Before
-  // Done. REQUIRES: of this balancer.
+  // Done. REQUIRES: of this balancer. When as many fail in a row in the preferred zone as open the
+  // breaker of an endpoint, the zone is left out for as long as that would be.
   bool Report(const Pick& pick, bool ok, BreakerState* state);
   size_t left_out() const { return left_out_; }
   // It is left out, and this call finds out whether it is well again.
   static bool IsProbe(const Pick& pick);
+  static const EndpointPtr& EndpointOf(const Pick& pick) { return pick.endpoint_; }
+  // How many endpoints have come since the first ones.
+  uint64_t arrivals() const { return arrivals_; }
 
   // What the service's endpoints are from now on. `service`: for messages.
   void Update(const Resolution& resolution, const std::string& service);
@@ -61,13 +66,21 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   Slot& SlotOfThread();
   void TakeView(Slot& slot) const;
   struct Candidate {
-    const EndpointPtr* endpoint;
-    EndpointLoad* load;
+    const EndpointPtr* endpoint = nullptr;  // null: nobody
+    EndpointLoad* load = nullptr;
     int64_t now_us = 0;  // with kLeastLoaded: when it was proposed, on the steady clock
   };
-  using Tried = std::vector<const Endpoint*>;
+  using Tried = EndpointList;
   // `tried`: may be null.
-  Pick Choose(Slot& slot, uint64_t hash, const Tried* tried = nullptr);
+  Pick Choose(Slot& slot, uint64_t hash, const Tried* tried = nullptr, bool elsewhere = false);
+  // One that is let through; nobody: none is.
+  Candidate Find(Slot& slot, uint64_t hash, const Tried* tried);
+  // By their own weight, of all that the view has, reserve included; nobody: each is left out, was
+  // tried, or is in the zone. O(n).
+  Candidate Draw(Slot& slot, const Tried* tried, const std::string* but_zone) const;
+  Pick Take(const Slot& slot, const Candidate& candidate) const;
+  void CountOfZone(const Endpoint& endpoint, bool ok);
+  void SuspendZone();
   // `probe`: how many before it weren't taken.
   Candidate Propose(Slot& slot, uint64_t hash, uint32_t probe, const Tried* tried) const;
   bool Admits(const Candidate& candidate, const Tried* tried) const;
@@ -77,6 +90,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   const Seat& LessLoaded(Slot& slot, int64_t now_us, uint32_t probe, const Tried* tried) const;
 
   const Policy policy_;
+  const std::string zone_;
   const Breaking breaking_;
   const uint64_t id_;
   const base::Clock& clock_;
@@ -94,6 +108,8 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   // Read by every choice; nothing that is written more often may be near it.
   alignas(64) std::atomic<uint64_t> version_{0};
   std::atomic<size_t> left_out_{0};
+  std::atomic<uint32_t> zone_failed_{0};  // in a row
+  std::atomic<uint64_t> arrivals_{0};
 };
 
 }  // namespace muster::client

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -32,6 +33,7 @@ void Views::Learn(const EndpointList& endpoints, base::SteadyTime now) {
     const auto [it, is_new] = known_.try_emplace(key);
     if (!is_new) continue;
     it->second.load = std::make_shared<EndpointLoad>(breaker_);
+    arrivals_ += began_ ? 1 : 0;
     it->second.since = began_ ? now : now - options_.slow_start;
     it->second.number = static_cast<uint32_t>(known_.size() - 1);
     if (!free_numbers_.empty()) {
@@ -86,13 +88,16 @@ std::shared_ptr<const View> Views::Make(const EndpointList& endpoints, Resolutio
     const Known& known = known_.at({endpoint->node, endpoint->id});
     double weight = options_.policy == Policy::kRoundRobin ? 1 : endpoint->weight();
     if (!hashes) weight *= StartedBy(known, now);
-    view->seats.push_back({std::move(endpoint), known.load, weight, known.number});
+    view->seats.push_back({std::move(endpoint), known.load, weight, known.number, weight});
   }
   if (view->seats.empty()) {
     view->status = endpoints.empty() ? std::move(why_empty)
                                      : absl::UnavailableError("no endpoint takes calls");
     return view;
   }
+  view->has_zones = std::any_of(view->seats.begin(), view->seats.end(), [&](const Seat& seat) {
+    return seat.endpoint->zone != view->seats.front().endpoint->zone;
+  });
   if (hashes) {
     Hash(*view, now);
   } else if (!options_.zone.empty()) {
@@ -122,6 +127,10 @@ void Views::PreferZone(View& view, base::SteadyTime now) {
   zones_[options_.zone] = now;
   std::erase_if(zones_, [now](const auto& zone) { return now - zone.second > kZoneMemory; });
   for (const auto& [zone, seen] : zones_) capacity[zone];
+  if (now < suspended_until_ && capacity[options_.zone] < total) {
+    total -= std::exchange(capacity[options_.zone], 0);
+    next_ = next_ ? std::min(*next_, suspended_until_) : suspended_until_;
+  }
   const double part = total / static_cast<double>(capacity.size());
   const double here = capacity[options_.zone];
   const double stays = std::min(1.0, here / part);
@@ -132,14 +141,17 @@ void Views::PreferZone(View& view, base::SteadyTime now) {
   for (Seat& seat : view.seats) {
     const double has = capacity[seat.endpoint->zone];
     if (seat.endpoint->zone == options_.zone) {
-      seat.weight *= stays / has;
+      seat.weight *= has > 0 ? stays / has : 0;
     } else if (spare > 0) {
       seat.weight *= (1 - stays) * std::max(0.0, has - part) / spare / has;
     } else {
       seat.weight *= (1 - stays) / (total - here);
     }
   }
-  std::erase_if(view.seats, [](const Seat& seat) { return seat.weight <= 0; });
+  const auto is_used = [](const Seat& seat) { return seat.weight > 0; };
+  const auto unused = std::stable_partition(view.seats.begin(), view.seats.end(), is_used);
+  view.reserve.assign(std::move_iterator(unused), std::move_iterator(view.seats.end()));
+  view.seats.erase(unused, view.seats.end());
 }
 
 void Views::Hash(View& view, base::SteadyTime now) {

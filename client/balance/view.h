@@ -43,10 +43,14 @@ struct Seat {
   std::shared_ptr<EndpointLoad> load;
   double weight = 1;    // above 0
   uint32_t number = 0;  // of the endpoint as long as it is there; another one may have it later
+  double own = 1;       // its weight before the zone counts
 };
 
 struct View {
   std::vector<Seat> seats;
+  // Of other zones than the preferred one, which bears all its calls: for when that doesn't.
+  std::vector<Seat> reserve;
+  bool has_zones = false;                // more than one
   bool equal = true;                     // all weights are the same
   AliasTable chances;                    // with kLeastLoaded, unless they are equal
   std::shared_ptr<const Maglev> maglev;  // with kConsistentHash
@@ -63,6 +67,10 @@ class Views {
   // Of these endpoints, now. REQUIRES: as when it was called first, but for the endpoints.
   std::shared_ptr<const View> Make(const EndpointList& endpoints, Resolution::Source source,
                                    absl::Status why_empty, base::SteadyTime now);
+  // The preferred zone is taken for one without endpoints until then, as long as another has some.
+  void SuspendZone(base::SteadyTime until) { suspended_until_ = until; }
+  // How many endpoints have come since the first ones.
+  uint64_t arrivals() const { return arrivals_; }
   // When the same endpoints make another view; nullopt: never.
   std::optional<base::SteadyTime> next() const { return next_; }
 
@@ -86,7 +94,9 @@ class Views {
   std::map<Key, Known> known_;
   std::vector<uint32_t> free_numbers_;
   std::map<std::string, base::SteadyTime> zones_;  // when they last had somebody
-  bool began_ = false;                             // the first endpoints start at their full weight
+  base::SteadyTime suspended_until_{};
+  uint64_t arrivals_ = 0;
+  bool began_ = false;  // the first endpoints start at their full weight
   std::shared_ptr<const Maglev> maglev_;
   base::SteadyTime hashed_{};
   std::optional<base::SteadyTime> next_;

@@ -79,6 +79,11 @@ std::optional<absl::Status> CallerCore::Refused() {
     base::MutexLock lock(mu_);
     const BreakerState before = breaker_.state();
     const base::SteadyTime now = parts_.clock.Steady();
+    // Those that have come since aren't those that failed.
+    const uint64_t arrivals = parts_.balancer->arrivals();
+    if (before == BreakerState::kOpen && std::exchange(arrivals_, arrivals) != arrivals) {
+      breaker_.ProbeNow(now);
+    }
     if (!breaker_.Allow(now)) {
       return absl::UnavailableError(absl::StrCat(
           "calls of ", base::Quoted(parts_.service), " are not made for another ",
@@ -111,34 +116,35 @@ absl::Status CallerCore::TryOnce(const std::string_view* key, const Caller::Func
                      base::FormatDuration(absl::Trunc(took, absl::Milliseconds(1)))));
   }
   *has_failed = AttemptEnded(pick, made->last, made->attempts, status, took);
-  made->tried.push_back(&*pick);
+  made->tried.push_back(BalancerCore::EndpointOf(pick));
   pick.Done();
   return status;
 }
 
-Pick CallerCore::ChooseFor(const std::string_view* key, const std::vector<const Endpoint*>& tried) {
+Pick CallerCore::ChooseFor(const std::string_view* key, const EndpointList& tried) {
   BalancerCore& balancer = *parts_.balancer;
   // A retry goes to somebody else.
-  Pick pick = !tried.empty() ? balancer.NextBut(tried)
+  Pick pick = !tried.empty() ? balancer.NextBut(tried, true)
                              : (key == nullptr ? balancer.Next() : balancer.Next(*key));
   if (!parts_.reach || !pick) return pick;
   // A key is worth waiting for a connection.
   const bool hashes = options_.balance.policy == Policy::kConsistentHash;
-  std::vector<const Endpoint*> passed = tried;
+  EndpointList passed = tried;
   Pick best;
   Reach best_reach = Reach::kFailing;
   for (int i = 0; i < kLooks; ++i) {
     const Reach reach = parts_.reach(*pick);
     const bool is_ready = reach == Reach::kReady || (hashes && reach == Reach::kConnecting);
     if (is_ready || BalancerCore::IsProbe(pick)) return pick;
-    passed.push_back(&*pick);
+    passed.push_back(BalancerCore::EndpointOf(pick));
     if (!best || reach < best_reach) {
       best = std::move(pick);
       best_reach = reach;
     }
-    pick = balancer.NextBut(passed);
+    pick = balancer.NextBut(passed, !tried.empty());
     // Somebody is taken even when there is nobody else.
-    if (!pick || std::find(passed.begin(), passed.end(), &*pick) != passed.end()) break;
+    const auto is_pick = [&pick](const EndpointPtr& one) { return one.get() == &*pick; };
+    if (!pick || std::any_of(passed.begin(), passed.end(), is_pick)) break;
   }
   return best;
 }
@@ -205,6 +211,7 @@ void CallerCore::Record(bool ok) {
     breaker_.Record(ok, parts_.clock.Steady());
     state = breaker_.state();
     if (state == before) return;
+    if (state == BreakerState::kOpen) arrivals_ = parts_.balancer->arrivals();
   }
   Tell("", state);
 }

@@ -59,7 +59,7 @@ class CallerCore {
  private:
   // Of a call so far.
   struct Made {
-    std::vector<const Endpoint*> tried;
+    EndpointList tried;
     int attempts = 0;
     std::string last;  // endpoint
   };
@@ -69,7 +69,7 @@ class CallerCore {
                        bool* has_failed);
   // Nullopt: the call may be made.
   std::optional<absl::Status> Refused();
-  Pick ChooseFor(const std::string_view* key, const std::vector<const Endpoint*>& tried);
+  Pick ChooseFor(const std::string_view* key, const EndpointList& tried);
   bool AttemptEnded(const Pick& pick, const std::string& endpoint, int number,
                     const absl::Status& status, absl::Duration took);
   void CallEnded(const Made& made, const absl::Status& status, base::SteadyTime began);
@@ -81,6 +81,7 @@ class CallerCore {
   RetryBudget budget_;
   mutable base::Mutex mu_;
   CircuitBreaker breaker_ MUSTER_GUARDED_BY(mu_);
+  uint64_t arrivals_ MUSTER_GUARDED_BY(mu_) = 0;  // of endpoints, when it opened
 };
 
 }  // namespace muster::client

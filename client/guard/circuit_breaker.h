@@ -26,6 +26,10 @@ class CircuitBreaker {
   // Whether a call may be made now. One that may has to be followed by Record.
   bool Allow(base::SteadyTime now);
   void Record(bool ok, base::SteadyTime now);
+  // Lets the next probe through, if it is open.
+  void ProbeNow(base::SteadyTime now) {
+    if (state_ == State::kOpen) until_ = now;
+  }
   // Back to closed, and everything forgotten.
   void Close();
 

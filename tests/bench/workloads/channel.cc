@@ -144,7 +144,7 @@ absl::StatusOr<Plan> PlanChannel(const Options& options) {
                                   .unit = "us",
                                   .value = {name, reading},
                                   .yardstick = Source{"gRPC round_robin", reading},
-                                  .goal = AtMost(reading == std::string("cpu_us") ? 1.25 : 1.15)});
+                                  .goal = AtMost(1.25)});
     }
   }
   return plan;
