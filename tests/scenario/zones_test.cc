@@ -23,8 +23,8 @@ namespace {
 
 using client::Client;
 
-// Instances of weight 1. Zone a bears all that its callers send: they know nobody else until it dies.
-// Then b has 0.4 of the capacity that is left, and c 0.6.
+// Instances of weight 1. Zone a bears all that its callers send: they know nobody else until it
+// dies. Then b has 0.4 of the capacity that is left, and c 0.6.
 const std::map<std::string, int> kZones = {{"a", 3}, {"b", 2}, {"c", 3}};
 constexpr char kDies[] = "a";
 constexpr int kCallsPerSecond = 600;  // from each zone
