@@ -56,7 +56,14 @@ void ChannelPool::Keep(const EndpointList& endpoints) {
   base::MutexLock lock(mu_);
   if (channels_.empty()) return;
   absl::flat_hash_set<Address, HashOf> present;
-  for (const EndpointPtr& endpoint : endpoints) present.insert(endpoint->address);
+  for (const EndpointPtr& endpoint : endpoints) {
+    const auto open = channels_.find(endpoint->address);
+    if (open == channels_.end()) continue;
+    present.insert(endpoint->address);
+    const uint64_t before = std::exchange(open->second.revision, endpoint->revision);
+    if (before == endpoint->revision) continue;
+    grpc::experimental::ChannelResetConnectionBackoff(open->second.channel.get());
+  }
   absl::erase_if(channels_, [&](auto& one) {
     if (present.contains(one.first)) return false;
     gone.insert(one);

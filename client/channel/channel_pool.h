@@ -25,7 +25,8 @@ class ChannelPool {
   std::shared_ptr<grpc::Channel> Of(const Address& address);
   // One that is connected, if there is; otherwise any; null: there is none.
   std::shared_ptr<grpc::Channel> Any();
-  // Closes those of other endpoints.
+  // Closes those of other endpoints. One that changed in the registry, as by registering anew, is
+  // connected to at once when that has failed before.
   void Keep(const EndpointList& endpoints);
   size_t size() const;
 
@@ -38,6 +39,7 @@ class ChannelPool {
   struct Open {
     std::shared_ptr<grpc::Channel> channel;
     base::SteadyTime used{};
+    uint64_t revision = 0;  // of the endpoint, as it was told last
   };
   using Channels = absl::flat_hash_map<Address, Open, HashOf>;
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "client/rpc_error.h"
 
 namespace muster::client {
 namespace {
@@ -31,10 +32,8 @@ class Reporter : public Interceptor {
  private:
   void Report(const grpc::Status& status) {
     if (call_.caller == nullptr) return;
-    const absl::Status ended(static_cast<absl::StatusCode>(status.error_code()),
-                             status.error_message());
     std::exchange(call_.caller, nullptr)
-        ->Ended(std::move(call_.pick), ended, call_.began, call_.is_stream);
+        ->Ended(std::move(call_.pick), ToStatus(status), call_.began, call_.is_stream);
   }
 
   ChosenCall call_;

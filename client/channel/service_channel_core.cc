@@ -10,6 +10,7 @@
 
 #include "client/channel/chosen_call.h"
 #include "client/pause.h"
+#include "client/rpc_error.h"
 
 namespace muster::client {
 namespace {
@@ -47,10 +48,6 @@ std::chrono::system_clock::time_point In(absl::Duration duration, const base::Cl
 
 bool HasDeadline(const grpc::ClientContext& context) {
   return gpr_time_cmp(context.raw_deadline(), gpr_inf_future(GPR_CLOCK_REALTIME)) != 0;
-}
-
-absl::Status ToAbsl(const grpc::Status& status) {
-  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {
@@ -143,10 +140,10 @@ grpc::Status ServiceChannelCore::Call(const std::string_view* key,
         context.set_deadline(In(attempt.timeout, caller_->clock()));
         const Pinned pinned(&context, attempt.endpoint.address);
         last = function(context);
-        return ToAbsl(last);
+        return ToStatus(last);
       },
       idempotent);
-  return status == ToAbsl(last) ? last : ToGrpc(status);
+  return status == ToStatus(last) ? last : ToGrpc(status);
 }
 
 Reach ServiceChannelCore::ReachOf(ChannelPool& pool, const Endpoint& endpoint) {

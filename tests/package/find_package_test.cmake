@@ -1,4 +1,4 @@
-# Run by ctest: cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DCOMPILER= -DPKG_CONFIG= -P this
+# Run by ctest: cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DCOMPILER= -DPKG_CONFIG= -DLAUNCHER= -P this
 file(REMOVE_RECURSE ${WORK})
 function(must)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE CODE OUTPUT_VARIABLE OUT ERROR_VARIABLE OUT)
@@ -39,6 +39,12 @@ must_start(${WORK}/build/quick_start)
 if(NOT EXISTS ${WORK}/prefix/share/muster/proto/muster/v1/registry.proto)
   message(FATAL_ERROR "the API definition is not installed")
 endif()
+
+# The example, by itself.
+must(${CMAKE_COMMAND} -S ${SOURCE}/../../../docs/examples/shop -B ${WORK}/shop -G ${GENERATOR}
+  -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}
+  -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+must(${CMAKE_COMMAND} --build ${WORK}/shop --target shop_product)
 
 # Without CMake, and from a prefix that was moved.
 file(RENAME ${WORK}/prefix ${WORK}/moved)

@@ -1,0 +1,136 @@
+// Makes orders of carts, and has them paid. The shop doesn't close when nobody can be charged: the
+// order is taken, and paid later.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "program.h"
+#include "shop.grpc.pb.h"
+
+namespace shop {
+namespace {
+
+using muster::client::Client;
+using muster::client::Policy;
+using muster::client::ServiceChannel;
+
+class Orders : public v1::Orders::Service {
+ public:
+  explicit Orders(const Client& client)
+      : carts_(ChannelTo(
+            client, "cart",
+            {.balance = {.policy = Policy::kConsistentHash}, .timeout = absl::Milliseconds(500)})),
+        cart_(v1::Carts::NewStub(carts_)),
+        payments_(ChannelTo(client, "payment", {.timeout = absl::Milliseconds(300)})),
+        payment_(v1::Payments::NewStub(payments_)),
+        collects_([this] { Collect(); }) {}
+  ~Orders() override {
+    ends_ = true;
+    collects_.join();
+  }
+
+  grpc::Status Place(grpc::ServerContext* /*context*/, const v1::PlaceOrderRequest* request,
+                     v1::Order* order) override {
+    {
+      const std::lock_guard lock(mu_);
+      if (const auto placed = placed_.find(request->key()); placed != placed_.end()) {
+        *order = placed->second;
+        return grpc::Status::OK;
+      }
+    }
+    v1::CartOfRequest of_user;
+    of_user.set_user(request->user());
+    v1::Cart cart;
+    grpc::Status status = carts_->Call(request->user(), [&](grpc::ClientContext& context) {
+      return cart_->Get(&context, of_user, &cart);
+    });
+    if (!status.ok()) return status;
+    if (cart.products().empty()) {
+      return {grpc::StatusCode::FAILED_PRECONDITION, "the cart is empty"};
+    }
+    order->set_id(request->key());
+    for (const v1::Product& product : cart.products()) {
+      order->set_total(order->total() + product.price());
+    }
+    order->set_payment(Charge(*order) ? v1::Order::PAID : v1::Order::WAITING);
+    {
+      const std::lock_guard lock(mu_);
+      placed_[request->key()] = *order;
+    }
+    // A cart that stays is no harm.
+    carts_->Call(request->user(), [&](grpc::ClientContext& context) {
+      return cart_->Empty(&context, of_user, &cart);
+    });
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Waiting(grpc::ServerContext* /*context*/,
+                       const v1::WaitingOrdersRequest* /*request*/,
+                       v1::WaitingOrdersResponse* response) override {
+    const std::lock_guard lock(mu_);
+    response->set_orders(std::count_if(placed_.begin(), placed_.end(), &IsWaiting));
+    return grpc::Status::OK;
+  }
+
+ private:
+  using Placed = std::map<std::string, v1::Order>;
+
+  static bool IsWaiting(const Placed::value_type& one) {
+    return one.second.payment() == v1::Order::WAITING;
+  }
+
+  // Charging the same order again charges it once, so that it may be tried again.
+  bool Charge(const v1::Order& order) {
+    v1::ChargeRequest request;
+    request.set_order(order.id());
+    request.set_amount(order.total());
+    v1::ChargeResponse response;
+    return payments_
+        ->Call([&](grpc::ClientContext& context) {
+          return payment_->Charge(&context, request, &response);
+        })
+        .ok();
+  }
+
+  // Those that wait, until one can't be charged.
+  void Collect() {
+    while (!ends_) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      v1::Order order;
+      do {
+        const std::lock_guard lock(mu_);
+        const auto waiting = std::find_if(placed_.begin(), placed_.end(), &IsWaiting);
+        if (waiting == placed_.end()) break;
+        order = waiting->second;
+      } while (!ends_ && Charge(order) && MarkPaid(order.id()));
+    }
+  }
+  bool MarkPaid(const std::string& id) {
+    const std::lock_guard lock(mu_);
+    placed_[id].set_payment(v1::Order::PAID);
+    return true;
+  }
+
+  const std::shared_ptr<ServiceChannel> carts_;
+  const std::unique_ptr<v1::Carts::Stub> cart_;
+  const std::shared_ptr<ServiceChannel> payments_;
+  const std::unique_ptr<v1::Payments::Stub> payment_;
+  std::mutex mu_;
+  Placed placed_;  // by key
+  std::atomic<bool> ends_{false};
+  std::thread collects_;
+};
+
+}  // namespace
+}  // namespace shop
+
+int main(int argc, char** argv) {
+  return shop::Serve("order", argc, argv, [](const muster::client::Client& client) {
+    return std::make_unique<shop::Orders>(client);
+  });
+}
