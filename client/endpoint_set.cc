@@ -67,6 +67,7 @@ EndpointSet::Applied EndpointSet::ApplySnapshot(const v1::Snapshot& snapshot) {
   }
   for (auto& [key, endpoint] : parts_) Upsert(std::move(endpoint), &applied);
   parts_.clear();
+  applied.new_epoch = revision_.epoch() != 0 && snapshot.revision().epoch() != revision_.epoch();
   revision_ = snapshot.revision();
   resumable_ = true;
   applied.empty_reason = snapshot.empty_reason();

@@ -40,6 +40,8 @@ class EndpointSet {
     bool complete = false;
     // What is held isn't the server's set any more: the whole one follows.
     bool reset = false;
+    // The snapshot is of another store than what was held before.
+    bool new_epoch = false;
     // Why the set is empty.
     v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
     // "" = the checksum is right. Otherwise what is wrong: resume() is unset from now on, until

@@ -1,6 +1,7 @@
 #include "client/followed_service.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace muster::client {
@@ -87,14 +88,23 @@ absl::StatusOr<Resolution> FollowedService::Wait(absl::Duration within, const ba
 }
 
 bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::SteadyTime now,
-                           absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at) {
+                           absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at,
+                           bool new_store) {
   base::MutexLock lock(mu_);
   refused_ = absl::OkStatus();
   lost_ = false;
   known_.NotifyAll();
   const bool had_some = endpoints_ != nullptr && !endpoints_->empty();
+  const bool keeps = had_some && keep_last > absl::ZeroDuration();
+  if (new_store && keeps) {
+    doubt_.reset();
+    refill_ = Refill{endpoints_, nullptr, why, now + keep_last};
+    *settle_at = refill_->until;
+  }
+  if (refill_ && refill_->until > now && TakeWhileItRefills(endpoints, why, now)) return true;
+  refill_.reset();
   if (had_some && !confirmed_ && !doubt_ && *endpoints_ == endpoints) return false;
-  if (endpoints.empty() && had_some && keep_last > absl::ZeroDuration()) {
+  if (endpoints.empty() && keeps) {
     if (doubt_) {
       doubt_->empty = why;  // it has been empty since
       return false;
@@ -105,28 +115,59 @@ bool FollowedService::Take(EndpointList endpoints, Resolution::Empty why, base::
     confirmed_ = now;
     return true;
   }
+  Believe(std::make_shared<const EndpointList>(std::move(endpoints)), why);
+  return true;
+}
+
+bool FollowedService::TakeWhileItRefills(EndpointList endpoints, Resolution::Empty why,
+                                         base::SteadyTime now) {
+  const auto key = [](const EndpointPtr& one) { return std::tie(one->node, one->id); };
+  const auto comes_first = [&](const EndpointPtr& a, const EndpointPtr& b) {
+    return key(a) < key(b);
+  };
+  // In the order of answers.
+  std::sort(endpoints.begin(), endpoints.end(), comes_first);
+  EndpointList all = endpoints;
+  for (const EndpointPtr& one : *refill_->before) {
+    if (!std::binary_search(endpoints.begin(), endpoints.end(), one, comes_first)) {
+      all.push_back(one);
+    }
+  }
+  if (all.size() == endpoints.size()) return false;
+  std::sort(all.begin(), all.end(), comes_first);
+  refill_->has = std::make_shared<const EndpointList>(std::move(endpoints));
+  refill_->empty = why;
+  refill_->lost = false;
+  endpoints_ = std::make_shared<const EndpointList>(std::move(all));
+  if (!confirmed_) confirmed_ = now;
+  return true;
+}
+
+void FollowedService::Believe(std::shared_ptr<const EndpointList> endpoints,
+                              Resolution::Empty why) {
   doubt_.reset();
+  refill_.reset();
   confirmed_.reset();
   primed_ = false;
-  empty_ = endpoints.empty() ? why : Resolution::Empty::kNot;
-  endpoints_ = std::make_shared<const EndpointList>(std::move(endpoints));
-  return true;
+  empty_ = endpoints->empty() ? why : Resolution::Empty::kNot;
+  endpoints_ = std::move(endpoints);
 }
 
 bool FollowedService::Settle(base::SteadyTime now) {
   base::MutexLock lock(mu_);
+  if (refill_ && refill_->until <= now && !refill_->lost) {
+    Believe(refill_->has, refill_->empty);
+    return true;
+  }
   if (!doubt_ || doubt_->until > now) return false;
-  empty_ = doubt_->empty;
-  endpoints_ = std::make_shared<const EndpointList>();
-  doubt_.reset();
-  confirmed_.reset();
-  primed_ = false;
+  Believe(std::make_shared<const EndpointList>(), doubt_->empty);
   return true;
 }
 
 bool FollowedService::LoseNow(base::SteadyTime confirmed, bool can_ask) {
   // An answer that nobody confirms doesn't become more believable.
   doubt_.reset();
+  if (refill_) refill_->lost = true;
   lost_ |= !can_ask;
   known_.NotifyAll();
   if (endpoints_ == nullptr || confirmed_) return false;

@@ -4,7 +4,8 @@
 //   lost:  it said so, and can't be asked now  -> kLastKnown, as old as that is
 //   primed: it said so to a former process     -> kSnapshot, as old as that is
 //   An empty answer takes the place of one with endpoints once it has stood for `keep_last`; until
-//   then the endpoints stay, as kLastKnown.
+//   then the endpoints stay, as kLastKnown. So do, beside those that it has, the ones that a
+//   registry with a new store doesn't have yet.
 //
 // Thread safety: all members; Take, Lose, Refuse and Settle by one thread. Cost of Answer: a mutex
 // and two pointers.
@@ -57,10 +58,11 @@ class FollowedService {
                                   bool until_lost = false) const;
 
   // A complete answer of the registry. True: what Answer says changed. `settle_at`: when Settle has
-  // to be called, if at all.
+  // to be called, if at all. `new_store`: this one doesn't go on from the one before.
   bool Take(EndpointList endpoints, Resolution::Empty why, base::SteadyTime now,
-            absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at);
-  // An empty answer that has stood for long enough is believed. True: as of Take.
+            absl::Duration keep_last, std::optional<base::SteadyTime>* settle_at,
+            bool new_store = false);
+  // An answer that has stood for long enough is believed. True: as of Take.
   bool Settle(base::SteadyTime now);
   // Nothing is confirmed any more; it last was at `confirmed`. `can_ask`: another server may answer
   // in a moment. True: as of Take.
@@ -71,6 +73,11 @@ class FollowedService {
  private:
   Resolution AnswerAt(base::SteadyTime now) const MUSTER_REQUIRES(mu_);
   bool LoseNow(base::SteadyTime confirmed, bool can_ask) MUSTER_REQUIRES(mu_);
+  void Believe(std::shared_ptr<const EndpointList> endpoints, Resolution::Empty why)
+      MUSTER_REQUIRES(mu_);
+  // True: some are still missing, and what Answer says changed.
+  bool TakeWhileItRefills(EndpointList endpoints, Resolution::Empty why, base::SteadyTime now)
+      MUSTER_REQUIRES(mu_);
 
   const Query query_;
   const Labels labels_;
@@ -88,6 +95,15 @@ class FollowedService {
     base::SteadyTime until;
   };
   std::optional<Doubt> doubt_ MUSTER_GUARDED_BY(mu_);
+  // While a registry with a new store fills up.
+  struct Refill {
+    std::shared_ptr<const EndpointList> before;  // what the former store had
+    std::shared_ptr<const EndpointList> has;     // what this one has
+    Resolution::Empty empty;
+    base::SteadyTime until;
+    bool lost = false;  // since this one last spoke
+  };
+  std::optional<Refill> refill_ MUSTER_GUARDED_BY(mu_);
   absl::Status refused_ MUSTER_GUARDED_BY(mu_);
 };
 

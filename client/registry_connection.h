@@ -122,7 +122,8 @@ class RegistryConnection : public Connection,
   void LetGo(Entry& entry);
   void LookUp(const EntryPtr& entry);
   void OnLookedUp(const EntryPtr& entry, absl::StatusOr<DnsAnswer> answer);
-  void Take(const EntryPtr& entry, EndpointList endpoints, Resolution::Empty why);
+  void Take(const EntryPtr& entry, EndpointList endpoints, Resolution::Empty why,
+            bool new_store = false);
   void Listen(const EntryPtr& entry, Audience listener);
   void Tell(const EntryPtr& entry);
   void Tell(const Entry& entry, Audience& audience);

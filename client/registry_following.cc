@@ -95,13 +95,15 @@ void RegistryConnection::OnUpdate(const Following::Update& update, const Endpoin
   }
   if (!update.applied.complete) return;
   Take(entry, Select(entry->service.query(), set.List()),
-       set.size() > 0 ? Empty::kFilteredOut : EmptyOf(update.applied.empty_reason));
+       set.size() > 0 ? Empty::kFilteredOut : EmptyOf(update.applied.empty_reason),
+       update.applied.new_epoch);
 }
 
-void RegistryConnection::Take(const EntryPtr& entry, EndpointList endpoints, Empty why) {
+void RegistryConnection::Take(const EntryPtr& entry, EndpointList endpoints, Empty why,
+                              bool new_store) {
   std::optional<base::SteadyTime> settle_at;
   const bool changed = entry->service.Take(std::move(endpoints), why, scheduler_->Now(),
-                                           options_.keep_last, &settle_at);
+                                           options_.keep_last, &settle_at, new_store);
   if (settle_at) {
     scheduler_->At(*settle_at, [this, entry] {
       if (entry->service.Settle(scheduler_->Now())) Tell(entry);

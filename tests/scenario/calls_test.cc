@@ -2,10 +2,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "muster/client/client.h"
 #include "tests/scenario/calling.h"
@@ -76,6 +82,42 @@ TEST_F(CallsScenario, NoCallFailsWhileTheRegistryIsAwayAndAnInstanceDies) {
   EXPECT_GT(calling.calls(), 5'000);
   std::cout << calling.calls() << " calls, " << calling.attempts("a") - calling.answers("a")
             << " attempts at the instance that died\n";
+}
+
+// Drill: the registry comes back without its data, and its instances one by one.
+TEST_F(CallsScenario, NobodyGetsMoreThanItsPartWhileTheRegistryFillsUpAnew) {
+  Start();
+  constexpr int kInstances = 6;
+  std::vector<std::unique_ptr<Process>> services;
+  for (int i = 0; i < kInstances; ++i) services.push_back(StartService(absl::StrCat("i", i)));
+  const auto client = Client::Create({.servers = {server_->address()}, .snapshot = false});
+  ASSERT_TRUE(client.ok());
+  std::atomic<size_t> fewest{kInstances};
+  std::atomic<bool> back{false};
+  const auto watch = client->Watch("web", [&](const client::Resolution& answer) {
+    fewest = std::min(fewest.load(), answer.endpoints->size());
+    back = answer.source == client::Resolution::Source::kRegistry;
+  });
+  ASSERT_TRUE(watch.ok());
+  Calling calling(*client->CallerOf("web"), 600);
+  absl::SleepFor(absl::Seconds(1));
+  server_->Kill();
+  ASSERT_TRUE(Eventually([&] { return !back; }));
+  std::filesystem::remove_all(dir_.path("data"));
+  const int before = calling.calls();
+  std::map<std::string, int> answers = calling.answers();
+  Start();
+  EXPECT_TRUE(Eventually([&] { return back.load(); })) << "all are back";
+  const int calls = calling.calls() - before;
+  calling.Stop();
+  EXPECT_GT(calls, 200) << "they come back within five seconds, each when it likes";
+  for (const auto& [id, count] : calling.answers()) {
+    const double part = static_cast<double>(count - answers[id]) / calls;
+    std::cout << id << " had " << part << " of the calls\n";
+    EXPECT_NEAR(part, 1.0 / kInstances, 0.05) << id;
+  }
+  EXPECT_EQ(fewest, static_cast<size_t>(kInstances));
+  EXPECT_EQ(calling.failed(), std::vector<std::string>{});
 }
 
 // Drill: an instance hangs.

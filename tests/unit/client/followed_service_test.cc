@@ -29,6 +29,11 @@ class FollowedServiceTest : public ::testing::Test {
     settle_at_.reset();
     return service_.Take(std::move(endpoints), why, At(at), kKeep, &settle_at_);
   }
+  bool TakeOfNewStore(EndpointList endpoints, int at, Empty why = Empty::kNoInstances) {
+    settle_at_.reset();
+    return service_.Take(std::move(endpoints), why, At(at), kKeep, &settle_at_,
+                         /*new_store=*/true);
+  }
   void Expect(int at, std::vector<std::string> ids, Source source, int age,
               Empty empty = Empty::kNot) {
     const auto answer = service_.Answer(At(at));
@@ -61,6 +66,47 @@ TEST_F(FollowedServiceTest, AnAnswerIsLiveUntilItIsLost) {
   EXPECT_EQ(service_.Answer(At(35))->age, absl::ZeroDuration())
       << "whoever looked at the clock before";
   EXPECT_TRUE(Take({b}, 41)) << "it is live again";
+}
+
+TEST_F(FollowedServiceTest, WhatANewStoreDoesntHaveYetStaysUntilItDoes) {
+  Take({One("a"), One("b"), One("c")}, 1);
+  service_.Lose(At(5));
+  EXPECT_TRUE(TakeOfNewStore({}, 10));
+  EXPECT_EQ(settle_at_, At(40));
+  Expect(12, {"a", "b", "c"}, Source::kLastKnown, 7);
+  EXPECT_TRUE(Take({One("b")}, 12));
+  Expect(12, {"a", "b", "c"}, Source::kLastKnown, 7);
+  EXPECT_TRUE(Take({One("b"), One("d")}, 13));
+  Expect(13, {"a", "b", "c", "d"}, Source::kLastKnown, 8);
+  EXPECT_TRUE(Take({One("a"), One("b"), One("c"), One("d")}, 14));
+  Expect(14, {"a", "b", "c", "d"}, Source::kRegistry, 0);
+  EXPECT_TRUE(Take({One("a")}, 15)) << "it is over";
+  Expect(15, {"a"}, Source::kRegistry, 0);
+  EXPECT_FALSE(service_.Settle(At(40)));
+}
+
+TEST_F(FollowedServiceTest, WhatANewStoreNeverGetsGoes) {
+  Take({One("a"), One("b")}, 1);
+  EXPECT_TRUE(TakeOfNewStore({One("b")}, 10));
+  Expect(10, {"a", "b"}, Source::kLastKnown, 0);
+  EXPECT_FALSE(service_.Settle(At(39)));
+  EXPECT_TRUE(service_.Settle(At(40)));
+  Expect(40, {"b"}, Source::kRegistry, 0);
+  // All of it.
+  EXPECT_TRUE(TakeOfNewStore({}, 50, Empty::kUnknownService));
+  Expect(60, {"b"}, Source::kLastKnown, 10);
+  EXPECT_TRUE(service_.Settle(At(80)));
+  Expect(80, {}, Source::kRegistry, 0, Empty::kUnknownService);
+}
+
+TEST_F(FollowedServiceTest, ANewStoreThatIsLostSettlesNothing) {
+  Take({One("a"), One("b")}, 1);
+  TakeOfNewStore({One("b")}, 10);
+  service_.Lose(At(20), /*can_ask=*/true);
+  EXPECT_FALSE(service_.Settle(At(40)));
+  Expect(40, {"a", "b"}, Source::kLastKnown, 30);
+  EXPECT_TRUE(Take({One("b")}, 41)) << "its time is over";
+  Expect(41, {"b"}, Source::kRegistry, 0);
 }
 
 TEST_F(FollowedServiceTest, WhoWaitsIsToldOfARefusalAndNotOfAMereLoss) {
