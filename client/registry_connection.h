@@ -124,6 +124,7 @@ class RegistryConnection : public Connection,
   void OnLookedUp(const EntryPtr& entry, absl::StatusOr<DnsAnswer> answer);
   void Take(const EntryPtr& entry, EndpointList endpoints, Resolution::Empty why,
             bool new_store = false);
+  static void EraseEnded(Entry& entry);
   void Listen(const EntryPtr& entry, Audience listener);
   void Tell(const EntryPtr& entry);
   void Tell(const Entry& entry, Audience& audience);

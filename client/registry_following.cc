@@ -161,6 +161,10 @@ void RegistryConnection::OnLookedUp(const EntryPtr& entry, absl::StatusOr<DnsAns
   });
 }
 
+void RegistryConnection::EraseEnded(Entry& entry) {
+  std::erase_if(entry.listeners, [](const Audience& one) { return one.listening->ended(); });
+}
+
 void RegistryConnection::Listen(const EntryPtr& entry, Audience audience) {
   // It was let go of while this task waited.
   if (!entry->followed) {
@@ -168,15 +172,14 @@ void RegistryConnection::Listen(const EntryPtr& entry, Audience audience) {
     base::MutexLock lock(mu_);
     entries_.try_emplace(entry->key, entry);
   }
-  std::erase_if(entry->listeners, [](const Audience& one) { return one.listening->ended(); });
+  EraseEnded(*entry);
   entry->listeners.push_back(std::move(audience));
   FallBack(entry);
   Tell(*entry, entry->listeners.back());
 }
 
 void RegistryConnection::Tell(const EntryPtr& entry) {
-  std::erase_if(entry->listeners,
-                [](const Audience& audience) { return audience.listening->ended(); });
+  EraseEnded(*entry);
   FallBack(entry);
   for (Audience& audience : entry->listeners) Tell(*entry, audience);
   for (const auto& dependent : entry->dependents) {
@@ -230,8 +233,7 @@ std::optional<Resolution> RegistryConnection::AnswerFor(const Entry& entry, cons
 }
 
 bool RegistryConnection::IsIdle(Entry& entry, base::SteadyTime now) const {
-  std::erase_if(entry.listeners,
-                [](const Audience& audience) { return audience.listening->ended(); });
+  EraseEnded(entry);
   std::erase_if(entry.dependents, [this](const auto& dependent) {
     const EntryPtr service = dependent.lock();
     return service == nullptr || !NeedsDns(*service);

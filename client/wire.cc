@@ -1,5 +1,7 @@
 #include "client/wire.h"
 
+#include <google/protobuf/util/time_util.h>
+
 namespace muster::client {
 namespace {
 
@@ -87,6 +89,11 @@ v1::Endpoint ToWire(const Endpoint& endpoint) {
   out.set_state(static_cast<v1::State>(endpoint.state));
   out.set_revision(endpoint.revision);
   return out;
+}
+
+google::protobuf::Duration ToWire(absl::Duration duration) {
+  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
+      absl::ToInt64Nanoseconds(duration));
 }
 
 v1::Subscribe ToSubscribe(const Query& query) {

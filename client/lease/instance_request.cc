@@ -9,6 +9,7 @@
 #include "base/names.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "client/wire.h"
 
 namespace muster::client {
 namespace {
@@ -106,18 +107,13 @@ absl::Status Check(const Instance& instance, const RegisterOptions& options) {
   return status;
 }
 
-void ToWire(absl::Duration duration, google::protobuf::Duration* wire) {
-  wire->set_seconds(absl::ToInt64Seconds(duration));
-  wire->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration % absl::Seconds(1))));
-}
-
 }  // namespace
 
 absl::StatusOr<v1::RegisterRequest> ToRegister(const Instance& instance,
                                                const RegisterOptions& options) {
   if (absl::Status status = Check(instance, options); !status.ok()) return status;
   v1::RegisterRequest request;
-  ToWire(options.ttl, request.mutable_ttl());
+  *request.mutable_ttl() = ToWire(options.ttl);
   v1::Instance& out = *request.mutable_instance();
   out.set_namespace_(instance.ns);
   out.set_service(instance.service);
@@ -141,7 +137,7 @@ absl::StatusOr<v1::RegisterRequest> ToRegister(const Instance& instance,
   for (const TtlCheck& check : instance.ttl_checks) {
     v1::Check& wire = *out.add_checks();
     wire.set_id(check.id);
-    ToWire(check.ttl, wire.mutable_ttl()->mutable_ttl());
+    *wire.mutable_ttl()->mutable_ttl() = ToWire(check.ttl);
   }
   return request;
 }

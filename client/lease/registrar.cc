@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
 #include "client/rpc_error.h"
+#include "client/wire.h"
 
 namespace muster::client {
 namespace {
@@ -124,9 +125,7 @@ void Registrar::Drain(Id id, absl::Duration within, LeaseSession::Done<v1::Drain
   v1::DrainRequest request;
   *request.mutable_key() = lease.registered->key();
   request.set_incarnation(lease.registered->incarnation());
-  request.mutable_deadline()->set_seconds(absl::ToInt64Seconds(within));
-  request.mutable_deadline()->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(within % absl::Seconds(1))));
+  *request.mutable_deadline() = ToWire(within);
   // Its answer comes after `within` at the latest. A session that is lost takes the call with it.
   auto shared = std::make_shared<LeaseSession::Done<v1::DrainResponse>>(std::move(done));
   drains_.push_back(shared);
@@ -170,7 +169,7 @@ void Registrar::EndLeaving(Id id, const absl::Status& status) {
     lease.abandoned = true;
     lease.due.reset();
   }
-  if (!IsNeeded()) Close();
+  CloseIfUnneeded();
   for (const auto& done : waiting) done(status);
 }
 
@@ -179,7 +178,14 @@ void Registrar::Forget(Id id) {
   if (found == leases_.end()) return;
   if (found->second.due) due_.erase({*found->second.due, id});
   leases_.erase(found);
-  if (!IsNeeded()) Close();
+  CloseIfUnneeded();
+}
+
+bool Registrar::CloseIfUnneeded() {
+  if (IsNeeded()) return false;
+  Close();
+  EndDrains(absl::CancelledError("it was deregistered meanwhile"));
+  return true;
 }
 
 bool Registrar::IsNeeded() const {
@@ -259,8 +265,12 @@ void Registrar::Fail(absl::Status status) {
     Reschedule(id, lease);
     if (!lease.abandoned) Tell(lease);
   }
-  for (const auto& done : std::exchange(drains_, {})) (*done)(why);
+  EndDrains(why);
   Pump();
+}
+
+void Registrar::EndDrains(const absl::Status& why) {
+  for (const auto& done : std::exchange(drains_, {})) (*done)(why);
 }
 
 void Registrar::Answered() {
@@ -280,7 +290,7 @@ void Registrar::Reschedule(Id id, Lease& lease) {
 }
 
 void Registrar::Pump() {
-  if (!IsNeeded()) return Close();
+  if (CloseIfUnneeded()) return;
   const base::SteadyTime now = scheduler_.Now();
   if (!beats_.empty() && beats_.front().until <= now) {
     return Fail(absl::DeadlineExceededError("no answer to a heartbeat"));

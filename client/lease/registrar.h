@@ -112,6 +112,9 @@ class Registrar {
 
   void Open();
   void Close();
+  // True: nobody is registered or leaves.
+  bool CloseIfUnneeded();
+  void EndDrains(const absl::Status& why);
   void Fail(absl::Status status);
   void Answered();
   // Does what is due, and sees to it that it is called when something is again.

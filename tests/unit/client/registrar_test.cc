@@ -497,5 +497,18 @@ TEST_F(RegistrarTest, ADrainThatIsUnderWayEndsWithItsSession) {
   EXPECT_TRUE(absl::IsUnavailable(drained[2]));
 }
 
+TEST_F(RegistrarTest, ADrainThatIsUnderWayEndsWhenItIsDeregistered) {
+  const auto id = Add("a");
+  TakeAll();
+  absl::Status drained;
+  registrar_->Drain(id, absl::Seconds(10), [&](absl::StatusOr<v1::DrainResponse> response) {
+    drained = response.status();
+  });
+  registrar_->Leave(id, absl::Seconds(1), [](const absl::Status&) {});
+  Session().deregisters.front().done(v1::DeregisterResponse());
+  scheduler_.Run();
+  EXPECT_TRUE(absl::IsCancelled(drained)) << drained;
+}
+
 }  // namespace
 }  // namespace muster::client
