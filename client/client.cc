@@ -97,8 +97,8 @@ absl::StatusOr<Balancer> Client::Balance(std::string_view name, BalanceOptions o
   return Balancer(*std::move(core));
 }
 
-// What callers have in common.
-struct Client::Callers {
+// What copies of a client have in common.
+struct Client::Shared {
   struct One {
     Target target;
     Caller caller;
@@ -121,6 +121,14 @@ struct Client::Callers {
     if (one == nullptr) one = std::make_shared<CallCounts>(service);
     return one;
   }
+  // Those that haven't been destroyed.
+  struct Held {
+    std::string service;
+    const Registration* registration;
+  };
+  mutable base::Mutex held_mu;
+  std::vector<Held> held MUSTER_GUARDED_BY(held_mu);
+
   std::vector<std::shared_ptr<CallCounts>> AllCounts() const {
     base::MutexLock lock(mu);
     std::vector<std::shared_ptr<CallCounts>> all;
@@ -130,7 +138,7 @@ struct Client::Callers {
 };
 
 Client::Client(std::shared_ptr<Connection> connection)
-    : connection_(std::move(connection)), callers_(std::make_shared<Callers>()) {}
+    : connection_(std::move(connection)), shared_(std::make_shared<Shared>()) {}
 
 absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions options) const {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
@@ -145,7 +153,7 @@ absl::StatusOr<Caller> Client::CallerOf(std::string_view name, CallerOptions opt
   return Caller(std::make_shared<CallerCore>(
       std::move(options), CallerCore::Parts{.service = service,
                                             .balancer = *std::move(balancer),
-                                            .counts = callers_->CountsOf(service),
+                                            .counts = shared_->CountsOf(service),
                                             .clock = base::RealClock(),
                                             .pause = [](absl::Duration time) { Pause(time); }}));
 }
@@ -176,7 +184,7 @@ absl::StatusOr<std::shared_ptr<ServiceChannel>> Client::Channel(std::string_view
   auto caller = std::make_shared<CallerCore>(
       std::move(calls), CallerCore::Parts{.service = service,
                                           .balancer = *balancer,
-                                          .counts = callers_->CountsOf(service),
+                                          .counts = shared_->CountsOf(service),
                                           .clock = base::RealClock(),
                                           .pause = [](absl::Duration time) { Pause(time); },
                                           .reach =
@@ -196,19 +204,19 @@ absl::Status Client::Call(std::string_view name, const Caller::Function& functio
   const std::string key = NameOf(*target);
   std::optional<Caller> caller;
   {
-    base::MutexLock lock(callers_->mu);
-    if (const Caller* found = callers_->Find(key, *target)) caller = *found;
+    base::MutexLock lock(shared_->mu);
+    if (const Caller* found = shared_->Find(key, *target)) caller = *found;
   }
   if (!caller) {
     // Waits for the first answer, and others don't wait for it.
     auto made = CallerOf(name);
     if (!made.ok()) return made.status();
-    base::MutexLock lock(callers_->mu);
-    if (const Caller* found = callers_->Find(key, *target)) {
+    base::MutexLock lock(shared_->mu);
+    if (const Caller* found = shared_->Find(key, *target)) {
       caller = *found;
     } else {
       caller = *made;
-      callers_->by_name[key].push_back({*std::move(target), *std::move(made)});
+      shared_->by_name[key].push_back({*std::move(target), *std::move(made)});
     }
   }
   return caller->Call(function, idempotent);
@@ -216,15 +224,55 @@ absl::Status Client::Call(std::string_view name, const Caller::Function& functio
 
 Metrics Client::metrics() const {
   Metrics metrics;
-  for (const auto& one : callers_->AllCounts()) {
+  for (const auto& one : shared_->AllCounts()) {
     metrics.services.push_back(one->Read(base::RealClock().Steady()));
+  }
+  base::MutexLock lock(shared_->held_mu);
+  for (const Shared::Held& one : shared_->held) {
+    metrics.registrations.push_back({one.service, one.registration->status()});
   }
   return metrics;
 }
 
+// Listed for as long as it is there.
+class Client::CountedRegistration : public Registration {
+ public:
+  CountedRegistration(std::unique_ptr<Registration> registration, std::string service,
+                      std::shared_ptr<Shared> shared)
+      : registration_(std::move(registration)), shared_(std::move(shared)) {
+    base::MutexLock lock(shared_->held_mu);
+    shared_->held.push_back({std::move(service), registration_.get()});
+  }
+  ~CountedRegistration() override {
+    base::MutexLock lock(shared_->held_mu);
+    std::erase_if(shared_->held,
+                  [this](const auto& one) { return one.registration == registration_.get(); });
+  }
+  RegistrationStatus status() const override { return registration_->status(); }
+  absl::Status WaitUntilHeld(absl::Duration within) override {
+    return registration_->WaitUntilHeld(within);
+  }
+  absl::Status Report(std::string_view check_id, HealthReport report) override {
+    return registration_->Report(check_id, std::move(report));
+  }
+  absl::StatusOr<Drained> Drain(absl::Duration within) override {
+    return registration_->Drain(within);
+  }
+  absl::Status Deregister(absl::Duration within) override {
+    return registration_->Deregister(within);
+  }
+
+ private:
+  const std::unique_ptr<Registration> registration_;
+  const std::shared_ptr<Shared> shared_;
+};
+
 absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,
                                                                RegisterOptions options) const {
-  return connection_->Register(std::move(instance), std::move(options));
+  std::string service = instance.service;
+  auto made = connection_->Register(std::move(instance), std::move(options));
+  if (!made.ok()) return made;
+  return std::make_unique<CountedRegistration>(*std::move(made), std::move(service), shared_);
 }
 
 }  // namespace muster::client

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
+#include <set>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -79,6 +83,44 @@ void AddEndpoints(std::string* text, const Metrics& metrics) {
   each([&](const Labels& labels, const EndpointMetrics& one) { seconds.Add(labels, one.latency); });
 }
 
+// Two samples with the same labels would spoil the scrape: those that have no id yet are numbered.
+std::vector<Labels> LabelsOf(const std::vector<RegistrationMetrics>& registrations) {
+  std::vector<Labels> labels;
+  std::set<Labels> seen;
+  for (const RegistrationMetrics& one : registrations) {
+    Labels label;
+    int number = 0;
+    do {
+      const std::string id = number == 0 ? one.status.id : absl::StrCat(one.status.id, "#", number);
+      label = absl::StrCat(Label("service", one.service), ",", Label("id", id));
+      ++number;
+    } while (!seen.insert(label).second);
+    labels.push_back(std::move(label));
+  }
+  return labels;
+}
+
+// When the registry last said that it has them is the number to watch.
+void AddRegistrations(std::string* text, const Metrics& metrics) {
+  const std::vector<Labels> labels = LabelsOf(metrics.registrations);
+  const auto each = [&](std::string_view name, std::string_view help, const auto& value) {
+    Family family(text, name, "gauge", help);
+    for (size_t i = 0; i < labels.size(); ++i) {
+      family.Add(labels[i], value(metrics.registrations[i].status));
+    }
+  };
+  each("muster_client_registration_held", "1: the registry has it",
+       [](const RegistrationStatus& status) {
+         return status.state == RegistrationStatus::State::kHeld ? 1 : 0;
+       });
+  each("muster_client_registration_unconfirmed_seconds",
+       "Since the registry last said that it has it; +Inf: never",
+       [](const RegistrationStatus& status) {
+         const double seconds = absl::ToDoubleSeconds(status.unconfirmed);
+         return std::isinf(seconds) ? std::string("+Inf") : absl::StrCat(seconds);
+       });
+}
+
 }  // namespace
 
 void LatencyCounts::Add(int64_t took_us) {
@@ -119,6 +161,7 @@ std::string PrometheusText(const Metrics& metrics) {
     }
   }
   AddEndpoints(&text, metrics);
+  AddRegistrations(&text, metrics);
   return text;
 }
 

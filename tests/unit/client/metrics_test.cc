@@ -165,7 +165,14 @@ TEST_F(MetricsTest, PrometheusText) {
   users.latency.Add(1'001);
   users.latency.Add(60'000'000);
   users.endpoints.push_back({.endpoint = "[::1]:80", .attempts = 4, .failed = 2});
-  const std::string text = PrometheusText({.services = {users}});
+  const std::string text =
+      PrometheusText({.services = {users},
+                      .registrations = {{"api",
+                                         {.state = RegistrationStatus::State::kHeld,
+                                          .unconfirmed = absl::Milliseconds(1'500),
+                                          .id = "a"}},
+                                        {"api", {}},
+                                        {"api", {}}}});
   for (const std::string line :
        {"# TYPE muster_client_calls_total counter",
         R"(muster_client_calls_total{service="a\"b\\c\n"} 3)",
@@ -177,6 +184,11 @@ TEST_F(MetricsTest, PrometheusText) {
         R"(muster_client_call_seconds_sum{service="a\"b\\c\n"} 60.002)",
         R"(muster_client_call_seconds_count{service="a\"b\\c\n"} 3)",
         R"(muster_client_attempts_total{service="a\"b\\c\n",source="dns"} 4)",
+        R"(muster_client_registration_held{service="api",id="a"} 1)",
+        R"(muster_client_registration_unconfirmed_seconds{service="api",id="a"} 1.5)",
+        R"(muster_client_registration_held{service="api",id=""} 0)",
+        R"(muster_client_registration_held{service="api",id="#1"} 0)",
+        R"(muster_client_registration_unconfirmed_seconds{service="api",id=""} +Inf)",
         R"(muster_client_endpoint_failures_total{service="a\"b\\c\n",endpoint="[::1]:80"} 2)"}) {
     EXPECT_TRUE(absl::StrContains(text, line + "\n")) << line << "\n" << text;
   }

@@ -89,16 +89,21 @@ TEST_F(MocksTest, BalanceFollowsWhatTheListenerIsTold) {
 TEST_F(MocksTest, RegisterPassesTheInstance) {
   auto registration = std::make_unique<NiceMock<MockRegistration>>();
   EXPECT_CALL(*registration, status)
-      .WillOnce(Return(RegistrationStatus{.state = RegistrationStatus::State::kHeld, .id = "a"}));
+      .Times(2)
+      .WillRepeatedly(
+          Return(RegistrationStatus{.state = RegistrationStatus::State::kHeld, .id = "a"}));
   EXPECT_CALL(*registration, Drain(absl::Seconds(10)))
       .WillOnce(Return(Registration::Drained{.eligible = 2, .acked = 1}));
   EXPECT_CALL(*connection_, Register(Field(&Instance::service, "api"),
                                      Field(&RegisterOptions::ttl, absl::Seconds(5))))
       .WillOnce(Return(ByMove(std::move(registration))));
-  const auto registered = client_.Register({.service = "api"}, {.ttl = absl::Seconds(5)});
+  auto registered = client_.Register({.service = "api"}, {.ttl = absl::Seconds(5)});
   ASSERT_TRUE(registered.ok()) << registered.status();
   EXPECT_EQ((*registered)->status().id, "a");
   EXPECT_EQ((*registered)->Drain(absl::Seconds(10))->acked, 1u);
+  ASSERT_EQ(client_.metrics().registrations.size(), 1u);
+  *registered = nullptr;
+  EXPECT_TRUE(client_.metrics().registrations.empty());
 }
 
 }  // namespace

@@ -70,7 +70,8 @@ class Client {
   absl::StatusOr<std::shared_ptr<ServiceChannel>> Channel(std::string_view name,
                                                           ChannelOptions options) const;
 
-  // What was counted of the calls of all callers and channels (metrics.h).
+  // What was counted of the calls of all callers and channels, and how the registrations are
+  // (metrics.h). Of this client and its copies.
   Metrics metrics() const;
 
   // From now on until the registration is destroyed (registration.h). Waits for nobody. Errors:
@@ -79,10 +80,11 @@ class Client {
                                                          RegisterOptions options = {}) const;
 
  private:
-  struct Callers;
+  struct Shared;
+  class CountedRegistration;
 
   std::shared_ptr<Connection> connection_;
-  std::shared_ptr<Callers> callers_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace muster::client

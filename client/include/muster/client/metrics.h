@@ -1,4 +1,5 @@
-// What is counted of the calls that the callers and channels of a client make.
+// What is counted of the calls that the callers and channels of a client make, and how its
+// registrations are.
 //
 //   std::cout << PrometheusText(client->metrics());
 //
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "muster/client/caller.h"
+#include "muster/client/registration.h"
 #include "muster/client/resolution.h"
 
 namespace muster::client {
@@ -52,12 +54,19 @@ struct ServiceMetrics {
   std::vector<EndpointMetrics> endpoints;        // by name
 };
 
+// One that hasn't been destroyed.
+struct RegistrationMetrics {
+  std::string service;
+  RegistrationStatus status;
+};
+
 struct Metrics {
   std::vector<ServiceMetrics> services;  // by name
+  std::vector<RegistrationMetrics> registrations;
 };
 
 // In Prometheus' text format 0.0.4: muster_client_calls_total and so on, labelled with `service`
-// and `endpoint`.
+// and `endpoint`, those of registrations with `service` and `id`.
 std::string PrometheusText(const Metrics& metrics);
 
 }  // namespace muster::client
