@@ -96,6 +96,8 @@ std::shared_ptr<grpc::Channel> ChannelPool::Connect(const Address& address) cons
   // Whoever isn't called at all is closed by gRPC: nobody looks after the pool then.
   arguments.SetInt(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS,
                    static_cast<int>(absl::ToInt64Milliseconds(options_.idle)));
+  // http_proxy is for the outside; endpoints are what the registry says they are.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!authority_.empty()) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, authority_);
   if (options_.arguments) options_.arguments(arguments);
   return grpc::experimental::CreateCustomChannelWithInterceptors(

@@ -6,6 +6,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <atomic>
 #include <chrono>
@@ -200,6 +201,13 @@ TEST_F(ServiceChannelTest, EachCallOfAStubGoesToAnotherEndpoint) {
   EXPECT_EQ(counted.calls, static_cast<uint64_t>(a_.calls() + b_.calls() + c_.calls()));
   EXPECT_EQ(counted.failed, 0u);
   EXPECT_EQ(counted.endpoints.size(), 3u);
+}
+
+TEST_F(ServiceChannelTest, AProxyIsNotForEndpoints) {
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  Make({.caller = {.log_failures = false}});
+  EXPECT_TRUE(Call().ok());
+  unsetenv("http_proxy");
 }
 
 TEST_F(ServiceChannelTest, ConnectsWhenAskedAndTellsItsState) {
