@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "client/check_options.h"
+#include "client/foreign.h"
 #include "client/loop.h"
 
 namespace muster::client {
@@ -53,7 +54,8 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
     std::shared_ptr<BalancerCore> core;
     std::unique_ptr<Connection::Subscription> subscription;
   };
-  auto fed = std::make_shared<Fed>(Fed{core, *std::move(subscription)});
+  const std::shared_ptr<Fed> fed(new Fed{core, *std::move(subscription)},
+                                 [](Fed* last) { DeleteOutside(last); });
   return std::shared_ptr<BalancerCore>(fed, core.get());
 }
 

@@ -167,6 +167,7 @@ absl::StatusOr<std::shared_ptr<ServiceChannel>> Client::Channel(std::string_view
   CallerOptions& calls = options.caller;
   if (absl::Status status = CheckOptions(calls); !status.ok()) return status;
   if (options.idle < absl::Seconds(1)) return InvalidOption("idle", "is below 1s");
+  calls.fallback = nullptr;  // it could not give a reply
   calls.timeout = std::min(calls.timeout, kLongest);
   options.idle = std::min(options.idle, kLongestIdle);
   const auto target = ParseTarget(name);

@@ -15,7 +15,7 @@
 namespace muster::client {
 namespace {
 
-constexpr std::streamsize kMaxPemBytes = 1 << 20;
+constexpr size_t kMaxPemBytes = 1 << 20;
 constexpr char kThisMachine[] = "127.0.0.1:8502";
 
 // An empty file would turn TLS off.
@@ -24,12 +24,16 @@ absl::Status ReadPem(const std::string& variable, std::string* pem) {
   if (path.empty()) return absl::OkStatus();
   errno = 0;
   std::ifstream file(path);
-  pem->resize(kMaxPemBytes);
-  file.read(pem->data(), kMaxPemBytes);
+  pem->resize(kMaxPemBytes + 1);
+  file.read(pem->data(), kMaxPemBytes + 1);
   pem->resize(static_cast<size_t>(file.gcount()));
   if (file.bad() || !file.is_open()) {
     return absl::InvalidArgumentError(
         absl::StrCat(variable, ": can't read the file: ", std::generic_category().message(errno)));
+  }
+  if (pem->size() > kMaxPemBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(variable, ": the file has more than ", kMaxPemBytes, " bytes"));
   }
   if (absl::StrContains(*pem, "-----BEGIN ")) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(variable, ": the file holds no PEM"));
@@ -44,8 +48,12 @@ absl::Status FillFromEnvironment(Options* options) {
       options->servers = absl::StrSplit(servers, ',');
       for (std::string& server : options->servers) absl::StripAsciiWhitespace(&server);
     }
-    if (options->token.empty()) options->token = EnvironmentVariable("MUSTER_TOKEN");
-    const bool sets_tls = options->tls || !options->ca.empty() || !options->cert.empty();
+    if (options->token.empty()) {
+      options->token = EnvironmentVariable("MUSTER_TOKEN");
+      absl::StripAsciiWhitespace(&options->token);
+    }
+    const bool sets_tls =
+        options->tls || !options->ca.empty() || !options->cert.empty() || !options->key.empty();
     const std::pair<const char*, std::string*> files[] = {{"MUSTER_CA", &options->ca},
                                                           {"MUSTER_CERT", &options->cert},
                                                           {"MUSTER_KEY", &options->key}};

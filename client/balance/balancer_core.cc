@@ -167,24 +167,31 @@ Pick BalancerCore::Next(std::string_view key) {
   return Choose(SlotOfThread(), policy_ == Policy::kConsistentHash ? StableHash(key) : 0);
 }
 
-Pick BalancerCore::NextBut(const Tried& tried, bool elsewhere) {
+Pick BalancerCore::NextBut(const Tried& tried, const std::string* but_zone) {
   Slot& slot = SlotOfThread();
-  return Choose(slot, slot.rng.Next(), &tried, elsewhere);
+  return Choose(slot, slot.rng.Next(), &tried, but_zone);
 }
 
-Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried, bool elsewhere) {
+Pick BalancerCore::NextArrived(uint64_t after) {
+  Slot& slot = SlotOfThread();
+  const Candidate arrived = Draw(slot, {.came_after = after, .probes = false});
+  return arrived.endpoint != nullptr ? Take(slot, arrived) : Next();
+}
+
+Pick BalancerCore::Choose(Slot& slot, uint64_t hash, const Tried* tried,
+                          const std::string* but_zone) {
   const View& view = *slot.view;
   if (view.seats.empty()) return {};
   // What ails an endpoint often ails its zone.
-  if (elsewhere && view.has_zones && policy_ != Policy::kConsistentHash) {
-    const Candidate other = Draw(slot, tried, &tried->back()->zone);
+  if (but_zone != nullptr && view.has_zones && policy_ != Policy::kConsistentHash) {
+    const Candidate other = Draw(slot, {.tried = tried, .but_zone = but_zone});
     if (other.endpoint != nullptr) return Take(slot, other);
   }
   if (tried == nullptr && left_out_.load(std::memory_order_relaxed) == 0) {
     return Take(slot, Propose(slot, hash, 0, tried));
   }
   Candidate found = Find(slot, hash, tried);
-  if (found.endpoint == nullptr) found = Draw(slot, tried, nullptr);
+  if (found.endpoint == nullptr) found = Draw(slot, {.tried = tried});
   // When nobody at all is let through somebody is better than nobody.
   if (found.endpoint == nullptr) found = Propose(slot, hash, 0, tried);
   return Take(slot, found);
@@ -207,25 +214,33 @@ BalancerCore::Candidate BalancerCore::Find(Slot& slot, uint64_t hash, const Trie
   return {};
 }
 
-BalancerCore::Candidate BalancerCore::Draw(Slot& slot, const Tried* tried,
-                                           const std::string* but_zone) const {
+BalancerCore::Candidate BalancerCore::Draw(Slot& slot, const Conditions& conditions) const {
   Candidate drawn;
   double total = 0;
+  const int64_t now_us = clock_.Steady().us;
   for (const std::vector<Seat>* seats : {&slot.view->seats, &slot.view->reserve}) {
     for (const Seat& seat : *seats) {
-      if (seat.load->left_out.load(std::memory_order_relaxed)) continue;
-      if (Contains(tried, seat.endpoint.get())) continue;
-      if (but_zone != nullptr && seat.endpoint->zone == *but_zone) continue;
+      const EndpointLoad& load = *seat.load;
+      const bool is_due =
+          conditions.probes && load.probe_us.load(std::memory_order_relaxed) <= now_us;
+      if (load.left_out.load(std::memory_order_relaxed) && !is_due) continue;
+      if (Contains(conditions.tried, seat.endpoint.get())) continue;
+      if (conditions.but_zone != nullptr && seat.endpoint->zone == *conditions.but_zone) continue;
+      if (conditions.came_after && seat.came <= *conditions.came_after) continue;
       total += seat.own;
       if (slot.rng.Unit() * total < seat.own) drawn = {&seat.endpoint, seat.load.get()};
     }
   }
-  return drawn;
+  if (drawn.endpoint == nullptr || Admits(drawn, nullptr)) return drawn;
+  Conditions well = conditions;
+  well.probes = false;
+  return Draw(slot, well);
 }
 
 Pick BalancerCore::Take(const Slot& slot, const Candidate& candidate) const {
   Pick pick;
   pick.endpoint_ = std::shared_ptr<const Endpoint>(slot.view, candidate.endpoint->get());
+  pick.own_ = candidate.endpoint;
   pick.load_ = candidate.load;
   pick.source_ = slot.view->source;
   if (policy_ == Policy::kLeastLoaded) {
@@ -272,67 +287,106 @@ bool BalancerCore::Admits(const Candidate& candidate, const Tried* tried) const 
 bool BalancerCore::Report(const Pick& pick, bool ok, BreakerState* state) {
   EndpointLoad& load = *pick.load_;
   const base::SteadyTime now = clock_.Steady();
-  CountOfZone(*pick, ok);
-  bool is_out = false;
+  CountOfZone(*pick, ok, now);
   {
     base::MutexLock lock(load.mu);
     const BreakerState before = load.breaker.state();
     load.breaker.Record(ok, now);
     *state = load.breaker.state();
     if (*state == before) return false;
-    is_out = *state != BreakerState::kClosed;
-    if (is_out && before == BreakerState::kClosed && !MayLeaveOutOneMore()) {
+    load.probe_us.store(load.breaker.until().us, std::memory_order_relaxed);
+    if (*state == BreakerState::kClosed) {
+      load.left_out.store(false, std::memory_order_relaxed);
+    } else if (before == BreakerState::kClosed && !TryLeaveOut(load, now)) {
       // It begins to count anew.
       load.breaker.Close();
       *state = BreakerState::kClosed;
       return false;
     }
-    load.probe_us.store(load.breaker.until().us, std::memory_order_relaxed);
-    load.left_out.store(is_out, std::memory_order_relaxed);
   }
   CountLeftOut();
   return true;
+}
+
+void BalancerCore::GiveBack(const Pick& pick) {
+  base::MutexLock lock(pick.load_->mu);
+  pick.load_->breaker.GiveBack();
 }
 
 bool BalancerCore::IsProbe(const Pick& pick) {
   return pick.load_->left_out.load(std::memory_order_relaxed);
 }
 
-void BalancerCore::CountOfZone(const Endpoint& endpoint, bool ok) {
+void BalancerCore::Lighten(Pick* pick) {
+  struct Kept {
+    EndpointPtr endpoint;
+    std::shared_ptr<EndpointLoad> load;
+  };
+  auto kept = std::make_shared<Kept>(Kept{*pick->own_, pick->load_->shared_from_this()});
+  pick->own_ = &kept->endpoint;
+  pick->endpoint_ = std::shared_ptr<const Endpoint>(kept, kept->endpoint.get());
+}
+
+void BalancerCore::CountOfZone(const Endpoint& endpoint, bool ok, base::SteadyTime now) {
   const uint32_t most = breaking_.breaker.in_a_row;
   if (zone_.empty() || most == 0 || endpoint.zone != zone_) return;
   if (ok) {
     if (zone_failed_.load(std::memory_order_relaxed) != 0) zone_failed_ = 0;
     return;
   }
-  if (++zone_failed_ != most) return;
+  // What was called before it was left.
+  if (now.us < suspended_until_us_.load(std::memory_order_relaxed)) return;
+  const bool on_trial = now.us < on_trial_until_us_.load(std::memory_order_relaxed);
+  if (++zone_failed_ < most && !on_trial) return;
+  if (leaves_zone_.exchange(true)) return;
   scheduler_.Post([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->SuspendZone();
   });
 }
 
 void BalancerCore::SuspendZone() {
-  views_.SuspendZone(clock_.Steady() + breaking_.breaker.reset);
+  const base::SteadyTime until = clock_.Steady() + breaking_.breaker.reset;
+  const base::SteadyTime on_trial_until = until + breaking_.breaker.reset;
+  suspended_until_us_ = until.us;
+  on_trial_until_us_ = on_trial_until.us;
+  views_.SuspendZone(until, on_trial_until);
   Remake();
   zone_failed_ = 0;
+  leaves_zone_ = false;
 }
 
-bool BalancerCore::MayLeaveOutOneMore() const {
+size_t BalancerCore::left_out() const {
+  base::MutexLock lock(mu_);
+  return OutNow(clock_.Steady());
+}
+
+size_t BalancerCore::OutNow(base::SteadyTime now) const {
+  const auto is_out = [](const Seat& seat) {
+    return seat.load->left_out.load(std::memory_order_relaxed);
+  };
+  // Nobody asks the others whether they are well again, unless they are needed.
+  const auto is_out_now = [&](const Seat& seat) {
+    return is_out(seat) && seat.load->probe_us.load(std::memory_order_relaxed) > now.us;
+  };
+  return static_cast<size_t>(
+      std::count_if(view_->seats.begin(), view_->seats.end(), is_out) +
+      std::count_if(view_->reserve.begin(), view_->reserve.end(), is_out_now));
+}
+
+bool BalancerCore::TryLeaveOut(EndpointLoad& load, base::SteadyTime now) {
   base::MutexLock lock(mu_);
   const auto size = static_cast<double>(view_->seats.size() + view_->reserve.size());
-  const auto would_be = static_cast<double>(left_out_ + 1);
-  return would_be < size && (would_be == 1 || would_be <= breaking_.most * size);
+  const auto would_be = static_cast<double>(OutNow(now) + 1);
+  const bool may = would_be < size && (would_be == 1 || would_be <= breaking_.most * size);
+  if (may) load.left_out.store(true, std::memory_order_relaxed);
+  return may;
 }
 
 void BalancerCore::CountLeftOut() {
   base::MutexLock lock(mu_);
-  size_t count = 0;
-  for (const std::vector<Seat>* seats : {&view_->seats, &view_->reserve}) {
-    count += static_cast<size_t>(std::count_if(seats->begin(), seats->end(), [](const Seat& seat) {
-      return seat.load->left_out.load(std::memory_order_relaxed);
-    }));
-  }
-  left_out_ = count;
+  left_out_ = static_cast<size_t>(std::count_if(
+      view_->seats.begin(), view_->seats.end(),
+      [](const Seat& seat) { return seat.load->left_out.load(std::memory_order_relaxed); }));
 }
 
 const Seat& BalancerCore::LessLoaded(Slot& slot, int64_t now_us, uint32_t probe,
@@ -371,6 +425,7 @@ Pick& Pick::operator=(Pick&& other) noexcept {
   if (this != &other) {
     if (clock_ != nullptr) load_->outstanding.fetch_sub(1, std::memory_order_relaxed);
     endpoint_ = std::move(other.endpoint_);
+    own_ = other.own_;
     load_ = std::exchange(other.load_, nullptr);
     clock_ = std::exchange(other.clock_, nullptr);
     began_us_ = other.began_us_;
@@ -381,6 +436,7 @@ Pick& Pick::operator=(Pick&& other) noexcept {
 
 Pick::Pick(Pick&& other) noexcept
     : endpoint_(std::move(other.endpoint_)),
+      own_(other.own_),
       load_(std::exchange(other.load_, nullptr)),
       clock_(std::exchange(other.clock_, nullptr)),
       began_us_(other.began_us_),

@@ -38,20 +38,26 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
 
   Pick Next();
   Pick Next(std::string_view key);
-  // As Next, but none of `tried` as long as there is another. `elsewhere`: in another zone than the
-  // last of them, if there is one.
-  Pick NextBut(const EndpointList& tried, bool elsewhere);
+  // As Next, but none of `tried` as long as there is another. `but_zone`: in another zone than
+  // that, if there is one; may be null.
+  Pick NextBut(const EndpointList& tried, const std::string* but_zone);
+  // One that has come, or changed, since there were so many arrivals. Otherwise as Next.
+  Pick NextArrived(uint64_t after);
   absl::Status status() const;
 
   // How a call to it ended. True: its breaker is in another state now, which `state` gets. Before
   // Done. REQUIRES: of this balancer. When as many fail in a row in the preferred zone as open the
   // breaker of an endpoint, the zone is left out for as long as that would be.
   bool Report(const Pick& pick, bool ok, BreakerState* state);
-  size_t left_out() const { return left_out_; }
+  // How it ended isn't known, or says nothing of the endpoint.
+  void GiveBack(const Pick& pick);
+  size_t left_out() const;
   // It is left out, and this call finds out whether it is well again.
   static bool IsProbe(const Pick& pick);
-  static const EndpointPtr& EndpointOf(const Pick& pick) { return pick.endpoint_; }
-  // How many endpoints have come since the first ones.
+  static const EndpointPtr& EndpointOf(const Pick& pick) { return *pick.own_; }
+  // For a pick that is kept for long: it keeps nothing alive but its endpoint from now on.
+  static void Lighten(Pick* pick);
+  // How many endpoints have come, or changed, since the first ones.
   uint64_t arrivals() const { return arrivals_; }
 
   // What the service's endpoints are from now on. `service`: for messages.
@@ -72,19 +78,29 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   };
   using Tried = EndpointList;
   // `tried`: may be null.
-  Pick Choose(Slot& slot, uint64_t hash, const Tried* tried = nullptr, bool elsewhere = false);
+  Pick Choose(Slot& slot, uint64_t hash, const Tried* tried = nullptr,
+              const std::string* but_zone = nullptr);
   // One that is let through; nobody: none is.
   Candidate Find(Slot& slot, uint64_t hash, const Tried* tried);
-  // By their own weight, of all that the view has, reserve included; nobody: each is left out, was
-  // tried, or is in the zone. O(n).
-  Candidate Draw(Slot& slot, const Tried* tried, const std::string* but_zone) const;
+  // What may be drawn.
+  struct Conditions {
+    const Tried* tried = nullptr;             // none of these
+    const std::string* but_zone = nullptr;    // not in this zone
+    std::optional<uint64_t> came_after = {};  // came or changed since
+    bool probes = true;                       // also those whose breaker lets one call through
+  };
+  // By their own weight, of all that the view has, reserve included; nobody: none meets the
+  // conditions, or all are left out. O(n).
+  Candidate Draw(Slot& slot, const Conditions& conditions) const;
   Pick Take(const Slot& slot, const Candidate& candidate) const;
-  void CountOfZone(const Endpoint& endpoint, bool ok);
+  void CountOfZone(const Endpoint& endpoint, bool ok, base::SteadyTime now);
   void SuspendZone();
   // `probe`: how many before it weren't taken.
   Candidate Propose(Slot& slot, uint64_t hash, uint32_t probe, const Tried* tried) const;
   bool Admits(const Candidate& candidate, const Tried* tried) const;
-  bool MayLeaveOutOneMore() const;
+  // False: too many are.
+  bool TryLeaveOut(EndpointLoad& load, base::SteadyTime now);
+  size_t OutNow(base::SteadyTime now) const MUSTER_REQUIRES(mu_);
   void CountLeftOut();
   // `probe`, `tried`: as of Propose.
   const Seat& LessLoaded(Slot& slot, int64_t now_us, uint32_t probe, const Tried* tried) const;
@@ -107,8 +123,12 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
   const std::shared_ptr<bool> exists_ = std::make_shared<bool>(true);
   // Read by every choice; nothing that is written more often may be near it.
   alignas(64) std::atomic<uint64_t> version_{0};
-  std::atomic<size_t> left_out_{0};
+  std::atomic<size_t> left_out_{0};       // of the seats
   std::atomic<uint32_t> zone_failed_{0};  // in a row
+  std::atomic<bool> leaves_zone_{false};  // about to
+  // Of the zone; the former is 0 when it has never been left.
+  std::atomic<int64_t> suspended_until_us_{0};
+  std::atomic<int64_t> on_trial_until_us_{0};
   std::atomic<uint64_t> arrivals_{0};
 };
 

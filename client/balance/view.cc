@@ -16,6 +16,8 @@ constexpr int kSteps = 10;
 // Tables of Maglev are made ten times a second at most.
 constexpr absl::Duration kBetweenTables = absl::Milliseconds(100);
 
+// Of its capacity, with what a zone begins that has been left.
+constexpr double kTrialPart = 0.05;
 // A zone without endpoints counts as one that calls for so long.
 constexpr absl::Duration kZoneMemory = absl::Hours(1);
 
@@ -31,15 +33,14 @@ void Views::Learn(const EndpointList& endpoints, base::SteadyTime now) {
     const Key key(endpoint->node, endpoint->id);
     present.insert(key);
     const auto [it, is_new] = known_.try_emplace(key);
-    if (!is_new) continue;
-    it->second.load = std::make_shared<EndpointLoad>(breaker_);
-    arrivals_ += began_ ? 1 : 0;
-    it->second.since = began_ ? now : now - options_.slow_start;
-    it->second.number = static_cast<uint32_t>(known_.size() - 1);
-    if (!free_numbers_.empty()) {
-      it->second.number = free_numbers_.back();
-      free_numbers_.pop_back();
+    if (is_new) {
+      it->second.number = static_cast<uint32_t>(known_.size() - 1);
+      if (!free_numbers_.empty()) {
+        it->second.number = free_numbers_.back();
+        free_numbers_.pop_back();
+      }
     }
+    LearnOf(*endpoint, is_new, now, &it->second);
   }
   began_ |= !endpoints.empty();
   std::erase_if(known_, [&](const auto& known) {
@@ -48,6 +49,20 @@ void Views::Learn(const EndpointList& endpoints, base::SteadyTime now) {
     free_numbers_.push_back(known.second.number);
     return true;
   });
+}
+
+void Views::LearnOf(const Endpoint& endpoint, bool is_new, base::SteadyTime now, Known* known) {
+  const bool has_moved = !is_new && known->address != endpoint.address;
+  const bool has_changed = has_moved || (!is_new && known->revision != endpoint.revision);
+  // What was counted of another process says nothing of this one.
+  if (has_moved) known->load->gone = true;
+  if (is_new || has_moved) {
+    known->load = std::make_shared<EndpointLoad>(breaker_);
+    known->since = began_ ? now : now - options_.slow_start;
+  }
+  if (has_changed || (is_new && began_)) known->came = ++arrivals_;
+  known->address = endpoint.address;
+  known->revision = endpoint.revision;
 }
 
 std::vector<EndpointPtr> Views::Chosen(const EndpointList& endpoints) const {
@@ -69,11 +84,12 @@ std::vector<EndpointPtr> Views::Chosen(const EndpointList& endpoints) const {
   return chosen;
 }
 
+void Views::MakeAgainAt(base::SteadyTime time) { next_ = next_ ? std::min(*next_, time) : time; }
+
 double Views::StartedBy(const Known& known, base::SteadyTime now) {
   const absl::Duration age = now - known.since;
   if (age >= options_.slow_start) return 1;
-  const base::SteadyTime step = now + options_.slow_start / kSteps;
-  next_ = next_ ? std::min(*next_, step) : step;
+  MakeAgainAt(now + options_.slow_start / kSteps);
   return std::max(kFirstPart, absl::FDivDuration(age, options_.slow_start));
 }
 
@@ -88,7 +104,8 @@ std::shared_ptr<const View> Views::Make(const EndpointList& endpoints, Resolutio
     const Known& known = known_.at({endpoint->node, endpoint->id});
     double weight = options_.policy == Policy::kRoundRobin ? 1 : endpoint->weight();
     if (!hashes) weight *= StartedBy(known, now);
-    view->seats.push_back({std::move(endpoint), known.load, weight, known.number, weight});
+    view->seats.push_back(
+        {std::move(endpoint), known.load, weight, known.number, weight, known.came});
   }
   if (view->seats.empty()) {
     view->status = endpoints.empty() ? std::move(why_empty)
@@ -115,6 +132,12 @@ std::shared_ptr<const View> Views::Make(const EndpointList& endpoints, Resolutio
   return view;
 }
 
+double Views::PartOfZone(bool others, base::SteadyTime now) {
+  if (!others || now >= on_trial_until_) return 1;
+  MakeAgainAt(now < suspended_until_ ? suspended_until_ : on_trial_until_);
+  return now < suspended_until_ ? 0 : kTrialPart;
+}
+
 void Views::PreferZone(View& view, base::SteadyTime now) {
   std::map<std::string, double> capacity;
   double total = 0;
@@ -127,10 +150,9 @@ void Views::PreferZone(View& view, base::SteadyTime now) {
   zones_[options_.zone] = now;
   std::erase_if(zones_, [now](const auto& zone) { return now - zone.second > kZoneMemory; });
   for (const auto& [zone, seen] : zones_) capacity[zone];
-  if (now < suspended_until_ && capacity[options_.zone] < total) {
-    total -= std::exchange(capacity[options_.zone], 0);
-    next_ = next_ ? std::min(*next_, suspended_until_) : suspended_until_;
-  }
+  const double part_of_zone = PartOfZone(capacity[options_.zone] < total, now);
+  total -= capacity[options_.zone] * (1 - part_of_zone);
+  capacity[options_.zone] *= part_of_zone;
   const double part = total / static_cast<double>(capacity.size());
   const double here = capacity[options_.zone];
   const double stays = std::min(1.0, here / part);
@@ -141,7 +163,7 @@ void Views::PreferZone(View& view, base::SteadyTime now) {
   for (Seat& seat : view.seats) {
     const double has = capacity[seat.endpoint->zone];
     if (seat.endpoint->zone == options_.zone) {
-      seat.weight *= has > 0 ? stays / has : 0;
+      seat.weight *= has > 0 ? part_of_zone * stays / has : 0;
     } else if (spare > 0) {
       seat.weight *= (1 - stays) * std::max(0.0, has - part) / spare / has;
     } else {
@@ -166,7 +188,7 @@ void Views::Hash(View& view, base::SteadyTime now) {
   };
   if (maglev_ == nullptr || !is_of(*maglev_)) {
     if (maglev_ != nullptr && now - hashed_ < kBetweenTables) {
-      next_ = hashed_ + kBetweenTables;
+      MakeAgainAt(hashed_ + kBetweenTables);
     } else {
       std::vector<Maglev::Member> members;
       members.reserve(view.seats.size());

@@ -24,7 +24,7 @@
 namespace muster::client {
 
 // Of one endpoint, counted by all threads: on a cache line of its own.
-struct alignas(64) EndpointLoad {
+struct alignas(64) EndpointLoad : std::enable_shared_from_this<EndpointLoad> {
   explicit EndpointLoad(const BreakerOptions& options) : breaker(options) {}
 
   std::atomic<int32_t> outstanding{0};
@@ -44,6 +44,7 @@ struct Seat {
   double weight = 1;    // above 0
   uint32_t number = 0;  // of the endpoint as long as it is there; another one may have it later
   double own = 1;       // its weight before the zone counts
+  uint64_t came = 0;    // the number of its arrival, or of its last change; 0: one of the first
 };
 
 struct View {
@@ -67,9 +68,13 @@ class Views {
   // Of these endpoints, now. REQUIRES: as when it was called first, but for the endpoints.
   std::shared_ptr<const View> Make(const EndpointList& endpoints, Resolution::Source source,
                                    absl::Status why_empty, base::SteadyTime now);
-  // The preferred zone is taken for one without endpoints until then, as long as another has some.
-  void SuspendZone(base::SteadyTime until) { suspended_until_ = until; }
-  // How many endpoints have come since the first ones.
+  // The preferred zone is taken for one without endpoints until then, as long as another has some,
+  // and then for one with few of them.
+  void SuspendZone(base::SteadyTime until, base::SteadyTime on_trial_until) {
+    suspended_until_ = until;
+    on_trial_until_ = on_trial_until;
+  }
+  // How many endpoints have come, or changed, since the first ones.
   uint64_t arrivals() const { return arrivals_; }
   // When the same endpoints make another view; nullopt: never.
   std::optional<base::SteadyTime> next() const { return next_; }
@@ -79,10 +84,17 @@ class Views {
     std::shared_ptr<EndpointLoad> load;
     base::SteadyTime since{};
     uint32_t number = 0;
+    Address address;
+    uint64_t revision = 0;
+    uint64_t came = 0;
   };
   using Key = std::pair<std::string, std::string>;  // node, id
 
   void Learn(const EndpointList& endpoints, base::SteadyTime now);
+  void LearnOf(const Endpoint& endpoint, bool is_new, base::SteadyTime now, Known* known);
+  void MakeAgainAt(base::SteadyTime time);
+  // What of its capacity the preferred zone counts with. `others`: whether another has some.
+  double PartOfZone(bool others, base::SteadyTime now);
   std::vector<EndpointPtr> Chosen(const EndpointList& endpoints) const;
   double StartedBy(const Known& known, base::SteadyTime now);
   void PreferZone(View& view, base::SteadyTime now);
@@ -95,6 +107,7 @@ class Views {
   std::vector<uint32_t> free_numbers_;
   std::map<std::string, base::SteadyTime> zones_;  // when they last had somebody
   base::SteadyTime suspended_until_{};
+  base::SteadyTime on_trial_until_{};
   uint64_t arrivals_ = 0;
   bool began_ = false;  // the first endpoints start at their full weight
   std::shared_ptr<const Maglev> maglev_;

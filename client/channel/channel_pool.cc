@@ -5,6 +5,7 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -19,6 +20,9 @@ namespace {
 // An instance that restarts is called again soon; one that has gone isn't in the pool.
 constexpr int kFirstPauseMs = 100;
 constexpr int kLongestPauseMs = 5'000;
+// gRPC has one argument for both: this is how long connecting may take, however soon after the last
+// attempt it begins.
+constexpr int kConnectTimeoutMs = 10'000;
 
 std::string TargetOf(const Address& address) {
   const std::string text = base::FormatHostPort({address.host, address.port});
@@ -42,13 +46,32 @@ std::shared_ptr<grpc::Channel> ChannelPool::Of(const Address& address) {
   return open.channel;
 }
 
+std::pair<grpc_connectivity_state, ChannelPool::Channels::const_iterator> ChannelPool::Best(
+    bool try_to_connect) const {
+  constexpr std::array kOrder = {GRPC_CHANNEL_READY, GRPC_CHANNEL_CONNECTING, GRPC_CHANNEL_IDLE};
+  auto best = channels_.end();
+  auto best_at = kOrder.end();
+  for (auto it = channels_.begin(); it != channels_.end(); ++it) {
+    const auto at =
+        std::find(kOrder.begin(), kOrder.end(), it->second.channel->GetState(try_to_connect));
+    if (best == channels_.end() || at < best_at) {
+      best = it;
+      best_at = at;
+    }
+  }
+  return {best_at == kOrder.end() ? GRPC_CHANNEL_TRANSIENT_FAILURE : *best_at, best};
+}
+
+std::optional<grpc_connectivity_state> ChannelPool::BestState(bool try_to_connect) const {
+  base::MutexLock lock(mu_);
+  const auto [state, channel] = Best(try_to_connect);
+  return channel == channels_.end() ? std::nullopt : std::optional(state);
+}
+
 std::shared_ptr<grpc::Channel> ChannelPool::Any() {
   base::MutexLock lock(mu_);
-  const auto ready = std::find_if(channels_.begin(), channels_.end(), [](const auto& one) {
-    return one.second.channel->GetState(false) == GRPC_CHANNEL_READY;
-  });
-  if (ready != channels_.end()) return ready->second.channel;
-  return channels_.empty() ? nullptr : channels_.begin()->second.channel;
+  const auto [state, channel] = Best(false);
+  return channel == channels_.end() ? nullptr : channel->second.channel;
 }
 
 void ChannelPool::Keep(const EndpointList& endpoints) {
@@ -91,7 +114,7 @@ size_t ChannelPool::size() const {
 std::shared_ptr<grpc::Channel> ChannelPool::Connect(const Address& address) const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstPauseMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kFirstPauseMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestPauseMs);
   // Whoever isn't called at all is closed by gRPC: nobody looks after the pool then.
   arguments.SetInt(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS,

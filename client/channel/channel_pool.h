@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -23,7 +24,10 @@ class ChannelPool {
 
   // Opened if there is none.
   std::shared_ptr<grpc::Channel> Of(const Address& address);
-  // One that is connected, if there is; otherwise any; null: there is none.
+  // The best state of any, as gRPC orders them: READY, CONNECTING, IDLE, TRANSIENT_FAILURE.
+  // Nullopt: there is none. `try_to_connect`: those that are idle.
+  std::optional<grpc_connectivity_state> BestState(bool try_to_connect) const;
+  // One in that state; null: there is none.
   std::shared_ptr<grpc::Channel> Any();
   // Closes those of other endpoints. One that changed in the registry, as by registering anew, is
   // connected to at once when that has failed before.
@@ -43,6 +47,8 @@ class ChannelPool {
   };
   using Channels = absl::flat_hash_map<Address, Open, HashOf>;
 
+  std::pair<grpc_connectivity_state, Channels::const_iterator> Best(bool try_to_connect) const
+      MUSTER_REQUIRES(mu_);
   std::shared_ptr<grpc::Channel> Connect(const Address& address) const;
   // Those that are idle.
   Channels TakeIdle(base::SteadyTime now) MUSTER_REQUIRES(mu_);

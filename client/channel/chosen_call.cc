@@ -2,9 +2,13 @@
 
 #include <grpcpp/support/status.h>
 
+#include <atomic>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "base/mutex.h"
+#include "client/foreign.h"
 #include "client/rpc_error.h"
 
 namespace muster::client {
@@ -18,11 +22,23 @@ using grpc::experimental::InterceptorBatchMethods;
 
 thread_local Handed* handed = nullptr;
 
+// What gRPC itself refuses to send or to take, by limits that the application set.
+bool IsOwnLimit(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+         absl::StrContains(status.error_message(), "larger than max");
+}
+
 class Reporter : public Interceptor {
  public:
   explicit Reporter(ChosenCall call) : call_(std::move(call)) {}
+  // One that the application let go of.
+  ~Reporter() override { Report(grpc::Status(grpc::StatusCode::CANCELLED, "it was dropped")); }
 
   void Intercept(InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE) &&
+        methods->GetRecvMessage() != nullptr) {
+      Deliver();
+    }
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_STATUS)) {
       Report(*methods->GetRecvStatus());
     }
@@ -30,38 +46,47 @@ class Reporter : public Interceptor {
   }
 
  private:
+  // Reads of a stream are one after the other, but its end may come beside them.
+  void Deliver() {
+    if (!call_.is_stream || delivered_.exchange(true)) return;
+    const Foreign foreign;
+    base::MutexLock lock(mu_);
+    if (call_.caller != nullptr) call_.caller->Delivers(call_.pick);
+  }
   void Report(const grpc::Status& status) {
-    if (call_.caller == nullptr) return;
-    std::exchange(call_.caller, nullptr)
-        ->Ended(std::move(call_.pick), ToStatus(status), call_.began, call_.is_stream);
+    const Foreign foreign;
+    std::shared_ptr<CallerCore> caller;
+    Pick pick;
+    {
+      base::MutexLock lock(mu_);
+      caller.swap(call_.caller);
+      pick = std::move(call_.pick);
+    }
+    if (caller == nullptr) return;
+    caller->Ended(std::move(pick), {.status = ToStatus(status),
+                                    .began = call_.began,
+                                    .is_stream = call_.is_stream,
+                                    .delivered = delivered_,
+                                    .says_nothing = IsOwnLimit(status)});
+    caller = nullptr;
   }
 
+  std::atomic<bool> delivered_{false};
+  base::Mutex mu_;
   ChosenCall call_;
 };
 
-// Nothing of the call goes out.
+// The call has been called off; whoever made it is told why.
 class Answerer : public Interceptor {
  public:
   explicit Answerer(absl::Status answer) : answer_(std::move(answer)) {}
 
   void Intercept(InterceptorBatchMethods* methods) override {
-    const bool begins =
-        methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA);
-    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_MESSAGE) && !begins) {
-      methods->FailHijackedSendMessage();
-    }
-    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_RECV_MESSAGE)) {
-      methods->FailHijackedRecvMessage();
-    }
-    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_RECV_STATUS)) {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_STATUS)) {
       *methods->GetRecvStatus() = grpc::Status(static_cast<grpc::StatusCode>(answer_.code()),
                                                std::string(answer_.message()));
     }
-    if (begins) {
-      methods->Hijack();
-    } else {
-      methods->Proceed();
-    }
+    methods->Proceed();
   }
 
  private:

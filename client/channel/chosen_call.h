@@ -29,7 +29,8 @@ struct ChosenCall {
 // Reports to its caller how the call that is handed over ends; other calls of the channel aren't
 // looked at.
 std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> Reporting();
-// Answers each call with the status that is handed over.
+// Each call is to be called off (TryCancel) as soon as it is created; it ends with the status that
+// is handed over.
 std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> Answering();
 
 // For the call that this thread creates in its lifetime.

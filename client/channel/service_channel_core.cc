@@ -47,7 +47,15 @@ std::chrono::system_clock::time_point In(absl::Duration duration, const base::Cl
 }
 
 bool HasDeadline(const grpc::ClientContext& context) {
-  return gpr_time_cmp(context.raw_deadline(), gpr_inf_future(GPR_CLOCK_REALTIME)) != 0;
+  const gpr_timespec deadline = context.raw_deadline();
+  return gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) != 0;
+}
+
+std::shared_ptr<grpc::Channel>& Nowhere() {
+  static auto& nowhere =
+      *new std::shared_ptr<grpc::Channel>(grpc::experimental::CreateCustomChannelWithInterceptors(
+          "ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials(), {}, Answering()));
+  return nowhere;
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {
@@ -60,16 +68,16 @@ grpc::Status ToGrpc(const absl::Status& status) {
 // context.
 class ServiceChannelCore::Pinned {
  public:
-  Pinned(const grpc::ClientContext* context, const Address& address)
-      : context_(context), address_(address), outer_(std::exchange(pinned_, this)) {}
+  Pinned(const ServiceChannelCore* core, const grpc::ClientContext* context, const Address& address)
+      : core_(core), context_(context), address_(address), outer_(std::exchange(pinned_, this)) {}
   ~Pinned() { pinned_ = outer_; }
   Pinned(const Pinned&) = delete;
   Pinned& operator=(const Pinned&) = delete;
 
   // Null: no attempt is made with it.
-  static const Address* Of(const grpc::ClientContext* context) {
+  static const Address* Of(const ServiceChannelCore* core, const grpc::ClientContext* context) {
     for (const Pinned* one = pinned_; one != nullptr; one = one->outer_) {
-      if (one->context_ == context) return &one->address_;
+      if (one->core_ == core && one->context_ == context) return &one->address_;
     }
     return nullptr;
   }
@@ -77,6 +85,7 @@ class ServiceChannelCore::Pinned {
  private:
   static thread_local const Pinned* pinned_;
 
+  const ServiceChannelCore* const core_;
   const grpc::ClientContext* const context_;
   const Address& address_;
   const Pinned* const outer_;
@@ -90,22 +99,28 @@ ServiceChannelCore::ServiceChannelCore(std::shared_ptr<CallerCore> caller,
     : caller_(std::move(caller)),
       balancer_(std::move(balancer)),
       pool_(std::move(pool)),
-      nowhere_(grpc::experimental::CreateCustomChannelWithInterceptors(
-          "ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials(), {}, Answering())) {}
+      nowhere_(*Nowhere()) {}
 
 grpc::internal::Call ServiceChannelCore::CreateCall(const grpc::internal::RpcMethod& method,
                                                     grpc::ClientContext* context,
                                                     grpc::CompletionQueue* cq) {
-  if (const Address* address = Pinned::Of(context)) return CreateAt(*address, method, context, cq);
+  if (const Address* address = Pinned::Of(this, context)) {
+    return CreateAt(*address, method, context, cq);
+  }
   const bool is_stream = method.method_type() != grpc::internal::RpcMethod::NORMAL_RPC;
   if (!is_stream && !HasDeadline(*context)) {
     context->set_deadline(In(caller_->timeout(), caller_->clock()));
   }
-  if (absl::Status may = caller_->May(); !may.ok()) return Answer(may, method, context, cq);
-  Pick pick = caller_->Choose();
-  if (!pick) return Answer(caller_->why_none(), method, context, cq);
-  const Address address = pick->address;
-  const Handed call({caller_, std::move(pick), caller_->clock().Steady(), is_stream});
+  if (In(absl::ZeroDuration(), caller_->clock()) >= context->deadline()) {
+    // It asks nobody, and says nothing of anybody.
+    const absl::Status late = absl::DeadlineExceededError("the deadline was over before the call");
+    caller_->NotMade(late);
+    return Answer(late, method, context, cq);
+  }
+  auto pick = caller_->Choose();
+  if (!pick.ok()) return Answer(pick.status(), method, context, cq);
+  const Address address = (*pick)->address;
+  const Handed call({caller_, *std::move(pick), caller_->clock().Steady(), is_stream});
   return CreateAt(address, method, context, cq);
 }
 
@@ -124,10 +139,12 @@ grpc::internal::Call ServiceChannelCore::Answer(absl::Status answer,
                                                 grpc::ClientContext* context,
                                                 grpc::CompletionQueue* cq) {
   const Handed answered(std::move(answer));
-  return ByStub::Create(*nowhere_, method, context, cq);
+  const grpc::internal::Call call = ByStub::Create(nowhere_, method, context, cq);
+  context->TryCancel();
+  return call;
 }
 
-grpc::CompletionQueue* ServiceChannelCore::CallbackCQ() { return ByStub::CallbackCQ(*nowhere_); }
+grpc::CompletionQueue* ServiceChannelCore::CallbackCQ() { return ByStub::CallbackCQ(nowhere_); }
 
 grpc::Status ServiceChannelCore::Call(const std::string_view* key,
                                       const ServiceChannel::Function& function,
@@ -138,7 +155,7 @@ grpc::Status ServiceChannelCore::Call(const std::string_view* key,
       [&](const Attempt& attempt) {
         grpc::ClientContext context;
         context.set_deadline(In(attempt.timeout, caller_->clock()));
-        const Pinned pinned(&context, attempt.endpoint.address);
+        const Pinned pinned(this, &context, attempt.endpoint.address);
         last = function(context);
         return ToStatus(last);
       },
@@ -159,11 +176,15 @@ Reach ServiceChannelCore::ReachOf(ChannelPool& pool, const Endpoint& endpoint) {
 }
 
 grpc_connectivity_state ServiceChannelCore::GetState(bool try_to_connect) {
-  const auto any = pool_->Any();
-  if (any != nullptr && any->GetState(false) == GRPC_CHANNEL_READY) return GRPC_CHANNEL_READY;
-  const Pick pick = balancer_->Next();
-  if (!pick) return GRPC_CHANNEL_TRANSIENT_FAILURE;
-  return pool_->Of(pick->address)->GetState(try_to_connect);
+  if (!balancer_->status().ok()) return GRPC_CHANNEL_TRANSIENT_FAILURE;
+  const auto state = pool_->BestState(try_to_connect);
+  if (state == GRPC_CHANNEL_READY) return *state;
+  // Another one with each look, until one is connected.
+  if (try_to_connect) {
+    const Pick pick = balancer_->Next();
+    if (pick) pool_->Of(pick->address)->GetState(true);
+  }
+  return state.value_or(GRPC_CHANNEL_IDLE);
 }
 
 bool ServiceChannelCore::WaitForStateChange(grpc_connectivity_state last_observed,
@@ -180,8 +201,12 @@ bool ServiceChannelCore::WaitForStateChange(grpc_connectivity_state last_observe
 void ServiceChannelCore::NotifyOnStateChange(grpc_connectivity_state last_observed,
                                              gpr_timespec deadline, grpc::CompletionQueue* cq,
                                              void* tag) {
-  const auto any = pool_->Any();
-  (any != nullptr ? any : nowhere_)->NotifyOnStateChange(last_observed, deadline, cq, tag);
+  if (const auto any = pool_->Any()) {
+    return any->NotifyOnStateChange(last_observed, deadline, cq, tag);
+  }
+  // Of whom there is nobody the state is TRANSIENT_FAILURE, and that of nowhere is IDLE.
+  const bool is_so = last_observed == GRPC_CHANNEL_TRANSIENT_FAILURE;
+  nowhere_.NotifyOnStateChange(is_so ? GRPC_CHANNEL_IDLE : GRPC_CHANNEL_READY, deadline, cq, tag);
 }
 
 ServiceChannel::ServiceChannel(std::shared_ptr<ServiceChannelCore> core) : core_(std::move(core)) {}

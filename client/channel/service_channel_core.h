@@ -46,8 +46,9 @@ class ServiceChannelCore {
   const std::shared_ptr<CallerCore> caller_;
   const std::shared_ptr<BalancerCore> balancer_;
   const std::shared_ptr<ChannelPool> pool_;
-  // Leads nowhere: answers calls that can't be made.
-  const std::shared_ptr<grpc::Channel> nowhere_;
+  // Leads nowhere: answers calls that can't be made. Of the process, for ever: so is the queue of
+  // callbacks, which a call that ends as the last one might take with it from its own thread.
+  grpc::Channel& nowhere_;
 };
 
 }  // namespace muster::client

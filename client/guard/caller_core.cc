@@ -41,13 +41,18 @@ CallerCore::CallerCore(CallerOptions options, Parts parts)
       budget_(options_.retry_budget),
       breaker_(options_.service_breaker) {}
 
+CallerCore::~CallerCore() {
+  // Nobody asks it any more.
+  if (breaker() != BreakerState::kClosed) parts_.counts->BreakerIs(BreakerState::kClosed);
+}
+
 absl::Status CallerCore::Call(const std::string_view* key, const Caller::Function& function,
                               Idempotent idempotent) {
   const base::SteadyTime began = parts_.clock.Steady();
   budget_.Called();
   Made made;
   absl::Status status = Try(key, function, idempotent, began, &made);
-  CallEnded(made, status, began);
+  CallEnded(made, status, IsFailure(status), began);
   return status;
 }
 
@@ -58,7 +63,7 @@ absl::Status CallerCore::Try(const std::string_view* key, const Caller::Function
   base::SystemRng rng;
   absl::Status status;
   for (;;) {
-    if (auto refused = Refused()) {
+    if (auto refused = Refused(&made->arrived_after)) {
       // What an attempt said is worth more.
       if (made->attempts > 0) return status;
       return options_.fallback ? options_.fallback(*refused) : *std::move(refused);
@@ -73,16 +78,18 @@ absl::Status CallerCore::Try(const std::string_view* key, const Caller::Function
   }
 }
 
-std::optional<absl::Status> CallerCore::Refused() {
+std::optional<absl::Status> CallerCore::Refused(std::optional<uint64_t>* arrived_after) {
+  arrived_after->reset();
   BreakerState state;
   {
     base::MutexLock lock(mu_);
     const BreakerState before = breaker_.state();
     const base::SteadyTime now = parts_.clock.Steady();
-    // Those that have come since aren't those that failed.
     const uint64_t arrivals = parts_.balancer->arrivals();
-    if (before == BreakerState::kOpen && std::exchange(arrivals_, arrivals) != arrivals) {
+    // Those that have come since aren't those that failed.
+    if (before == BreakerState::kOpen && arrivals != arrivals_) {
       breaker_.ProbeNow(now);
+      *arrived_after = arrivals_;
     }
     if (!breaker_.Allow(now)) {
       return absl::UnavailableError(absl::StrCat(
@@ -90,6 +97,7 @@ std::optional<absl::Status> CallerCore::Refused() {
           base::FormatDuration(absl::Trunc(breaker_.until() - now, absl::Milliseconds(1))), ": ",
           breaker_.failed(), " of ", breaker_.calls(), " failed"));
     }
+    arrivals_ = arrivals;
     state = breaker_.state();
     if (state == before) return std::nullopt;
   }
@@ -99,10 +107,9 @@ std::optional<absl::Status> CallerCore::Refused() {
 
 absl::Status CallerCore::TryOnce(const std::string_view* key, const Caller::Function& function,
                                  Made* made, bool* has_failed) {
-  Pick pick = ChooseFor(key, made->tried);
+  Pick pick = ChooseFor(key, *made);
   if (!pick) {
-    // Nobody failed. But a breaker that waits for its probe has to hear of something.
-    Record(true);
+    GiveBack();
     return parts_.balancer->status();
   }
   ++made->attempts;
@@ -115,21 +122,33 @@ absl::Status CallerCore::TryOnce(const std::string_view* key, const Caller::Func
         absl::StrCat(made->last, " answered after ",
                      base::FormatDuration(absl::Trunc(took, absl::Milliseconds(1)))));
   }
-  *has_failed = AttemptEnded(pick, made->last, made->attempts, status, took);
+  const Verdict verdict = VerdictOf(status);
+  *has_failed = verdict == Verdict::kFailed;
+  Judge(pick, made->last, verdict);
+  Tell(pick, made->last, made->attempts, status, took, *has_failed);
   made->tried.push_back(BalancerCore::EndpointOf(pick));
   pick.Done();
   return status;
 }
 
-Pick CallerCore::ChooseFor(const std::string_view* key, const EndpointList& tried) {
+Pick CallerCore::ChooseFor(const std::string_view* key, const Made& made) {
   BalancerCore& balancer = *parts_.balancer;
-  // A retry goes to somebody else.
-  Pick pick = !tried.empty() ? balancer.NextBut(tried, true)
-                             : (key == nullptr ? balancer.Next() : balancer.Next(*key));
-  if (!parts_.reach || !pick) return pick;
+  if (made.arrived_after) return balancer.NextArrived(*made.arrived_after);
+  Pick pick;
+  if (!made.tried.empty()) {
+    // A retry goes to somebody else.
+    pick = balancer.NextBut(made.tried, &made.tried.back()->zone);
+  } else {
+    pick = key == nullptr ? balancer.Next() : balancer.Next(*key);
+  }
+  return parts_.reach && pick ? Ready(std::move(pick), made) : std::move(pick);
+}
+
+Pick CallerCore::Ready(Pick pick, const Made& made) {
   // A key is worth waiting for a connection.
   const bool hashes = options_.balance.policy == Policy::kConsistentHash;
-  EndpointList passed = tried;
+  const std::string* but_zone = made.tried.empty() ? nullptr : &made.tried.back()->zone;
+  EndpointList passed = made.tried;
   Pick best;
   Reach best_reach = Reach::kFailing;
   for (int i = 0; i < kLooks; ++i) {
@@ -141,7 +160,11 @@ Pick CallerCore::ChooseFor(const std::string_view* key, const EndpointList& trie
       best = std::move(pick);
       best_reach = reach;
     }
-    pick = balancer.NextBut(passed, !tried.empty());
+    pick = parts_.balancer->NextBut(passed, but_zone);
+    // Another zone is worth waiting for a connection, too.
+    const bool is_back = but_zone != nullptr && pick && pick->zone == *but_zone &&
+                         best->zone != *but_zone && best_reach != Reach::kFailing;
+    if (is_back) break;
     // Somebody is taken even when there is nobody else.
     const auto is_pick = [&pick](const EndpointPtr& one) { return one.get() == &*pick; };
     if (!pick || std::any_of(passed.begin(), passed.end(), is_pick)) break;
@@ -149,24 +172,33 @@ Pick CallerCore::ChooseFor(const std::string_view* key, const EndpointList& trie
   return best;
 }
 
-bool CallerCore::AttemptEnded(const Pick& pick, const std::string& endpoint, int number,
-                              const absl::Status& status, absl::Duration took) {
-  const bool has_failed = IsFailure(status);
-  BreakerState state;
-  // One that was called off says nothing of the endpoint.
-  if (!absl::IsCancelled(status) && parts_.balancer->Report(pick, !has_failed, &state)) {
-    Tell(endpoint, state);
+CallerCore::Verdict CallerCore::VerdictOf(const absl::Status& status) {
+  // One that was called off says nothing.
+  if (absl::IsCancelled(status)) return Verdict::kNothing;
+  return IsFailure(status) ? Verdict::kFailed : Verdict::kWell;
+}
+
+void CallerCore::Judge(const Pick& pick, const std::string& endpoint, Verdict verdict) {
+  if (verdict == Verdict::kNothing) {
+    parts_.balancer->GiveBack(pick);
+    return GiveBack();
   }
-  Record(!has_failed);
+  const bool ok = verdict == Verdict::kWell;
+  BreakerState state;
+  if (parts_.balancer->Report(pick, ok, &state)) Tell(endpoint, state);
+  Record(ok);
+}
+
+void CallerCore::Tell(const Pick& pick, const std::string& endpoint, int number,
+                      const absl::Status& status, absl::Duration took, bool has_failed) {
   const AttemptEvent event{parts_.service, endpoint, pick.source(), number, status, took};
   parts_.counts->AttemptEnded(event, has_failed, parts_.clock.Steady());
   if (options_.on_attempt) options_.on_attempt(event);
-  return has_failed;
 }
 
-void CallerCore::CallEnded(const Made& made, const absl::Status& status, base::SteadyTime began) {
+void CallerCore::CallEnded(const Made& made, const absl::Status& status, bool has_failed,
+                           base::SteadyTime began) {
   const base::SteadyTime now = parts_.clock.Steady();
-  const bool has_failed = IsFailure(status);
   parts_.counts->CallEnded(made.attempts, has_failed, now - began);
   uint64_t unsaid = 0;
   if (!has_failed || !options_.log_failures || !parts_.counts->MayLog(now, &unsaid)) return;
@@ -179,28 +211,45 @@ void CallerCore::CallEnded(const Made& made, const absl::Status& status, base::S
              {"failed_before_unlogged", absl::StrCat(unsaid)}});
 }
 
-absl::Status CallerCore::May() {
+absl::StatusOr<Pick> CallerCore::Choose() {
   budget_.Called();
-  auto refused = Refused();
-  if (!refused) return absl::OkStatus();
-  CallEnded({}, *refused, parts_.clock.Steady());
-  return *std::move(refused);
+  Made made;
+  if (auto refused = Refused(&made.arrived_after)) {
+    NotMade(*refused);
+    return *std::move(refused);
+  }
+  Pick pick = ChooseFor(nullptr, made);
+  if (pick) {
+    BalancerCore::Lighten(&pick);
+    return pick;
+  }
+  GiveBack();
+  const absl::Status why = parts_.balancer->status();
+  NotMade(why);
+  return why;
 }
 
-Pick CallerCore::Choose() {
-  Pick pick = ChooseFor(nullptr, {});
-  if (pick) return pick;
-  Record(true);
-  CallEnded({}, parts_.balancer->status(), parts_.clock.Steady());
-  return pick;
-}
+void CallerCore::Delivers(const Pick& pick) { Judge(pick, AddressOf(*pick), Verdict::kWell); }
 
-void CallerCore::Ended(Pick pick, const absl::Status& status, base::SteadyTime began,
-                       bool is_stream) {
+void CallerCore::Ended(Pick pick, const Ending& ending) {
   const Made made{.attempts = 1, .last = AddressOf(*pick)};
-  AttemptEnded(pick, made.last, 1, status, parts_.clock.Steady() - began);
-  CallEnded(made, status, began);
-  if (!is_stream) pick.Done();
+  const Verdict verdict = ending.says_nothing ? Verdict::kNothing : VerdictOf(ending.status);
+  if (!ending.delivered) Judge(pick, made.last, verdict);
+  // One that has delivered until its time was over did what it should.
+  const bool has_failed =
+      IsFailure(ending.status) && !(ending.delivered && absl::IsDeadlineExceeded(ending.status));
+  Tell(pick, made.last, 1, ending.status, parts_.clock.Steady() - ending.began, has_failed);
+  CallEnded(made, ending.status, has_failed, ending.began);
+  if (!ending.is_stream) pick.Done();
+}
+
+void CallerCore::NotMade(const absl::Status& status) {
+  CallEnded({}, status, IsFailure(status), parts_.clock.Steady());
+}
+
+void CallerCore::GiveBack() {
+  base::MutexLock lock(mu_);
+  breaker_.GiveBack();
 }
 
 void CallerCore::Record(bool ok) {
@@ -211,7 +260,6 @@ void CallerCore::Record(bool ok) {
     breaker_.Record(ok, parts_.clock.Steady());
     state = breaker_.state();
     if (state == before) return;
-    if (state == BreakerState::kOpen) arrivals_ = parts_.balancer->arrivals();
   }
   Tell("", state);
 }

@@ -23,9 +23,13 @@ class CircuitBreaker {
 
   explicit CircuitBreaker(BreakerOptions options) : options_(options) {}
 
-  // Whether a call may be made now. One that may has to be followed by Record.
+  // Whether a call may be made now. One that may has to be followed by Record, or by GiveBack.
   bool Allow(base::SteadyTime now);
   void Record(bool ok, base::SteadyTime now);
+  // It wasn't made after all, or nobody knows how it ended: another one may take its place.
+  void GiveBack() {
+    if (state_ == State::kHalfOpen && probing_ > 0) --probing_;
+  }
   // Lets the next probe through, if it is open.
   void ProbeNow(base::SteadyTime now) {
     if (state_ == State::kOpen) until_ = now;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "base/text.h"
 
@@ -49,7 +50,9 @@ class Family {
                   : absl::StrCat(static_cast<double>(LatencyCounts::kBoundsUs[i]) / 1'000'000);
       Add(absl::StrCat(labels, ",", Label("le", bound)), below, "_bucket");
     }
-    Add(labels, static_cast<double>(latency.sum_us) / 1'000'000, "_sum");
+    // All digits: whoever reckons with differences needs the last ones.
+    Add(labels, absl::StrFormat("%d.%06d", latency.sum_us / 1'000'000, latency.sum_us % 1'000'000),
+        "_sum");
     Add(labels, below, "_count");
   }
 

@@ -38,7 +38,7 @@ class EnvironmentOptionsTest : public ::testing::Test {
 TEST_F(EnvironmentOptionsTest, CodeBeforeEnvironmentBeforeDefault) {
   EXPECT_EQ(Filled({}).servers, std::vector<std::string>{"127.0.0.1:8502"});
   setenv("MUSTER_ADDR", "10.0.0.1:8502, 10.0.0.2:8502", 1);
-  setenv("MUSTER_TOKEN", "secret", 1);
+  setenv("MUSTER_TOKEN", "secret\n", 1);
   EXPECT_EQ(Filled({}).servers, (std::vector<std::string>{"10.0.0.1:8502", "10.0.0.2:8502"}));
   EXPECT_EQ(Filled({}).token, "secret");
   const Options said = Filled({.servers = {"10.0.0.3:1"}, .token = "mine"});
@@ -55,6 +55,7 @@ TEST_F(EnvironmentOptionsTest, TlsIsTakenAsAWhole) {
   EXPECT_EQ(Filled({}).ca, pem);
   EXPECT_EQ(Filled({.tls = true}).ca, "");
   EXPECT_EQ(Filled({.ca = "mine"}).ca, "mine");
+  EXPECT_EQ(Filled({.key = "mine"}).ca, "");
 }
 
 TEST_F(EnvironmentOptionsTest, AFileThatCantBeUsedIsNamedByItsVariable) {
@@ -64,6 +65,8 @@ TEST_F(EnvironmentOptionsTest, AFileThatCantBeUsedIsNamedByItsVariable) {
   EXPECT_EQ(Error(), "MUSTER_KEY: can't read the file: Is a directory");
   setenv("MUSTER_KEY", File("environment_key", "").c_str(), 1);
   EXPECT_EQ(Error(), "MUSTER_KEY: the file holds no PEM");
+  setenv("MUSTER_KEY", File("environment_large", std::string((1 << 20) + 1, 'x')).c_str(), 1);
+  EXPECT_EQ(Error(), "MUSTER_KEY: the file has more than 1048576 bytes");
 }
 
 }  // namespace

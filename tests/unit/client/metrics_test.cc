@@ -181,7 +181,7 @@ TEST_F(MetricsTest, PrometheusText) {
         R"(muster_client_call_seconds_bucket{service="a\"b\\c\n",le="0.001"} 1)",
         R"(muster_client_call_seconds_bucket{service="a\"b\\c\n",le="5"} 2)",
         R"(muster_client_call_seconds_bucket{service="a\"b\\c\n",le="+Inf"} 3)",
-        R"(muster_client_call_seconds_sum{service="a\"b\\c\n"} 60.002)",
+        R"(muster_client_call_seconds_sum{service="a\"b\\c\n"} 60.002001)",
         R"(muster_client_call_seconds_count{service="a\"b\\c\n"} 3)",
         R"(muster_client_attempts_total{service="a\"b\\c\n",source="dns"} 4)",
         R"(muster_client_registration_held{service="api",id="a"} 1)",

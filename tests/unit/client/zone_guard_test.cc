@@ -88,8 +88,12 @@ TEST_F(ZoneGuardTest, CallsLeaveAZoneThatFailsAndNoneIsLost) {
   EXPECT_NEAR(by_zone_["c"] / 800.0, 0.8, 0.02);
   Advance(absl::Seconds(10));
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(Call().ok()) << i;
-  EXPECT_EQ(by_zone_["a"], 10) << "it is tried again, and left again";
+  EXPECT_EQ(by_zone_["a"], 6) << "it is tried again, and left again at once";
   bad_ = {};
+  Advance(absl::Seconds(10));
+  by_zone_.clear();
+  for (int i = 0; i < 1'000; ++i) EXPECT_TRUE(Call().ok());
+  EXPECT_NEAR(by_zone_["a"], 85, 20) << "a twentieth of its 3, where a third of 5.15 is its part";
   Advance(absl::Seconds(10));
   by_zone_.clear();
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(Call().ok());
@@ -149,6 +153,62 @@ TEST_F(ZoneGuardTest, AnEndpointThatComesIsTriedAtOnceWhenTheBreakerIsOpen) {
   Set({"a2"});
   EXPECT_TRUE(Call().ok());
   EXPECT_EQ(core_->breaker(), BreakerState::kClosed);
+}
+
+TEST_F(ZoneGuardTest, AnArrivalWhileAProbeIsUnderWayCounts) {
+  Make({"a0", "a1"}, {.retry_budget = 0, .service_breaker = {.minimum = 5}});
+  bad_ = {"a"};
+  while (core_->breaker() != BreakerState::kOpen) EXPECT_FALSE(Call().ok());
+  Advance(absl::Seconds(30));
+  const auto probe = [this](const Attempt&) {
+    Set({"a0", "a1", "b0"});
+    EXPECT_FALSE(Call().ok()) << "there is a probe already";
+    return absl::UnavailableError("dead");
+  };
+  EXPECT_FALSE(core_->Call(nullptr, probe, Idempotent::kYes).ok());
+  EXPECT_TRUE(Call().ok()) << "b0 is tried";
+}
+
+TEST_F(ZoneGuardTest, WhoHasComeIsTheOneThatIsTried) {
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::string> ids;
+    for (int i = 0; i < 10; ++i) ids.push_back(absl::StrCat("a", i));
+    Make(ids, {.retry_budget = 0, .service_breaker = {.minimum = 5}});
+    const auto call = [this] {
+      const auto function = [](const Attempt& attempt) {
+        return attempt.endpoint.id == "ax" ? absl::OkStatus() : absl::UnavailableError("dead");
+      };
+      return core_->Call(nullptr, function, Idempotent::kYes).ok();
+    };
+    while (core_->breaker() != BreakerState::kOpen) EXPECT_FALSE(call());
+    ids.push_back("ax");
+    Set(ids);
+    EXPECT_TRUE(call());
+  }
+}
+
+TEST_F(ZoneGuardTest, WhoWasLeftOutInAnotherZoneIsNotForEver) {
+  Make({"a0", "a1", "a2", "b0", "b1", "b2"},
+       {.retry_budget = 0, .service_breaker = {.minimum = 10'000}});
+  bad_ = {"a"};
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(Call().ok());
+  bad_ = {"a", "b"};
+  for (int i = 0; i < 40 && core_->left_out() < 3; ++i) EXPECT_FALSE(Call().ok());
+  bad_ = {};
+  for (int i = 0; i < 30; ++i) {
+    Advance(absl::Seconds(1));
+    EXPECT_TRUE(Call().ok());
+  }
+  EXPECT_EQ(core_->left_out(), 0u);
+  int failed = 0;
+  for (int i = 0; i < 300; ++i) {
+    const auto function = [](const Attempt& attempt) {
+      return attempt.endpoint.id == "a0" ? absl::UnavailableError("dead") : absl::OkStatus();
+    };
+    failed += core_->Call(nullptr, function, Idempotent::kYes).ok() ? 0 : 1;
+    scheduler_.Run();
+  }
+  EXPECT_EQ(failed, 5) << "it is left out as ever";
 }
 
 }  // namespace

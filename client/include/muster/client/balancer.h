@@ -80,10 +80,11 @@ class Pick {
  private:
   friend class BalancerCore;
 
-  std::shared_ptr<const Endpoint> endpoint_;
-  EndpointLoad* load_ = nullptr;        // kept alive as the endpoint is
-  const base::Clock* clock_ = nullptr;  // null: nobody counts the call
-  int64_t began_us_ = 0;                // on its steady time
+  std::shared_ptr<const Endpoint> endpoint_;              // keeps all alive that it was chosen from
+  const std::shared_ptr<const Endpoint>* own_ = nullptr;  // the same, by itself
+  EndpointLoad* load_ = nullptr;                          // kept alive as the endpoint is
+  const base::Clock* clock_ = nullptr;                    // null: nobody counts the call
+  int64_t began_us_ = 0;                                  // on its steady time
   Resolution::Source source_ = Resolution::Source::kRegistry;
 };
 

@@ -17,6 +17,8 @@
 // of the same options to it. It is closed when the endpoint isn't called for `idle`, or has left;
 // calls under way go on.
 //
+// A time-out of CallerOptions counts from when a call is created, PrepareAsync included.
+//
 // Thread safety: all members. Ownership: calls may outlive the channel. Errors: the endpoint's, and
 // UNAVAILABLE with why when no call is made. This is the one public header that shows gRPC.
 #pragma once
@@ -70,8 +72,8 @@ class ServiceChannel : public grpc::ChannelInterface {
   BreakerState breaker() const;
   size_t left_out() const;
 
-  // READY: there is an endpoint with a connection. TRANSIENT_FAILURE: there is no endpoint, or the
-  // one that was looked at can't be reached.
+  // The best state of any connection, in the order READY, CONNECTING, IDLE. TRANSIENT_FAILURE:
+  // there is no endpoint, or none of those that were tried can be reached.
   grpc_connectivity_state GetState(bool try_to_connect) override;
 
  private:
