@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/names.h"
 #include "base/net_address.h"
@@ -47,6 +49,11 @@ absl::Status CheckOptions(const Options& options) {
   if (absl::Status status = CheckServers(options.servers); !status.ok()) return status;
   if (options.cert.empty() != options.key.empty())
     return InvalidOption("cert", "goes together with key");
+  for (const auto& [name, pem] :
+       {std::pair{"ca", &options.ca}, {"cert", &options.cert}, {"key", &options.key}}) {
+    if (pem->empty() || absl::StrContains(*pem, "-----BEGIN ")) continue;
+    return InvalidOption(name, "is no PEM; it takes the text, not the name of a file");
+  }
   const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
   if (!std::all_of(options.token.begin(), options.token.end(), is_plain)) {
     return InvalidOption("token", "holds other than printable ASCII");
@@ -82,6 +89,7 @@ absl::Status CheckOptions(const BalanceOptions& options) {
 
 absl::Status CheckOptions(const CallerOptions& options) {
   if (options.timeout <= absl::ZeroDuration()) return InvalidOption("timeout", "is not above 0");
+  if (options.total <= absl::ZeroDuration()) return InvalidOption("total", "is not above 0");
   if (options.retry == nullptr) return InvalidOption("retry", "there is none");
   if (options.backoff == nullptr) return InvalidOption("backoff", "there is none");
   if (!(options.retry_budget >= 0 && options.retry_budget <= 100)) {

@@ -69,6 +69,13 @@ std::map<std::string, Resolution> FixedAnswers(const Options& options) {
   return answers;
 }
 
+// What an override asks for.
+std::string InsteadOf(const Target& target, const std::string& variable) {
+  const bool is_service = target.kind == Target::Kind::kService;
+  return absl::StrCat(base::Quoted(is_service ? target.query.service : target.dns.host), " of ",
+                      variable);
+}
+
 absl::Status NotLookedUp() {
   return absl::UnimplementedError("Options::dns is off, so that no name of DNS is looked up");
 }
@@ -139,11 +146,22 @@ Target RegistryConnection::Overridden(const Target& target, bool* is) const {
   return out;
 }
 
+std::string RegistryConnection::VariableOf(const Target& target) const {
+  return options_.override_prefix + Overrides::VariableOf(target.query.service);
+}
+
 absl::StatusOr<Resolution> RegistryConnection::Resolve(const Target& target) {
   bool is_override = false;
   const Target wanted = Overridden(target, &is_override);
   auto answer = ResolveHere(wanted);
-  if (is_override && answer.ok()) answer->source = Source::kOverride;
+  if (!is_override) return answer;
+  const std::string variable = VariableOf(target);
+  if (!answer.ok()) {
+    return absl::Status(answer.status().code(),
+                        absl::StrCat(variable, ": ", answer.status().message()));
+  }
+  answer->source = Source::kOverride;
+  answer->instead = InsteadOf(wanted, variable);
   return answer;
 }
 
@@ -162,12 +180,16 @@ absl::StatusOr<Resolution> RegistryConnection::ResolveHere(const Target& target)
     dns = by_dns.ok() ? absl::NotFoundError("DNS knows no address of it") : by_dns.status();
   }
   if (const Resolution* fixed = FixedAnswer(target.query)) return *fixed;
+  if (answer.ok()) return answer;
+  // Nobody else knows it: the registry may come, as one that starts together with this process.
+  answer = ResolveService(target.query, &goes_on, /*patient=*/true);
   if (answer.ok() || dns.ok()) return answer;
   return absl::Status(answer.status().code(),
                       absl::StrCat(answer.status().message(), "; ", dns.message()));
 }
 
-absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query, bool* goes_on) {
+absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query, bool* goes_on,
+                                                              bool patient) {
   const base::SteadyTime now = scheduler_->Now();
   const EntryPtr entry = FindService(query, now);
   auto known = entry->service.Answer(now);
@@ -184,7 +206,7 @@ absl::StatusOr<Resolution> RegistryConnection::ResolveService(const Query& query
     return *std::move(known);
   }
   // Who can go on elsewhere doesn't wait for a registry that is known to be away.
-  const bool has_others = dns_ != nullptr || !fixed_.empty();
+  const bool has_others = !patient && (dns_ != nullptr || !fixed_.empty());
   const base::SteadyTime until = entry->began + options_.first_answer;
   const bool waits = may_wait && !(has_others && lost_now_);
   auto answer = entry->service.Wait(waits ? until - now : absl::ZeroDuration(), clock_, has_others);
@@ -291,8 +313,10 @@ absl::StatusOr<std::unique_ptr<Connection::Subscription>> RegistryConnection::Wa
   const Target target = Overridden(given, &is_override);
   if (target.kind == Target::Kind::kDns && dns_ == nullptr) return NotLookedUp();
   if (is_override) {
-    listener = [listener = std::move(listener)](Resolution answer) {
+    listener = [listener = std::move(listener),
+                instead = InsteadOf(target, VariableOf(given))](Resolution answer) {
       answer.source = Source::kOverride;
+      answer.instead = instead;
       listener(answer);
     };
   }

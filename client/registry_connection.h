@@ -103,7 +103,10 @@ class RegistryConnection : public Connection,
   Target Overridden(const Target& target, bool* is) const;
   absl::StatusOr<Resolution> ResolveHere(const Target& target);
   // `goes_on`: whether to look elsewhere, too.
-  absl::StatusOr<Resolution> ResolveService(const Query& query, bool* goes_on);
+  // `patient`: waits for the registry even if it is known to be away and others may know.
+  absl::StatusOr<Resolution> ResolveService(const Query& query, bool* goes_on,
+                                            bool patient = false);
+  std::string VariableOf(const Target& target) const;
   absl::StatusOr<Resolution> ResolveHost(const Address& host);
   // Of an answer, or none, with which the way goes on to DNS.
   bool GoesOn(const Resolution& answer) const;

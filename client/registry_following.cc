@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "client/registry_connection.h"
 #include "client/wire.h"
@@ -73,7 +74,7 @@ void RegistryConnection::LetGo(Entry& entry) {
 void RegistryConnection::OnUpdate(const Following::Update& update, const EndpointSet& set) {
   const EntryPtr entry = by_id_.at(update.id);
   const base::SteadyTime now = scheduler_->Now();
-  lost_now_ = false;
+  if (lost_now_.exchange(false)) base::Log(base::LogLevel::kInfo, "the registry answers again");
   {
     base::MutexLock lock(mu_);
     lost_ = absl::OkStatus();
@@ -116,7 +117,12 @@ void RegistryConnection::Take(const EntryPtr& entry, EndpointList endpoints, Emp
 
 void RegistryConnection::OnLost(const absl::Status& why, const Failover::Next& next) {
   const absl::Status plain(why.code(), base::EscapeForTerminal(base::Sv(why.message())));
-  if (next.all) lost_now_ = true;
+  if (next.all && !lost_now_.exchange(true)) {
+    base::Log(base::LogLevel::kWarn,
+              next.refused ? "the registry refuses this client"
+                           : "no registry answers; what is known stays",
+              {{"why", plain.ToString()}});
+  }
   {
     base::MutexLock lock(mu_);
     lost_ = plain;

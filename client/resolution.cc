@@ -1,12 +1,20 @@
 #include "muster/client/resolution.h"
 
+#include <array>
+
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
 
 namespace muster::client {
 
+std::string_view ToText(Resolution::Source source) {
+  constexpr std::array<std::string_view, Resolution::kSources> kTexts = {
+      "registry", "last known", "snapshot", "DNS", "static", "environment"};
+  return kTexts[static_cast<size_t>(source)];
+}
+
 std::string Resolution::WhyEmpty(const std::string& service) const {
-  const std::string name = base::Quoted(service);
+  const std::string name = instead.empty() ? base::Quoted(service) : instead;
   switch (empty) {
     case Empty::kNot:
       return "";

@@ -32,4 +32,6 @@ function(muster_add_library)
   add_library(muster::${ARG_NAME} ALIAS muster_${ARG_NAME})
   target_link_libraries(muster_${ARG_NAME} PUBLIC ${ARG_LIBS} PRIVATE $<BUILD_INTERFACE:muster_flags>)
   target_include_directories(muster_${ARG_NAME} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  # Of whoever links it as well.
+  target_compile_features(muster_${ARG_NAME} PUBLIC cxx_std_20)
 endfunction()

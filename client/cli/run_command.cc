@@ -128,6 +128,7 @@ int RunProgram(Context& context, const Flags& flags) {
     context.Fail(child.status());
     return absl::IsNotFound(child.status()) ? kNoSuchProgram : kCantBeRun;
   }
+  plan->options.log = false;  // it is said below
   plan->options.on_change = [&context](const RegistrationStatus& status) { Say(context, status); };
   auto registration = client->Register(std::move(plan->instance), std::move(plan->options));
   if (!registration.ok()) context.Fail(registration.status());

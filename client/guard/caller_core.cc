@@ -49,10 +49,12 @@ CallerCore::~CallerCore() {
 absl::Status CallerCore::Call(const std::string_view* key, const Caller::Function& function,
                               Idempotent idempotent) {
   const base::SteadyTime began = parts_.clock.Steady();
+  if (!function) return absl::InvalidArgumentError("function: there is none");
   budget_.Called();
   Made made;
   absl::Status status = Try(key, function, idempotent, began, &made);
-  CallEnded(made, status, IsFailure(status), began);
+  const bool not_made = made.attempts == 0 && !status.ok();
+  CallEnded(made, status, not_made || IsFailure(status), began);
   return status;
 }
 
@@ -68,13 +70,17 @@ absl::Status CallerCore::Try(const std::string_view* key, const Caller::Function
       if (made->attempts > 0) return status;
       return options_.fallback ? options_.fallback(*refused) : *std::move(refused);
     }
-    bool has_failed = false;
-    status = TryOnce(key, function, made, &has_failed);
-    if (!has_failed || idempotent == Idempotent::kNo) return status;
+    const int attempts = made->attempts;
+    status = TryOnce(key, function, options_.total - (parts_.clock.Steady() - began), made);
+    const bool was_made = made->attempts > attempts;
+    if (status.ok() || !was_made || idempotent == Idempotent::kNo) return status;
     if (retry == nullptr) retry = options_.retry->clone();
-    if (!retry->MayRetry(status, parts_.clock.Steady() - began) || !budget_.Take()) return status;
+    const absl::Duration ran = parts_.clock.Steady() - began;
+    if (!retry->MayRetry(status, ran)) return status;
     if (backoff == nullptr) backoff = options_.backoff->clone();
-    parts_.pause(backoff->Next(rng.Unit()));
+    const absl::Duration pause = backoff->Next(rng.Unit());
+    if (ran + pause >= options_.total || !budget_.Take()) return status;
+    parts_.pause(pause);
   }
 }
 
@@ -106,7 +112,7 @@ std::optional<absl::Status> CallerCore::Refused(std::optional<uint64_t>* arrived
 }
 
 absl::Status CallerCore::TryOnce(const std::string_view* key, const Caller::Function& function,
-                                 Made* made, bool* has_failed) {
+                                 absl::Duration left, Made* made) {
   Pick pick = ChooseFor(key, *made);
   if (!pick) {
     GiveBack();
@@ -114,18 +120,18 @@ absl::Status CallerCore::TryOnce(const std::string_view* key, const Caller::Func
   }
   ++made->attempts;
   made->last = AddressOf(*pick);
+  const absl::Duration timeout = std::min(options_.timeout, left);
   const base::SteadyTime began = parts_.clock.Steady();
-  absl::Status status = function({*pick, options_.timeout, made->attempts});
+  absl::Status status = function({*pick, timeout, made->attempts});
   const absl::Duration took = parts_.clock.Steady() - began;
-  if (status.ok() && took > options_.timeout) {
+  if (status.ok() && took > timeout) {
     status = absl::DeadlineExceededError(
         absl::StrCat(made->last, " answered after ",
                      base::FormatDuration(absl::Trunc(took, absl::Milliseconds(1)))));
   }
   const Verdict verdict = VerdictOf(status);
-  *has_failed = verdict == Verdict::kFailed;
   Judge(pick, made->last, verdict);
-  Tell(pick, made->last, made->attempts, status, took, *has_failed);
+  Tell(pick, made->last, made->attempts, status, took, verdict == Verdict::kFailed);
   made->tried.push_back(BalancerCore::EndpointOf(pick));
   pick.Done();
   return status;
@@ -244,7 +250,7 @@ void CallerCore::Ended(Pick pick, const Ending& ending) {
 }
 
 void CallerCore::NotMade(const absl::Status& status) {
-  CallEnded({}, status, IsFailure(status), parts_.clock.Steady());
+  CallEnded({}, status, /*has_failed=*/true, parts_.clock.Steady());
 }
 
 void CallerCore::GiveBack() {

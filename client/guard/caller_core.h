@@ -77,8 +77,9 @@ class CallerCore {
   };
   absl::Status Try(const std::string_view* key, const Caller::Function& function,
                    Idempotent idempotent, base::SteadyTime began, Made* made);
-  absl::Status TryOnce(const std::string_view* key, const Caller::Function& function, Made* made,
-                       bool* has_failed);
+  // `left`: of the time for the whole call.
+  absl::Status TryOnce(const std::string_view* key, const Caller::Function& function,
+                       absl::Duration left, Made* made);
   // Nullopt: the call may be made. `arrived_after`: set when that is so because of endpoints that
   // have arrived since.
   std::optional<absl::Status> Refused(std::optional<uint64_t>* arrived_after);

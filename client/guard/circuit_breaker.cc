@@ -1,8 +1,14 @@
 #include "client/guard/circuit_breaker.h"
 
 #include <algorithm>
+#include <array>
 
 namespace muster::client {
+
+std::string_view ToText(BreakerState state) {
+  constexpr std::array<std::string_view, 3> kTexts = {"closed", "open", "half open"};
+  return kTexts[static_cast<size_t>(state)];
+}
 
 bool CircuitBreaker::Allow(base::SteadyTime now) {
   if (state_ == State::kClosed) return true;

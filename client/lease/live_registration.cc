@@ -1,10 +1,12 @@
 #include "client/lease/live_registration.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/mutex.h"
 #include "base/text.h"
 #include "client/pause.h"
@@ -47,18 +49,49 @@ class Promise {
   std::optional<Result> result_ MUSTER_GUARDED_BY(mu_);
 };
 
+base::LogLevel LevelOf(State state) {
+  if (state == State::kInvalid) return base::LogLevel::kError;
+  return state == State::kHeld || state == State::kEnded ? base::LogLevel::kInfo
+                                                         : base::LogLevel::kWarn;
+}
+
+std::string_view Words(State state) {
+  switch (state) {
+    case State::kPending:
+      return "not registered yet";
+    case State::kHeld:
+      return "registered";
+    case State::kLost:
+      return "a registration isn't confirmed";
+    case State::kSuperseded:
+      return "another process has registered in its place";
+    case State::kInvalid:
+      return "the registry will not take a registration";
+    case State::kEnded:
+      return "deregistered";
+  }
+  return "";
+}
+
 absl::Duration Bounded(absl::Duration within) {
   return std::clamp(within, absl::ZeroDuration(), kLongest);
 }
 
 }  // namespace
 
+std::string_view ToText(State state) {
+  constexpr std::array<std::string_view, 6> kTexts = {"pending",    "held",    "lost",
+                                                      "superseded", "invalid", "ended"};
+  return kTexts[static_cast<size_t>(state)];
+}
+
 // What the registrar told last.
 class LiveRegistration::Board {
  public:
-  Board(std::function<void(const RegistrationStatus&)> on_change, Scheduler& callbacks,
-        const base::Clock& clock)
-      : callbacks_(callbacks), clock_(clock) {
+  // `service`: for the log; "" = it isn't logged.
+  Board(std::string service, std::function<void(const RegistrationStatus&)> on_change,
+        Scheduler& callbacks, const base::Clock& clock)
+      : service_(std::move(service)), callbacks_(callbacks), clock_(clock) {
     if (on_change) {
       listening_ = std::make_shared<Listening<RegistrationStatus>>(std::move(on_change));
     }
@@ -66,6 +99,7 @@ class LiveRegistration::Board {
 
   // By the registrar's thread.
   void Told(const Registrar::State& state) {
+    if (!service_.empty()) Log(state);
     base::MutexLock lock(mu_);
     const bool changed = state.state != last_.state || state.why != last_.why ||
                          state.incarnation != last_.incarnation;
@@ -110,6 +144,20 @@ class LiveRegistration::Board {
   Registrar::Id id = 0;  // the registrar's thread's
 
  private:
+  // Another reason of the same kind is nothing new.
+  void Log(const Registrar::State& state) {
+    const std::pair kind(state.state, state.why.code());
+    if (logged_ == kind) return;
+    logged_ = kind;
+    const base::LogLevel level = LevelOf(state.state);
+    if (state.why.ok()) {
+      base::Log(level, Words(state.state), {{"service", service_}, {"id", state.key.id()}});
+    } else {
+      base::Log(level, Words(state.state),
+                {{"service", service_}, {"id", state.key.id()}, {"why", state.why.ToString()}});
+    }
+  }
+
   RegistrationStatus StatusNow() const MUSTER_REQUIRES(mu_) {
     RegistrationStatus status{.state = last_.state, .why = last_.why};
     if (last_.confirmed) {
@@ -120,6 +168,8 @@ class LiveRegistration::Board {
     return status;
   }
 
+  const std::string service_;
+  std::optional<std::pair<State, absl::StatusCode>> logged_;  // the registrar's thread's
   Scheduler& callbacks_;
   const base::Clock& clock_;
   std::shared_ptr<Listening<RegistrationStatus>> listening_;
@@ -134,7 +184,8 @@ LiveRegistration::LiveRegistration(Parts parts, v1::RegisterRequest request,
     : parts_(std::move(parts)),
       options_(std::move(options)),
       checks_(std::make_shared<const std::vector<TtlCheck>>(std::move(checks))),
-      board_(std::make_shared<Board>(options_.on_change, parts_.callbacks, parts_.clock)) {
+      board_(std::make_shared<Board>(options_.log ? request.instance().service() : "",
+                                     options_.on_change, parts_.callbacks, parts_.clock)) {
   parts_.work.Post([board = board_, &registrar = parts_.registrar, request = std::move(request)] {
     board->id = registrar.Add(request, [board](const auto& state) { board->Told(state); });
   });

@@ -253,7 +253,11 @@ TEST_F(FallbackTest, TheEnvironmentBeatsAll) {
   scheduler_.Run();
   EXPECT_EQ(heard, std::vector<Source>{Source::kOverride});
   // Another service's name is that service.
-  Resolve("moved").status().IgnoreError();
+  EXPECT_EQ(Resolve("moved").status().message(),
+            "MOVED_URL: the registry has told nothing of \"elsewhere\" yet");
+  Answer("elsewhere", {});
+  EXPECT_EQ(Resolve("moved")->WhyEmpty("moved"), "no service \"elsewhere\" of MOVED_URL is known");
+  dns_->calls.clear();
   Answer("elsewhere", {OneEndpoint("a", 5)});
   EXPECT_EQ(Hosts("moved", Source::kOverride), HostList{"10.0.0.1"});
   Resolve("out").status().IgnoreError();

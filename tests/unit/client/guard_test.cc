@@ -395,6 +395,36 @@ TEST_F(CallerTest, KeysStayWithTheirEndpointAndRetriesDoNot) {
   EXPECT_NE(call("k0"), owner["k0"]);
 }
 
+TEST_F(CallerTest, TheWholeCallHasItsTime) {
+  CallerOptions options{.timeout = absl::Seconds(3),
+                        .total = absl::Seconds(5),
+                        .retry = std::make_shared<LimitedAttempts>(10),
+                        .retry_budget = 100};
+  Make(5, options);
+  std::vector<absl::Duration> timeouts;
+  const absl::Status status = caller_->Call([&](const Attempt& attempt) {
+    timeouts.push_back(attempt.timeout);
+    clock_.Advance(attempt.timeout);
+    return absl::DeadlineExceededError("slow");
+  });
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status));
+  ASSERT_EQ(timeouts.size(), 2u);
+  EXPECT_EQ(timeouts[0], absl::Seconds(3));
+  EXPECT_LE(timeouts[1], absl::Seconds(2));
+  EXPECT_GT(timeouts[1], absl::Seconds(1));
+}
+
+TEST_F(CallerTest, WhatIsNoFailureMayBeAskedForAgain) {
+  Make(3, {.retry_budget = 100});
+  int attempts = 0;
+  const auto aborted = [&](const Attempt&) {
+    return ++attempts < 3 ? absl::AbortedError("again") : absl::OkStatus();
+  };
+  EXPECT_TRUE(caller_->Call(aborted).ok());
+  EXPECT_EQ(attempts, 3);
+  EXPECT_EQ(caller_->Call(nullptr).message(), "function: there is none");
+}
+
 TEST_F(CallerTest, ThreadsCallWhileEndpointsFailAndChange) {
   std::atomic<bool> stop{false};
   std::atomic<int> calls{0};

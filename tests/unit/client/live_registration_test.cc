@@ -20,6 +20,7 @@
 #include "fake_scheduler.h"
 #include "fake_transport.h"
 #include "muster/client/client.h"
+#include "muster/client/log.h"
 
 namespace muster::client {
 namespace {
@@ -85,6 +86,19 @@ TEST_F(LiveRegistrationTest, SaysWhereItStandsAndTellsOfChanges) {
   scheduler_.Run();
   EXPECT_EQ(registration->status().why.message(), "server-0: gone");
   EXPECT_EQ(told, (std::vector<State>{State::kHeld, State::kLost}));
+}
+
+TEST_F(LiveRegistrationTest, ChangesOfStateAreLinesOfTheLog) {
+  std::vector<std::string> lines;
+  SetLogSink([&](const LogLine& line) { lines.emplace_back(line.message); });
+  const auto registration = Register(Web());
+  const auto silent = Register(Web(), {.log = false});
+  Take();
+  Take();
+  Session().End(absl::UnavailableError("gone"));
+  scheduler_.Run();
+  SetLogSink(nullptr);
+  EXPECT_EQ(lines, (std::vector<std::string>{"registered", "a registration isn't confirmed"}));
 }
 
 TEST_F(LiveRegistrationTest, RegistersWhatTheInstanceSaysUnderOneLife) {

@@ -105,6 +105,9 @@ TEST_F(MetricsTest, CallsWithoutAnAttemptAreCounted) {
   Call(absl::ZeroDuration(), absl::OkStatus());
   EXPECT_EQ(Read().failed, 1u);
   EXPECT_EQ(Read().not_made, 1u);
+  balancer_->Fail(absl::UnauthenticatedError("who?"));
+  Call(absl::ZeroDuration(), absl::OkStatus());
+  EXPECT_EQ(Read().failed, 2u) << "whatever the reason";
   EXPECT_EQ(Read().attempts, 0u);
 }
 

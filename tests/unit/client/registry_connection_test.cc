@@ -391,6 +391,22 @@ TEST_F(ThreadedTest, MayBeEndedByItsOwnListener) {
   while (!has_ended) ASSERT_TRUE(ended.WaitFor(mu, absl::Seconds(20)));
 }
 
+// One that starts together with the process.
+TEST(ClientTest, WhenNobodyKnowsTheRegistryIsWaitedFor) {
+  const auto client = Client::Create({.servers = {"127.0.0.1:1"},
+                                      .first_answer = absl::Milliseconds(300),
+                                      .snapshot = false,
+                                      .dns_servers = "127.0.0.1:1"});
+  ASSERT_TRUE(client.ok());
+  const base::SteadyTime began = base::RealClock().Steady();
+  EXPECT_TRUE(absl::IsUnavailable(client->Resolve("web").status()));
+  EXPECT_GE(base::RealClock().Steady() - began, absl::Milliseconds(290));
+  // Once.
+  const base::SteadyTime again = base::RealClock().Steady();
+  EXPECT_TRUE(absl::IsUnavailable(client->Resolve("web").status()));
+  EXPECT_LT(base::RealClock().Steady() - again, absl::Milliseconds(290));
+}
+
 TEST(ClientTest, OptionsAndNamesThatCantBeUsedAreNamed) {
   const auto error = [](Options options) {
     return std::string(Client::Create(std::move(options)).status().message());
@@ -398,6 +414,8 @@ TEST(ClientTest, OptionsAndNamesThatCantBeUsedAreNamed) {
   EXPECT_TRUE(absl::StrContains(error({.servers = {""}}), "servers"));
   EXPECT_TRUE(absl::StrContains(error({.servers = {"no port"}}), "servers: "));
   EXPECT_TRUE(absl::StrContains(error({.cert = "x"}), "cert: goes together with key"));
+  EXPECT_EQ(error({.ca = "/etc/ssl/ca.pem"}),
+            "ca: is no PEM; it takes the text, not the name of a file");
   EXPECT_TRUE(absl::StrContains(error({.servers = {"10.0.0.1:0"}}), "servers: "));
   EXPECT_TRUE(absl::StrContains(error({.token = "a\nb"}), "token"));
   EXPECT_TRUE(absl::StrContains(error({.token = "pässwort"}), "token"));

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -27,6 +28,9 @@
 namespace muster::client {
 
 enum class BreakerState : uint8_t { kClosed, kOpen, kHalfOpen };
+
+// "closed", "open", "half open".
+std::string_view ToText(BreakerState state);
 
 // When a breaker opens, and for how long (circuit_breaker in the source).
 struct BreakerOptions {
@@ -59,6 +63,9 @@ struct CallerOptions {
   // Of one attempt: the function is told, and an attempt that takes longer has failed, whatever it
   // returns.
   absl::Duration timeout = absl::Seconds(3);
+  // Of a call with all its attempts and pauses: no attempt begins later, and the last one gets what
+  // is left.
+  absl::Duration total = absl::InfiniteDuration();
   std::shared_ptr<const RetryPolicy> retry = std::make_shared<LimitedAttempts>(3);
   std::shared_ptr<const BackoffPolicy> backoff =
       std::make_shared<ExponentialBackoff>(absl::Milliseconds(25), absl::Seconds(1));
@@ -101,7 +108,8 @@ class Caller {
   // The status of the last attempt. UNAVAILABLE without one when there is no endpoint, or when the
   // breaker is open (then what `fallback` returns). Failures of an endpoint are UNAVAILABLE,
   // DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNKNOWN and DATA_LOSS; other codes are its
-  // answer.
+  // answer, which `retry` may ask for again all the same. INVALID_ARGUMENT when there is no
+  // function.
   absl::Status Call(const Function& function, Idempotent idempotent = Idempotent::kYes) const;
   // By this key, with Policy::kConsistentHash; a retry goes elsewhere.
   absl::Status Call(std::string_view key, const Function& function,

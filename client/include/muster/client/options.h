@@ -52,8 +52,9 @@ struct Options {
   bool dns_when_unhealthy = false;
   // By service: where it is when DNS doesn't know either.
   std::map<std::string, std::vector<Address>> fallback_addresses;
-  // USER_SERVICE_URL in the environment beats all of these for "user-service": host and port count,
-  // and it is read when the client is made.
+  // USER_SERVICE_URL in the environment beats all of these for "user-service". Any form of
+  // target.h: of a URL host and port count, another service's name is asked for in place of this
+  // one. It is read when the client is made.
   bool overrides = true;
   std::string override_prefix;  // "APP_": APP_USER_SERVICE_URL
 

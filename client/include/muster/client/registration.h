@@ -30,12 +30,13 @@ struct HealthReport {
   std::string output = {};  // for people; the registry cuts it at 4 KiB
 };
 
-// A check that the process itself feeds: critical when no report comes within `ttl`.
+// A check that the process itself feeds. Critical until the first report; when no report comes
+// within `ttl` the registry may make it critical again (this release's server doesn't).
 struct TtlCheck {
   std::string id;                          // unique in the instance, 1 to 64 bytes
   absl::Duration ttl = absl::Seconds(30);  // 1 s to 24 h
   // Asked at once and three times in each ttl, on a thread of the registration's own; its answer is
-  // reported. When it hangs, the check becomes critical. Without one, call Registration::Report.
+  // reported. Without one, call Registration::Report.
   std::function<HealthReport()> probe = {};
 };
 
@@ -77,12 +78,17 @@ struct RegistrationStatus {
   uint64_t incarnation = 0;  // of this life of the instance; 0 before it was registered
 };
 
+// "pending", "held", "lost", "superseded", "invalid", "ended".
+std::string_view ToText(RegistrationStatus::State state);
+
 struct RegisterOptions {
   // After so long without a word from this process the registry takes it for gone: 1 s to 24 h. It
   // hears three in that time.
   absl::Duration ttl = absl::Seconds(30);
   // Each change of state, and of its reason, on a thread of the client's, one at a time.
   std::function<void(const RegistrationStatus&)> on_change = {};
+  // Each change of state is a line in the log (log.h).
+  bool log = true;
   // Deregisters when it is destroyed; otherwise the registry keeps it until the ttl is over.
   bool deregister = true;
   // Deregisters on SIGTERM, before the process gets to know of the signal (termination in

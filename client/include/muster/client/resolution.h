@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -37,9 +38,15 @@ struct Resolution {
   Source source = Source::kRegistry;
   absl::Duration age;  // since it was last known to be right
   Empty empty = Empty::kNot;
+  // With kOverride, what was asked for in place of the name: `"users.internal" of USERS_URL`.
+  std::string instead = {};
 
   // `no instance of "api" is healthy and active enough`; "" when there are endpoints. Escaped.
+  // `service`: as the message shall call it.
   std::string WhyEmpty(const std::string& service) const;
 };
+
+// "registry", "last known", "snapshot", "DNS", "static", "environment".
+std::string_view ToText(Resolution::Source source);
 
 }  // namespace muster::client
