@@ -1,9 +1,10 @@
 // Customers: they browse and buy, all the time, and say what they saw.
 //
-// usage: customer
+// usage: customer [--no-header]
 //
 // Each line of stdin is what happens from now on; at the next one what was seen meanwhile is
-// printed. An empty line, or the end of stdin, ends it. Exit code 1: a visit failed.
+// printed, as a line of a table. An empty line, or the end of stdin, ends it: visits are made as
+// long as stdin is open. Exit code 1: a visit failed.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -12,7 +13,9 @@
 #include <iostream>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "program.h"
@@ -78,6 +81,9 @@ class Customers {
     v1::ListProductsResponse products;
     grpc::Status status = channel_->Call(
         [&](grpc::ClientContext& context) { return gateway_->Browse(&context, {}, &products); });
+    if (status.ok() && products.products().empty()) {
+      status = {grpc::StatusCode::NOT_FOUND, "the shop sells nothing"};
+    }
     v1::Order order;
     if (status.ok()) {
       v1::BuyRequest buy;
@@ -113,6 +119,13 @@ class Customers {
   std::vector<std::thread> threads_;
 };
 
+// Of the table that Tell adds to.
+void PrintHeader() {
+  std::printf("%-48s %6s  %6s  %10s  %8s  %s\n", "what happens", "visits", "failed", "paid later",
+              "slowest", "gateways known by");
+  std::fflush(stdout);
+}
+
 // What was seen while this happened. False: a visit failed.
 bool Tell(const std::string& what, Customers& customers) {
   const Seen seen = customers.TakeSeen();
@@ -123,7 +136,7 @@ bool Tell(const std::string& what, Customers& customers) {
   return seen.failed == 0 && seen.visits > 0;
 }
 
-int Main() {
+int Main(bool header) {
   const auto client = Connect();
   if (!client.ok()) {
     std::cerr << client.status() << std::endl;
@@ -131,6 +144,7 @@ int Main() {
   }
   std::string what;
   if (!std::getline(std::cin, what)) return 0;
+  if (header) PrintHeader();
   Customers customers(*client);
   bool all_well = true;
   for (std::string next; std::getline(std::cin, next) && !next.empty(); what = next) {
@@ -143,4 +157,6 @@ int Main() {
 }  // namespace
 }  // namespace shop
 
-int main() { return shop::Main(); }
+int main(int argc, char** argv) {
+  return shop::Main(argc < 2 || std::string_view(argv[1]) != "--no-header");
+}

@@ -23,8 +23,9 @@ class Gateway : public v1::Gateway::Service {
 
   grpc::Status Browse(grpc::ServerContext* /*context*/, const v1::BrowseRequest* /*request*/,
                       v1::ListProductsResponse* response) override {
-    return products_->Call(
-        [&](grpc::ClientContext& context) { return product_->List(&context, {}, response); });
+    return PassOn("product", products_->Call([&](grpc::ClientContext& context) {
+      return product_->List(&context, {}, response);
+    }));
   }
 
   grpc::Status Buy(grpc::ServerContext* /*context*/, const v1::BuyRequest* request,
@@ -35,19 +36,20 @@ class Gateway : public v1::Gateway::Service {
     grpc::Status status = products_->Call([&](grpc::ClientContext& context) {
       return product_->Get(&context, get, add.mutable_product());
     });
-    if (!status.ok()) return status;
+    if (!status.ok()) return PassOn("product", status);
     add.set_user(request->user());
     add.set_key(request->key());
     v1::Cart cart;
     status = carts_->Call(request->user(), [&](grpc::ClientContext& context) {
       return cart_->Add(&context, add, &cart);
     });
-    if (!status.ok()) return status;
+    if (!status.ok()) return PassOn("cart", status);
     v1::PlaceOrderRequest place;
     place.set_user(request->user());
     place.set_key(request->key());
-    return orders_->Call(
-        [&](grpc::ClientContext& context) { return order_->Place(&context, place, order); });
+    return PassOn("order", orders_->Call([&](grpc::ClientContext& context) {
+      return order_->Place(&context, place, order);
+    }));
   }
 
  private:

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -36,37 +38,10 @@ class Orders : public v1::Orders::Service {
 
   grpc::Status Place(grpc::ServerContext* /*context*/, const v1::PlaceOrderRequest* request,
                      v1::Order* order) override {
-    {
-      const std::lock_guard lock(mu_);
-      if (const auto placed = placed_.find(request->key()); placed != placed_.end()) {
-        *order = placed->second;
-        return grpc::Status::OK;
-      }
-    }
-    v1::CartOfRequest of_user;
-    of_user.set_user(request->user());
-    v1::Cart cart;
-    grpc::Status status = carts_->Call(request->user(), [&](grpc::ClientContext& context) {
-      return cart_->Get(&context, of_user, &cart);
-    });
-    if (!status.ok()) return status;
-    if (cart.products().empty()) {
-      return {grpc::StatusCode::FAILED_PRECONDITION, "the cart is empty"};
-    }
-    order->set_id(request->key());
-    for (const v1::Product& product : cart.products()) {
-      order->set_total(order->total() + product.price());
-    }
-    order->set_payment(Charge(*order) ? v1::Order::PAID : v1::Order::WAITING);
-    {
-      const std::lock_guard lock(mu_);
-      placed_[request->key()] = *order;
-    }
-    // A cart that stays is no harm.
-    carts_->Call(request->user(), [&](grpc::ClientContext& context) {
-      return cart_->Empty(&context, of_user, &cart);
-    });
-    return grpc::Status::OK;
+    if (!Begin(request->key(), order)) return grpc::Status::OK;
+    const grpc::Status status = PlaceNow(*request, order);
+    End(request->key());
+    return status;
   }
 
   grpc::Status Waiting(grpc::ServerContext* /*context*/,
@@ -82,6 +57,55 @@ class Orders : public v1::Orders::Service {
 
   static bool IsWaiting(const Placed::value_type& one) {
     return one.second.payment() == v1::Order::WAITING;
+  }
+
+  // False: it is placed already, and `order` is what it became. A retry may run beside the call
+  // that it repeats, which goes on when nobody waits for its answer any more: it waits for that
+  // one, for two would empty the same cart.
+  bool Begin(const std::string& key, v1::Order* order) {
+    std::unique_lock lock(mu_);
+    one_ended_.wait(lock, [&] { return !under_way_.contains(key); });
+    const auto placed = placed_.find(key);
+    if (placed != placed_.end()) {
+      *order = placed->second;
+      return false;
+    }
+    under_way_.insert(key);
+    return true;
+  }
+  void End(const std::string& key) {
+    {
+      const std::lock_guard lock(mu_);
+      under_way_.erase(key);
+    }
+    one_ended_.notify_all();
+  }
+
+  grpc::Status PlaceNow(const v1::PlaceOrderRequest& request, v1::Order* order) {
+    v1::CartOfRequest of_user;
+    of_user.set_user(request.user());
+    v1::Cart cart;
+    const grpc::Status status = carts_->Call(request.user(), [&](grpc::ClientContext& context) {
+      return cart_->Get(&context, of_user, &cart);
+    });
+    if (!status.ok()) return PassOn("cart", status);
+    if (cart.products().empty()) {
+      return {grpc::StatusCode::FAILED_PRECONDITION, "the cart is empty"};
+    }
+    order->set_id(request.key());
+    for (const v1::Product& product : cart.products()) {
+      order->set_total(order->total() + product.price());
+    }
+    order->set_payment(Charge(*order) ? v1::Order::PAID : v1::Order::WAITING);
+    {
+      const std::lock_guard lock(mu_);
+      placed_[request.key()] = *order;
+    }
+    // A cart that stays is no harm.
+    carts_->Call(request.user(), [&](grpc::ClientContext& context) {
+      return cart_->Empty(&context, of_user, &cart);
+    });
+    return grpc::Status::OK;
   }
 
   // Charging the same order again charges it once, so that it may be tried again.
@@ -121,7 +145,9 @@ class Orders : public v1::Orders::Service {
   const std::shared_ptr<ServiceChannel> payments_;
   const std::unique_ptr<v1::Payments::Stub> payment_;
   std::mutex mu_;
-  Placed placed_;  // by key
+  Placed placed_;                    // by key
+  std::set<std::string> under_way_;  // keys of calls of Place
+  std::condition_variable one_ended_;
   std::atomic<bool> ends_{false};
   std::thread collects_;
 };

@@ -38,6 +38,13 @@ std::shared_ptr<ServiceChannel> ChannelTo(const Client& client, const std::strin
   std::exit(2);
 }
 
+grpc::Status PassOn(const std::string& service, const grpc::Status& status) {
+  const bool away = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                    status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (!away) return status;
+  return {grpc::StatusCode::ABORTED, service + " is away: " + status.error_message()};
+}
+
 namespace {
 
 // One of the two has come.
@@ -65,12 +72,15 @@ int Serve(const std::string& service, int argc, char** argv,
   }
   const std::unique_ptr<grpc::Service> implementation = make(*client);
   grpc::ServerBuilder builder;
+  const std::string address = std::string("127.0.0.1:") + (argc > 1 ? argv[1] : "0");
   int port = 0;
-  builder.AddListeningPort(std::string("127.0.0.1:") + (argc > 1 ? argv[1] : "0"),
-                           grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(implementation.get());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr) return 1;
+  if (server == nullptr) {
+    std::cerr << service << " can't listen on " << address << std::endl;
+    return 1;
+  }
   std::cout << service << " listens on 127.0.0.1:" << port << std::endl;
 
   // Registered for as long as this lives; a process that is killed is gone three seconds later.

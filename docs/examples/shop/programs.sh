@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Starts and ends the programs of the shop; sourced by `run` and `drill`. All of it ends with the
-# script. SHOP_BIN: where the programs are built already; else they are built. SHOP_LOG: a file that
-# gets what they wrote to stderr.
+# script. SHOP_BIN: where the programs are built already; else they are built. musterd and muster are
+# taken from there, too, or from the PATH. SHOP_LOG: a file that gets what they wrote to stderr.
 set -euo pipefail
 
 SHOP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,12 +10,19 @@ if [ -z "${SHOP_BIN:-}" ]; then
   "$ROOT/dev" build musterd muster shop >&2
   SHOP_BIN=$ROOT/build/release/bin
 fi
-WORK=$(mktemp -d)
-# Snapshots of what the registry said.
-export XDG_CACHE_HOME=$WORK/cache
-declare -A PID=() PORT=()
-
 die() { printf 'shop: %s\n' "$*" >&2; exit 1; }
+
+# installed NAME: where this program of muster's is.
+installed() {
+  if [ -x "$SHOP_BIN/$1" ]; then
+    printf '%s\n' "$SHOP_BIN/$1"
+  else
+    command -v "$1" || die "there is no $1 in $SHOP_BIN, nor on the PATH"
+  fi
+}
+MUSTERD=$(installed musterd)
+# shellcheck disable=SC2034 # of the scripts that source this
+MUSTER=$(installed muster)
 
 # await SECONDS COMMAND…: until it succeeds.
 await() {
@@ -27,7 +34,13 @@ await() {
   done
 }
 
+WORK=$(mktemp -d)
+# Snapshots of what the registry said.
+export XDG_CACHE_HOME=$WORK/cache
+declare -A PID=() PORT=()
+
 says() { grep -q "$2" "$WORK/$1.out" 2>/dev/null; }
+says_or_ended() { says "$@" || ! kill -0 "${PID[$1]}" 2>/dev/null; }
 
 # launch NAME COMMAND…: its output goes to WORK/NAME.out.
 launch() {
@@ -40,7 +53,7 @@ launch() {
 
 # The first time on a free port, later on the same one.
 start_registry() {
-  launch registry "$SHOP_BIN/musterd" --data-dir "$WORK/registry" \
+  launch registry "$MUSTERD" --data-dir "$WORK/registry" \
     --grpc-listen "127.0.0.1:${PORT[registry]:-0}" --http-listen off --dns-listen off
   await 10 says registry '^ready' || die "the registry didn't start: $(tail -3 "$WORK/log")"
   PORT[registry]=$(sed -n 's/^ready grpc=127.0.0.1:\([0-9]*\).*/\1/p' "$WORK/registry.out")
