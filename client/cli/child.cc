@@ -72,17 +72,25 @@ bool Child::HasEnded() {
   return true;
 }
 
+std::optional<int> Child::Meaning(int signal, const siginfo_t& info) {
+  if (signal == SIGCHLD) return HasEnded() ? std::optional<int>(0) : std::nullopt;
+  // By kill, not by the kernel for a key that was pressed.
+  return signal > 0 && info.si_code <= 0 ? std::optional<int>(signal) : std::nullopt;
+}
+
 int Child::NextSignal() {
   for (;;) {
     siginfo_t info{};
     const int signal = sigwaitinfo(&signals_, &info);
-    if (signal == SIGCHLD) {
-      if (HasEnded()) return 0;
-      continue;
-    }
-    // By kill, not by the kernel for a key that was pressed.
-    if (signal > 0 && info.si_code <= 0) return signal;
+    if (const auto meaning = Meaning(signal, info)) return *meaning;
   }
+}
+
+std::optional<int> Child::NextSignal(absl::Duration within) {
+  siginfo_t info{};
+  const timespec longest = absl::ToTimespec(within);
+  const int signal = sigtimedwait(&signals_, &info, &longest);
+  return Meaning(signal, info);
 }
 
 void Child::Pass(int signal) const { kill(pid_, signal); }

@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace muster::cli {
 
@@ -26,12 +28,16 @@ class Child {
   // The next signal that was sent to this process, not by its terminal, which sends it to the child
   // as well; 0: the child has ended.
   int NextSignal();
+  // As NextSignal; nullopt: none came within this time.
+  std::optional<int> NextSignal(absl::Duration within);
   void Pass(int signal) const;
   // After NextSignal was 0: its exit code, or 128 and the signal.
   int code() const { return code_; }
 
  private:
   Child(pid_t pid, sigset_t signals) : pid_(pid), signals_(signals) {}
+  // What NextSignal says of it; nullopt: nothing.
+  std::optional<int> Meaning(int signal, const siginfo_t& info);
   bool HasEnded();
 
   pid_t pid_;

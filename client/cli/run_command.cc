@@ -8,10 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
+#include "base/net_address.h"
 #include "client/cli/check_command.h"
 #include "client/cli/child.h"
 #include "client/cli/context.h"
 #include "client/cli/parse.h"
+#include "client/cli/render.h"
+#include "client/cli/tcp_probe.h"
 #include "client/lease/instance_request.h"
 #include "muster/client/client.h"
 
@@ -38,6 +41,16 @@ absl::Status SetDuration(const std::string& flag, const std::string& text, absl:
   }
   *to = *duration;
   return absl::OkStatus();
+}
+
+// A lease shorter or longer than this is none of the registry's.
+constexpr absl::Duration kShortestTtl = absl::Seconds(1);
+constexpr absl::Duration kLongestTtl = absl::Hours(24);
+
+absl::Status SetTtl(const std::string& text, absl::Duration* to) {
+  const absl::Status status = SetDuration("--ttl", text, to);
+  if (!status.ok() || (*to >= kShortestTtl && *to <= kLongestTtl)) return status;
+  return absl::InvalidArgumentError(absl::StrCat("--ttl: ", text, "; allowed: 1s to 24h"));
 }
 
 struct Plan {
@@ -68,7 +81,7 @@ absl::StatusOr<Plan> MakePlan(const Context& context, const Flags& flags) {
   const auto metadata = ParsePairs("--meta", flags.metadata);
   if (!metadata.ok()) return metadata.status();
   instance.metadata.insert(metadata->begin(), metadata->end());
-  absl::Status status = SetDuration("--ttl", flags.ttl, &plan.options.ttl);
+  absl::Status status = SetTtl(flags.ttl, &plan.options.ttl);
   if (status.ok()) status = SetDuration("--drain", flags.drain, &plan.drain);
   if (status.ok()) {
     status = SetDuration("--check-interval", flags.check_interval, &plan.check_interval);
@@ -112,12 +125,94 @@ void Say(Context& context, const RegistrationStatus& status) {
 
 bool Ends(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGQUIT; }
 
+// How long a program has to begin to listen before it is registered all the same, for it may do so
+// elsewhere only, or answer by UDP.
+constexpr absl::Duration kListensWithin = absl::Seconds(10);
+constexpr absl::Duration kBetweenProbes = absl::Milliseconds(50);
+// Signals wait so long, when packets to the address get lost.
+constexpr absl::Duration kProbe = absl::Milliseconds(100);
+
+// Where the program is looked for; no port: it isn't, the check says how well it is. Names aren't
+// looked up: that may take long, and signals would wait.
+client::Address ListensAt(const Flags& flags, const client::Instance& instance) {
+  if (!flags.check.empty()) return {};
+  const std::string& host = instance.address.host;
+  const bool is_ip = base::KindOfIp(host) != base::IpKind::kNone;
+  return {is_ip ? host : "127.0.0.1", instance.address.port};
+}
+
+// The program and its registration, until the program ends.
+class Run {
+ public:
+  Run(Context& context, const client::Client& client, Plan plan, Child child)
+      : context_(context), client_(client), plan_(std::move(plan)), child_(std::move(child)) {}
+
+  // Before anything accepts a connection there, calls would fail. The exit code of a program that
+  // ends meanwhile.
+  std::optional<int> WaitUntilItListens(const client::Address& at) {
+    const base::SteadyTime end = context_.clock.Steady() + kListensWithin;
+    while (!ProbeTcp(at, kProbe).ok()) {
+      if (context_.clock.Steady() >= end) {
+        context_.Note(absl::StrCat("nothing listens at ", AddressText(at.host, at.port),
+                                   " yet; it is registered all the same"));
+        return std::nullopt;
+      }
+      const auto signal = child_.NextSignal(kBetweenProbes);
+      if (signal == 0) return End();
+      if (!signal) continue;
+      Pass(*signal);
+      // One that was told to end is called by nobody, however long that takes it.
+      if (Ends(*signal)) return UntilItEnds();
+    }
+    return std::nullopt;
+  }
+
+  void Register() {
+    plan_.options.log = false;  // it is said here
+    plan_.options.on_change = [&context = context_](const RegistrationStatus& status) {
+      Say(context, status);
+    };
+    auto registration = client_.Register(std::move(plan_.instance), std::move(plan_.options));
+    if (registration.ok()) {
+      registration_ = *std::move(registration);
+    } else {
+      context_.Fail(registration.status());
+    }
+  }
+
+  int UntilItEnds() {
+    for (;;) {
+      const int signal = child_.NextSignal();
+      if (signal == 0) return End();
+      Pass(signal);
+    }
+  }
+
+ private:
+  void Pass(int signal) {
+    // Nobody is to call it any more when it hears of its end.
+    if (Ends(signal) && registration_ && plan_.drain > absl::ZeroDuration()) {
+      registration_->Drain(plan_.drain).status().IgnoreError();
+    }
+    child_.Pass(signal);
+  }
+  int End() {
+    *plan_.ended = true;
+    return child_.code();
+  }
+
+  Context& context_;
+  const client::Client& client_;
+  Plan plan_;
+  Child child_;
+  std::unique_ptr<client::Registration> registration_;
+};
+
 int RunProgram(Context& context, const Flags& flags) {
   auto plan = MakePlan(context, flags);
   if (!plan.ok()) return context.Refuse(plan.status());
   ConnectionOptions connection;
   if (const int code = context.ReadOptions(&connection)) return code;
-  const auto ended = plan->ended;
   const sigset_t former = Child::Block();
   std::optional<client::Client> client;
   if (const int code = context.MakeClient(std::move(connection), {.snapshot = false}, &client)) {
@@ -128,22 +223,13 @@ int RunProgram(Context& context, const Flags& flags) {
     context.Fail(child.status());
     return absl::IsNotFound(child.status()) ? kNoSuchProgram : kCantBeRun;
   }
-  plan->options.log = false;  // it is said below
-  plan->options.on_change = [&context](const RegistrationStatus& status) { Say(context, status); };
-  auto registration = client->Register(std::move(plan->instance), std::move(plan->options));
-  if (!registration.ok()) context.Fail(registration.status());
-  for (;;) {
-    const int signal = child->NextSignal();
-    if (signal == 0) {
-      *ended = true;
-      return child->code();
-    }
-    // Nobody is to call it any more when it hears of its end.
-    if (Ends(signal) && registration.ok() && plan->drain > absl::ZeroDuration()) {
-      (*registration)->Drain(plan->drain).status().IgnoreError();
-    }
-    child->Pass(signal);
+  const client::Address at = ListensAt(flags, plan->instance);
+  Run run(context, *client, *std::move(plan), *std::move(child));
+  if (at.port != 0) {
+    if (const auto code = run.WaitUntilItListens(at)) return *code;
   }
+  run.Register();
+  return run.UntilItEnds();
 }
 
 }  // namespace
@@ -151,8 +237,9 @@ int RunProgram(Context& context, const Flags& flags) {
 void AddRunCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("run", "Run a program as an instance of a service");
   command->footer(
-      "Registered while it runs. SIGTERM, SIGINT and SIGQUIT take it out of the answers, wait for\n"
-      "--drain, and are passed on, as SIGHUP, SIGUSR1 and SIGUSR2 are at once.\n"
+      "Registered while it runs; without --check once something listens at the port, or after\n"
+      "10s. SIGTERM, SIGINT and SIGQUIT take it out of the answers, wait for --drain, and are\n"
+      "passed on, as SIGHUP, SIGUSR1 and SIGUSR2 are at once.\n"
       "Exit code: the program's, 128 and the signal that ended it, 127 when there is no such\n"
       "program, 126 when it can't be run.\n"
       "Example: muster run --service api --port 8001 -- ./server --port 8001");

@@ -1,6 +1,9 @@
 // muster run and muster resolve as scripts use them: real processes, signals and exit codes.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -28,8 +31,13 @@ class RunScenario : public ::testing::Test {
   }
   // `script`: of sh, which is the service.
   std::unique_ptr<Process> Run(const std::string& script, std::vector<std::string> flags = {}) {
-    std::vector<std::string> words = {"run",  "--service", "web",     "--port",
-                                      "9999", "--address", "10.0.0.1"};
+    // Somebody listens there.
+    return RunAt(server_->port(), script, std::move(flags));
+  }
+  std::unique_ptr<Process> RunAt(int port, const std::string& script,
+                                 std::vector<std::string> flags = {}) {
+    std::vector<std::string> words = {"run",    "--service",       "web", "--address", "127.0.0.1",
+                                      "--port", absl::StrCat(port)};
     words.insert(words.end(), flags.begin(), flags.end());
     words.insert(words.end(), {"--", "sh", "-c", script});
     return Muster(words);
@@ -67,6 +75,68 @@ TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEn
   EXPECT_EQ(run->Wait(), 7);
 }
 
+// A port of loopback that refuses connections until Listen.
+class Port {
+ public:
+  Port() {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&at), size), 0);
+    EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&at), &size), 0);
+    number_ = ntohs(at.sin_port);
+  }
+  ~Port() { close(fd_); }
+  Port(const Port&) = delete;
+  int number() const { return number_; }
+  void Listen() const { EXPECT_EQ(listen(fd_, 8), 0); }
+
+ private:
+  const int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int number_ = 0;
+};
+
+TEST_F(RunScenario, AProgramIsRegisteredOnceItListens) {
+  const Port port;
+  const auto run = RunAt(port.number(), kUntilTerm);
+  EXPECT_EQ(run->ReadLine(), "up");
+  run->Signal(SIGHUP);
+  EXPECT_EQ(run->ReadLine(), "hup") << "is passed on meanwhile";
+  Pause(absl::Milliseconds(500));
+  EXPECT_EQ(Count(), 0) << "calls would fail";
+  port.Listen();
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(5)));
+  run->Signal(SIGTERM);
+  EXPECT_EQ(run->ReadLine(), "ended by TERM");
+  EXPECT_EQ(run->Wait(), 7);
+}
+
+TEST_F(RunScenario, AProgramThatEndsBeforeItListensIsNeverRegistered) {
+  const Port port;
+  EXPECT_EQ(RunAt(port.number(), "sleep 0.3; exit 3")->Wait(), 3);
+  const auto run = RunAt(port.number(),
+                         "trap 'echo told' TERM; echo up; n=0; while [ $n -lt 20 ]; do sleep 0.05; "
+                         "n=$((n + 1)); done; exit 7");
+  EXPECT_EQ(run->ReadLine(), "up");
+  run->Signal(SIGTERM);
+  EXPECT_EQ(run->ReadLine(), "told");
+  port.Listen();
+  EXPECT_EQ(run->Wait(), 7);
+  EXPECT_FALSE(absl::StrContains(ReadText(dir_.path("stderr")), "registered"));
+}
+
+TEST_F(RunScenario, AProgramThatNeverListensIsRegisteredAllTheSameAndACheckWaitsForNothing) {
+  const Port port;
+  const auto checked = RunAt(port.number(), kUntilTerm, {"--id", "checked", "--check", "true"});
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(5)));
+  const auto run = RunAt(port.number(), kUntilTerm, {"--id", "silent"});
+  EXPECT_TRUE(Eventually([&] { return Count() == 2; }, absl::Seconds(20)));
+  EXPECT_TRUE(
+      absl::StrContains(ReadText(dir_.path("stderr")),
+                        absl::StrCat("nothing listens at 127.0.0.1:", port.number(), " yet")));
+}
+
 TEST_F(RunScenario, TheExitCodeIsTheProgramsAndItLeavesWhenThatEnds) {
   const auto run = Run("sleep 1; exit 3");
   EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
@@ -95,6 +165,7 @@ TEST_F(RunScenario, AProgramRunsWithoutARegistryAndWhatIsWrongIsSaidBeforeItStar
         {"--service", "web", "--port", "1", "--ttl", "1ms"},
         {"--service", "web", "--port", "1", "--address", "0.0.0.0"},
         {"--service", "web", "--port", "1", "--check", "true", "--check-interval", "1ms"},
+        {"--service", "web", "--port", "1", "--ttl", "25h"},
         {"--service", "web", "--port", "1", "--drain", "soon"}}) {
     std::vector<std::string> words = {"run"};
     words.insert(words.end(), wrong.begin(), wrong.end());
@@ -103,6 +174,7 @@ TEST_F(RunScenario, AProgramRunsWithoutARegistryAndWhatIsWrongIsSaidBeforeItStar
     EXPECT_EQ(code, 2) << wrong.back();
     EXPECT_EQ(printed, "");
   }
+  EXPECT_TRUE(absl::StrContains(ReadText(dir_.path("stderr")), "--ttl: 25h; allowed: 1s to 24h"));
 }
 
 TEST_F(RunScenario, ACheckSaysHowWellItIs) {
@@ -146,13 +218,14 @@ TEST_F(RunScenario, ResolveGivesScriptsWhatTheyCanCall) {
     EXPECT_EQ(code, 0) << name;
     return printed;
   };
-  EXPECT_EQ(resolved("web"), "10.0.0.1:9999\n");
-  EXPECT_EQ(resolved("http://web:8002/a?b#c"), "http://10.0.0.1:9999/a?b#c\n");
+  const std::string& address = server_->address();
+  EXPECT_EQ(resolved("web"), address + "\n");
+  EXPECT_EQ(resolved("http://web:8002/a?b#c"), absl::StrCat("http://", address, "/a?b#c\n"));
   EXPECT_EQ(resolved("static:///10.0.0.7:1,10.0.0.8:2", "--all"), "10.0.0.7:1\n10.0.0.8:2\n");
   EXPECT_EQ(Output({"resolve", "a b"}).second, 2);
   EXPECT_EQ(Output({"resolve", "web", "--within", "soon"}).second, 2);
   const std::string json = resolved("http://web/x", "-ojson");
-  EXPECT_TRUE(absl::StrContains(json, "\"url\":\"http://10.0.0.1:9999/x\"")) << json;
+  EXPECT_TRUE(absl::StrContains(json, absl::StrCat("\"url\":\"http://", address, "/x\""))) << json;
   EXPECT_TRUE(absl::StrContains(json, "\"source\":\"registry\"")) << json;
   setenv("WEB_URL", "http://10.9.9.9:5", 1);
   EXPECT_EQ(resolved("web"), "10.9.9.9:5\n");
