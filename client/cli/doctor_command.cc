@@ -103,10 +103,15 @@ void LookAtEnvironment(const Target& target, Findings& findings) {
                    " is set; it beats the registry"));
 }
 
-// Of all instances, whatever their state. Nullopt: the server doesn't say.
-std::optional<v1::DiscoverResponse> AskServer(const ConnectionOptions& options,
-                                              const std::string& address, const Target& target,
-                                              Findings& findings) {
+// What a server says of all instances, whatever their state, and the way to it.
+struct Answer {
+  std::unique_ptr<Connection> connection;
+  v1::DiscoverResponse all;
+};
+
+// Nullopt: the server doesn't say.
+std::optional<Answer> AskServer(const ConnectionOptions& options, const std::string& address,
+                                const Target& target, Findings& findings) {
   ConnectionOptions one = options;
   one.addresses = {address};
   one.timeout = std::min(one.timeout, kPatience);
@@ -128,7 +133,51 @@ std::optional<v1::DiscoverResponse> AskServer(const ConnectionOptions& options,
     return std::nullopt;
   }
   findings.Ok("registry", absl::StrCat(address, " answers"));
-  return response;
+  return Answer{*std::move(connection), std::move(response)};
+}
+
+// One that nobody has reported yet is critical.
+v1::Health HealthOf(const v1::CheckState& check) {
+  const v1::Health status = check.latest().status();
+  return status == v1::HEALTH_UNSPECIFIED ? v1::CRITICAL : status;
+}
+
+std::string CheckText(const v1::CheckState& check) {
+  const v1::CheckResult& latest = check.latest();
+  const std::string why =
+      latest.status() == v1::HEALTH_UNSPECIFIED ? "nobody has reported it yet" : latest.output();
+  return absl::StrCat("the check ", base::Quoted(check.check().id()), " is ",
+                      HealthName(HealthOf(check)), why.empty() ? "" : ": ", why);
+}
+
+// Why this one is as it is; else, what tells.
+std::string WhySick(Connection& connection, const Target& target, const v1::Endpoint& endpoint) {
+  v1::DescribeInstanceRequest request;
+  auto* key = request.mutable_key();
+  key->set_namespace_(target.query.ns);
+  key->set_service(target.query.service);
+  key->set_node(endpoint.node());
+  key->set_id(endpoint.id());
+  v1::DescribeInstanceResponse response;
+  const absl::Status status = CallUnary<v1::Discovery>(
+      connection, &v1::Discovery::Stub::DescribeInstance, request, &response);
+  for (const v1::CheckState& check : response.checks()) {
+    if (!status.ok() || HealthOf(check) != endpoint.health()) continue;
+    return absl::StrCat("of ", endpoint.id(), " ", CheckText(check));
+  }
+  return absl::StrCat("muster describe ", target.query.service, " ", endpoint.id(),
+                      endpoint.node().empty() ? "" : absl::StrCat(" --node ", endpoint.node()),
+                      " says more");
+}
+
+// One stands for all: when none is well, the reason is mostly the same.
+void LookAtChecks(Answer& answer, const Target& target, Findings& findings) {
+  const auto& all = answer.all.endpoints();
+  const auto passing = [](const v1::Endpoint& one) { return one.health() == v1::PASSING; };
+  if (all.empty() || std::any_of(all.begin(), all.end(), passing)) return;
+  const auto worst = std::max_element(
+      all.begin(), all.end(), [](const auto& a, const auto& b) { return a.health() < b.health(); });
+  findings.Bad("checks", WhySick(*answer.connection, target, *worst));
 }
 
 // Those that get no calls are named with the reason.
@@ -150,20 +199,22 @@ void LookAtInstances(const v1::DiscoverResponse& all, Findings& findings) {
   }
   const std::string text =
       absl::StrCat(well, " of ", Count(static_cast<uint64_t>(all.endpoints_size()), "instance"),
-                   well == 1 ? " is" : " are", " passing and active", others.empty() ? "" : "; ",
-                   absl::StrJoin(others, ", "));
+                   well == 1 || all.endpoints_size() == 1 ? " is" : " are", " passing and active",
+                   others.empty() ? "" : "; ", absl::StrJoin(others, ", "));
   if (well == 0) return findings.Bad("instances", text);
   others.empty() ? findings.Ok("instances", text) : findings.Note("instances", text);
 }
 
 void LookAtRegistry(const ConnectionOptions& options, const Target& target, Findings& findings) {
   if (target.kind != Target::Kind::kService) return;
-  std::optional<v1::DiscoverResponse> first;
+  std::optional<Answer> first;
   for (const std::string& address : options.addresses) {
-    auto response = AskServer(options, address, target, findings);
-    if (response && !first) first = std::move(response);
+    auto answer = AskServer(options, address, target, findings);
+    if (answer && !first) first = std::move(answer);
   }
-  if (first) LookAtInstances(*first, findings);
+  if (!first) return;
+  LookAtInstances(first->all, findings);
+  LookAtChecks(*first, target, findings);
 }
 
 void LookAtDns(const Target& target, bool matters, const base::Clock& clock, Findings& findings) {

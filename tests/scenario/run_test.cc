@@ -234,15 +234,43 @@ TEST_F(RunScenario, ResolveGivesScriptsWhatTheyCanCall) {
   EXPECT_TRUE(run->Wait().has_value());
 }
 
-TEST_F(RunScenario, DoctorSaysWhyANameLeadsToNobody) {
-  const auto says = [](const std::pair<std::string, int>& said, const std::string& line) {
-    EXPECT_TRUE(absl::StrContains(said.first, line)) << said.first;
-  };
+// What doctor said and its exit code, and a line of that.
+void Says(const std::pair<std::string, int>& said, const std::string& line) {
+  EXPECT_TRUE(absl::StrContains(said.first, line)) << said.first;
+}
+
+TEST_F(RunScenario, DoctorSaysWhichCheckFailsWhenNoInstanceIsWell) {
+  ASSERT_EQ(Output({"register", "--permanent", "--id", "a", "--node", "n1", "--check-ttl", "db=60s",
+                    "web", "127.0.0.1:1"})
+                .second,
+            0);
   auto said = Output({"doctor", "web"});
   EXPECT_EQ(said.second, 1);
-  says(said, absl::StrCat("ok    registry     ", server_->address(), " answers"));
-  says(said, "bad   instances    nobody ever registered under this name");
-  says(said, "bad   answer       no service \"web\" is known");
+  Says(said, "bad   instances    0 of 1 instance is passing and active; a is critical");
+  Says(said, "bad   checks       of a the check \"db\" is critical: nobody has reported it yet\n");
+  ASSERT_EQ(
+      Output({"report", "web", "a", "db", "critical", "--node", "n1", "--output", "disk is full"})
+          .second,
+      0);
+  Says(Output({"doctor", "web"}),
+       "bad   checks       of a the check \"db\" is critical: disk is full\n");
+  ASSERT_EQ(Output({"register", "--permanent", "--id", "b", "--check-ttl", "db=60s", "web",
+                    "127.0.0.1:1"})
+                .second,
+            0);
+  Says(Output({"doctor", "web"}), "0 of 2 instances are passing and active; ");
+  ASSERT_EQ(Output({"report", "web", "b", "db", "passing"}).second, 0);
+  said = Output({"doctor", "web"});
+  Says(said, "1 of 2 instances is passing and active; ");
+  EXPECT_FALSE(absl::StrContains(said.first, "checks")) << said.first;
+}
+
+TEST_F(RunScenario, DoctorSaysWhyANameLeadsToNobody) {
+  auto said = Output({"doctor", "web"});
+  EXPECT_EQ(said.second, 1);
+  Says(said, absl::StrCat("ok    registry     ", server_->address(), " answers"));
+  Says(said, "bad   instances    nobody ever registered under this name");
+  Says(said, "bad   answer       no service \"web\" is known");
   // One that answers, one that doesn't, one that is sick.
   Remote remote(server_->address());
   for (const auto& [id, port] : {std::pair<std::string, int>{"well", server_->port()},
@@ -262,18 +290,18 @@ TEST_F(RunScenario, DoctorSaysWhyANameLeadsToNobody) {
   }
   said = Output({"doctor", "http://web:1234/x"});
   EXPECT_EQ(said.second, 0);
-  says(said, "note  instances    2 of 3 instances are passing and active; sick is critical");
-  says(said, "ok    answer       2 endpoints, from registry");
-  says(said, absl::StrCat("ok    connect      ", server_->address()));
-  says(said, "bad   connect      127.0.0.1:1: Connection refused");
+  Says(said, "note  instances    2 of 3 instances are passing and active; sick is critical");
+  Says(said, "ok    answer       2 endpoints, from registry");
+  Says(said, absl::StrCat("ok    connect      ", server_->address()));
+  Says(said, "bad   connect      127.0.0.1:1: Connection refused");
   setenv("WEB_URL", "http://127.0.0.1:2", 1);
   said = Output({"doctor", "web"});
   unsetenv("WEB_URL");
   EXPECT_EQ(said.second, 1);
-  says(said, "note  environment  WEB_URL=http://127.0.0.1:2 is set; it beats the registry");
+  Says(said, "note  environment  WEB_URL=http://127.0.0.1:2 is set; it beats the registry");
   server_->Kill();
   said = Output({"doctor", "web", "-ojson"});
-  says(said, "can't connect: Connection refused");
+  Says(said, "can't connect: Connection refused");
   EXPECT_EQ(Output({"doctor", "a b"}).second, 2);
 }
 
