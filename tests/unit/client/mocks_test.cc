@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "muster/client/client.h"
@@ -104,6 +105,34 @@ TEST_F(MocksTest, RegisterPassesTheInstance) {
   ASSERT_EQ(client_.metrics().registrations.size(), 1u);
   *registered = nullptr;
   EXPECT_TRUE(client_.metrics().registrations.empty());
+}
+
+// Balance and callers watch, too, of which a test may know nothing.
+TEST(MocksWithoutInstructionsTest, WhatOnlyExpectsResolveServesBalancersAndCallers) {
+  const auto connection = std::make_shared<NiceMock<MockConnection>>();
+  ON_CALL(*connection, Resolve).WillByDefault(Return(AnswerOf({{.id = "a"}})));
+  const Client client(connection);
+  const auto balancer = client.Balance("api");
+  ASSERT_TRUE(balancer.ok()) << balancer.status();
+  EXPECT_EQ(balancer->Next()->id, "a");
+  std::string called;
+  const auto call = [&called](const Attempt& attempt) {
+    called += attempt.endpoint.id;
+    return absl::OkStatus();
+  };
+  const auto caller = client.CallerOf("api");
+  ASSERT_TRUE(caller.ok()) << caller.status();
+  EXPECT_TRUE(caller->Call(call).ok());
+  EXPECT_TRUE(client.Call("api", call).ok());
+  EXPECT_EQ(called, "aa");
+}
+
+TEST(MocksWithoutInstructionsTest, TheErrorSaysThatNothingWasExpected) {
+  const Client client(std::make_shared<NiceMock<MockConnection>>());
+  EXPECT_EQ(client.Resolve("api").status(),
+            absl::UnavailableError("MockConnection: nothing was expected of Resolve"));
+  EXPECT_EQ(client.Register({.service = "api"}).status(),
+            absl::UnavailableError("MockConnection: nothing was expected of Register"));
 }
 
 }  // namespace
