@@ -60,13 +60,12 @@ class Customers {
   }
   // By whom the gateways were known that were called since it was asked last.
   std::string TakeSources() {
-    static constexpr std::array<const char*, Resolution::kSources> kNames = {
-        "registry", "last known", "snapshot", "DNS", "static", "environment"};
     std::string names;
     for (const auto& service : client_.metrics().services) {
       for (size_t i = 0; i < service.by_source.size(); ++i) {
         if (service.by_source[i] == calls_[i]) continue;
-        names += (names.empty() ? "" : ", ") + std::string(kNames[i]);
+        names += names.empty() ? "" : ", ";
+        names += ToText(static_cast<Resolution::Source>(i));
       }
       calls_ = service.by_source;
     }

@@ -5,20 +5,29 @@
 namespace shop {
 namespace {
 
+using muster::client::CallerOptions;
 using muster::client::Client;
 using muster::client::Policy;
 using muster::client::ServiceChannel;
 
+// A customer gives a visit three seconds: what is behind the gateway gets less in all, retries
+// included, and what is behind that less again.
+const CallerOptions kShort = {.timeout = absl::Milliseconds(300), .total = absl::Milliseconds(700)};
+// A user's cart stays with one instance.
+const CallerOptions kByUser = {.balance = {.policy = Policy::kConsistentHash},
+                               .timeout = absl::Milliseconds(300),
+                               .total = absl::Milliseconds(700)};
+const CallerOptions kOrder = {.timeout = absl::Milliseconds(1'500),
+                              .total = absl::Milliseconds(1'500)};
+
 class Gateway : public v1::Gateway::Service {
  public:
   explicit Gateway(const Client& client)
-      : products_(ChannelTo(client, "product", {.timeout = absl::Milliseconds(500)})),
+      : products_(ChannelTo(client, "product", kShort)),
         product_(v1::Products::NewStub(products_)),
-        carts_(ChannelTo(
-            client, "cart",
-            {.balance = {.policy = Policy::kConsistentHash}, .timeout = absl::Milliseconds(500)})),
+        carts_(ChannelTo(client, "cart", kByUser)),
         cart_(v1::Carts::NewStub(carts_)),
-        orders_(ChannelTo(client, "order", {.timeout = absl::Seconds(2)})),
+        orders_(ChannelTo(client, "order", kOrder)),
         order_(v1::Orders::NewStub(orders_)) {}
 
   grpc::Status Browse(grpc::ServerContext* /*context*/, const v1::BrowseRequest* /*request*/,

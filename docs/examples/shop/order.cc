@@ -24,11 +24,14 @@ using muster::client::ServiceChannel;
 class Orders : public v1::Orders::Service {
  public:
   explicit Orders(const Client& client)
-      : carts_(ChannelTo(
-            client, "cart",
-            {.balance = {.policy = Policy::kConsistentHash}, .timeout = absl::Milliseconds(500)})),
+      : carts_(ChannelTo(client, "cart",
+                         {.balance = {.policy = Policy::kConsistentHash},
+                          .timeout = absl::Milliseconds(200),
+                          .total = absl::Milliseconds(400)})),
         cart_(v1::Carts::NewStub(carts_)),
-        payments_(ChannelTo(client, "payment", {.timeout = absl::Milliseconds(300)})),
+        payments_(
+            ChannelTo(client, "payment",
+                      {.timeout = absl::Milliseconds(300), .total = absl::Milliseconds(600)})),
         payment_(v1::Payments::NewStub(payments_)),
         collects_([this] { Collect(); }) {}
   ~Orders() override {

@@ -28,9 +28,8 @@ absl::StatusOr<Client> Connect() {
 std::shared_ptr<ServiceChannel> ChannelTo(const Client& client, const std::string& service,
                                           CallerOptions options) {
   options.on_breaker = [](const BreakerChange& change) {
-    static constexpr const char* kStates[] = {"closed", "open", "half open"};
     std::cerr << change.service << " " << change.endpoint << ": the breaker is "
-              << kStates[static_cast<int>(change.state)] << std::endl;
+              << ToText(change.state) << std::endl;
   };
   auto channel = client.Channel(service, {.caller = std::move(options)});
   if (channel.ok()) return *channel;
