@@ -43,8 +43,8 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
         loop.Post([weak, service, on_endpoints, resolution] {
           const auto balancer = weak.lock();
           if (balancer == nullptr) return;
-          balancer->Update(resolution, service);
           if (on_endpoints) on_endpoints(*resolution.endpoints);
+          balancer->Update(resolution, service);
         });
       });
   if (!subscription.ok()) return subscription.status();

@@ -17,7 +17,8 @@ namespace muster::client {
 // What a target is called in messages, and by what it is known: the same for all paths of a URL.
 std::string NameOf(const Target& target);
 
-// Told of each change of the endpoints from now on, on the thread that makes views.
+// Told of each change of the endpoints from now on, on the thread that makes views, before the
+// balancer is.
 using EndpointsListener = std::function<void(const EndpointList&)>;
 
 // Waits for the first answer. The options have been checked. Errors: of Connection::Watch, and

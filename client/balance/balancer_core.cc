@@ -174,7 +174,7 @@ Pick BalancerCore::NextBut(const Tried& tried, const std::string* but_zone) {
 
 Pick BalancerCore::NextArrived(uint64_t after) {
   Slot& slot = SlotOfThread();
-  const Candidate arrived = Draw(slot, {.came_after = after, .probes = false});
+  const Candidate arrived = Draw(slot, {.came_after = after, .left_out = true});
   return arrived.endpoint != nullptr ? Take(slot, arrived) : Next();
 }
 
@@ -223,7 +223,8 @@ BalancerCore::Candidate BalancerCore::Draw(Slot& slot, const Conditions& conditi
       const EndpointLoad& load = *seat.load;
       const bool is_due =
           conditions.probes && load.probe_us.load(std::memory_order_relaxed) <= now_us;
-      if (load.left_out.load(std::memory_order_relaxed) && !is_due) continue;
+      const bool is_out = load.left_out.load(std::memory_order_relaxed);
+      if (is_out && !is_due && !conditions.left_out) continue;
       if (Contains(conditions.tried, seat.endpoint.get())) continue;
       if (conditions.but_zone != nullptr && seat.endpoint->zone == *conditions.but_zone) continue;
       if (conditions.came_after && seat.came <= *conditions.came_after) continue;
@@ -231,7 +232,7 @@ BalancerCore::Candidate BalancerCore::Draw(Slot& slot, const Conditions& conditi
       if (slot.rng.Unit() * total < seat.own) drawn = {&seat.endpoint, seat.load.get()};
     }
   }
-  if (drawn.endpoint == nullptr || Admits(drawn, nullptr)) return drawn;
+  if (drawn.endpoint == nullptr || conditions.left_out || Admits(drawn, nullptr)) return drawn;
   Conditions well = conditions;
   well.probes = false;
   return Draw(slot, well);

@@ -88,6 +88,7 @@ class BalancerCore : public std::enable_shared_from_this<BalancerCore> {
     const std::string* but_zone = nullptr;    // not in this zone
     std::optional<uint64_t> came_after = {};  // came or changed since
     bool probes = true;                       // also those whose breaker lets one call through
+    bool left_out = false;                    // also those whose breaker lets none through
   };
   // By their own weight, of all that the view has, reserve included; nobody: none meets the
   // conditions, or all are left out. O(n).

@@ -19,7 +19,7 @@ namespace {
 
 // An instance that restarts is called again soon; one that has gone isn't in the pool.
 constexpr int kFirstPauseMs = 100;
-constexpr int kLongestPauseMs = 5'000;
+constexpr int kLongestPauseMs = 1'000;
 // gRPC has one argument for both: this is how long connecting may take, however soon after the last
 // attempt it begins.
 constexpr int kConnectTimeoutMs = 10'000;

@@ -14,6 +14,10 @@ namespace {
 
 // How many endpoints are looked at for one whose connection is ready.
 constexpr int kLooks = 4;
+// How long, and how often, one that has come is tried while the breaker is open: it may take a
+// moment until it can be reached.
+constexpr absl::Duration kEager = absl::Seconds(3);
+constexpr absl::Duration kBetweenEager = absl::Milliseconds(200);
 
 bool IsFailure(const absl::Status& status) {
   switch (status.code()) {
@@ -94,8 +98,12 @@ std::optional<absl::Status> CallerCore::Refused(std::optional<uint64_t>* arrived
     const uint64_t arrivals = parts_.balancer->arrivals();
     // Those that have come since aren't those that failed.
     if (before == BreakerState::kOpen && arrivals != arrivals_) {
+      eager_ = {.after = std::exchange(arrivals_, arrivals), .next = now, .until = now + kEager};
+    }
+    if (before == BreakerState::kOpen && now >= eager_.next && now < eager_.until) {
       breaker_.ProbeNow(now);
-      *arrived_after = arrivals_;
+      eager_.next = now + kBetweenEager;
+      *arrived_after = eager_.after;
     }
     if (!breaker_.Allow(now)) {
       return absl::UnavailableError(absl::StrCat(

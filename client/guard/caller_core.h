@@ -104,6 +104,13 @@ class CallerCore {
   mutable base::Mutex mu_;
   CircuitBreaker breaker_ MUSTER_GUARDED_BY(mu_);
   uint64_t arrivals_ MUSTER_GUARDED_BY(mu_) = 0;  // of endpoints, at the last call
+  // While the breaker is open, for those that have come since so many arrivals.
+  struct Eager {
+    uint64_t after = 0;
+    base::SteadyTime next{};
+    base::SteadyTime until{};
+  };
+  Eager eager_ MUSTER_GUARDED_BY(mu_);
 };
 
 }  // namespace muster::client

@@ -211,5 +211,26 @@ TEST_F(ZoneGuardTest, WhoWasLeftOutInAnotherZoneIsNotForEver) {
   EXPECT_EQ(failed, 5) << "it is left out as ever";
 }
 
+TEST_F(ZoneGuardTest, WhoHasComeIsTriedForAWhile) {
+  Make({"a0"}, {.retry_budget = 0, .service_breaker = {.minimum = 5}});
+  bad_ = {"a"};
+  while (core_->breaker() != BreakerState::kOpen) EXPECT_FALSE(Call().ok());
+  Set({"a0", "b0"});
+  bad_ = {"a", "b"};
+  by_zone_.clear();
+  for (int i = 0; i < 400; ++i) {
+    EXPECT_FALSE(Call().ok());
+    Advance(absl::Milliseconds(10));
+  }
+  EXPECT_NEAR(by_zone_["b"], 15, 1) << "five times a second, for three";
+  EXPECT_EQ(by_zone_["a"], 0);
+  Set({"a0", "b0", "b1"});
+  EXPECT_FALSE(Call().ok());
+  bad_ = {"a"};
+  Advance(absl::Milliseconds(200));
+  EXPECT_TRUE(Call().ok()) << "it could be reached at last";
+  EXPECT_EQ(core_->breaker(), BreakerState::kClosed);
+}
+
 }  // namespace
 }  // namespace muster::client
