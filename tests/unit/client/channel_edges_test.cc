@@ -176,9 +176,8 @@ TEST_F(ChannelEdgesTest, AProbeThatIsDroppedOrCalledOffLeavesItsPlaceToAnother) 
   const base::SteadyTime opens = base::RealClock().Steady() + absl::Seconds(2);
   EXPECT_TRUE(Comes([&] { return base::RealClock().Steady() > opens; }));
   {
-    grpc::CompletionQueue queue;
     grpc::ClientContext context;
-    const auto never = stub_->PrepareAsyncCheck(&context, {}, &queue);
+    const auto dropped = stub_->Watch(&context, {});
   }
   EXPECT_EQ(channel_->breaker(), BreakerState::kHalfOpen);
   grpc::ClientContext context;
