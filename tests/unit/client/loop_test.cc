@@ -77,12 +77,14 @@ TEST(LoopTest, StopWaitsForTheRunningTaskAndDropsTheOthers) {
   loop.At(loop.Now() + absl::Hours(1), [&] { ++late; });
   ASSERT_TRUE(begun.Wait());
   std::thread release([&] {
-    // It takes no more: it is being stopped.
-    const auto held = std::make_shared<int>();
-    do {
+    // Until it takes no more: it is being stopped. What it took is held until that is over.
+    bool is_taken = true;
+    while (is_taken) {
+      const auto held = std::make_shared<int>();
       loop.Post([&late, held] { ++late; });
+      is_taken = held.use_count() > 1;
       std::this_thread::yield();
-    } while (held.use_count() > 1);
+    }
     may_end = true;
   });
   loop.Stop();
