@@ -235,18 +235,20 @@ Metrics Client::metrics() const {
   return metrics;
 }
 
-// Listed for as long as it is there.
+// Listed for as long as it is there. It keeps no caller of the client alive.
 class Client::CountedRegistration : public Registration {
  public:
   CountedRegistration(std::unique_ptr<Registration> registration, std::string service,
-                      std::shared_ptr<Shared> shared)
-      : registration_(std::move(registration)), shared_(std::move(shared)) {
-    base::MutexLock lock(shared_->held_mu);
-    shared_->held.push_back({std::move(service), registration_.get()});
+                      const std::shared_ptr<Shared>& shared)
+      : registration_(std::move(registration)), shared_(shared) {
+    base::MutexLock lock(shared->held_mu);
+    shared->held.push_back({std::move(service), registration_.get()});
   }
   ~CountedRegistration() override {
-    base::MutexLock lock(shared_->held_mu);
-    std::erase_if(shared_->held,
+    const auto shared = shared_.lock();
+    if (shared == nullptr) return;
+    base::MutexLock lock(shared->held_mu);
+    std::erase_if(shared->held,
                   [this](const auto& one) { return one.registration == registration_.get(); });
   }
   RegistrationStatus status() const override { return registration_->status(); }
@@ -265,7 +267,7 @@ class Client::CountedRegistration : public Registration {
 
  private:
   const std::unique_ptr<Registration> registration_;
-  const std::shared_ptr<Shared> shared_;
+  const std::weak_ptr<Shared> shared_;
 };
 
 absl::StatusOr<std::unique_ptr<Registration>> Client::Register(Instance instance,

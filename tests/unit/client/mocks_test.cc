@@ -135,5 +135,21 @@ TEST(MocksWithoutInstructionsTest, TheErrorSaysThatNothingWasExpected) {
             absl::UnavailableError("MockConnection: nothing was expected of Register"));
 }
 
+TEST_F(MocksTest, ARegistrationThatOutlivesItsClientFollowsNobody) {
+  auto subscription = std::make_unique<MockSubscription>();
+  bool ended = false;
+  EXPECT_CALL(*subscription, Ended).WillOnce([&ended] { ended = true; });
+  EXPECT_CALL(*connection_, Resolve(_)).WillOnce(Return(AnswerOf({{.id = "a"}})));
+  EXPECT_CALL(*connection_, Watch(_, _)).WillOnce(Return(ByMove(std::move(subscription))));
+  EXPECT_CALL(*connection_, Register(_, _))
+      .WillOnce(Return(ByMove(std::make_unique<NiceMock<MockRegistration>>())));
+  auto client = std::make_unique<Client>(connection_);
+  EXPECT_TRUE(client->Call("api", [](const Attempt&) { return absl::OkStatus(); }).ok());
+  const auto registered = client->Register({.service = "web"});
+  ASSERT_TRUE(registered.ok());
+  client = nullptr;
+  EXPECT_TRUE(ended);
+}
+
 }  // namespace
 }  // namespace muster::client
