@@ -139,8 +139,13 @@ absl::StatusOr<Target> ParseUrl(std::string_view text, const Scheme& scheme) {
   auto host = SplitHostPort(text, authority.substr(user));
   if (!host.ok()) return host.status();
   if (host->port == 0) host->port = scheme.port;
-  auto out = OfHost(text, *std::move(host));
+  auto out = OfHost(text, *host);
   if (!out.ok()) return out;
+  // A tag may hold what a host may not, and what is found is written in its place with a port.
+  const base::HostPort written = {host->host, std::max(host->port, uint16_t{1})};
+  if (auto again = SplitHostPort(text, base::FormatHostPort(written)); !again.ok()) {
+    return again.status();
+  }
   out->before = text.substr(0, begin + user);
   out->after = text.substr(end);
   return out;
