@@ -176,7 +176,7 @@ absl::StatusOr<NormalInstance> Normalise(v1::Instance&& instance, std::string_vi
                                   : std::move(*instance.mutable_id());
   if (auto s = CheckText({kParent, "id"}, key->id, 1, kMaxId); !s.ok()) return s;
   if (auto s = CheckFields(instance); !s.ok()) return s;
-  if (auto s = NormaliseChecks(*instance.mutable_checks()); !s.ok()) return s;
+  if (auto s = NormaliseChecks(*instance.mutable_checks(), instance.port()); !s.ok()) return s;
 
   NormalInstance out;
   out.display_name = std::move(*instance.mutable_service());

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
-#include "server/core/check_rules.h"
+#include "server/core/check_change.h"
 #include "server/core/record_view.h"
 
 namespace muster::core {
@@ -18,7 +18,6 @@ using base::Reason;
 using storage::Family;
 
 constexpr int kMaxSuperseded = 4;
-constexpr size_t kMaxOutput = 4096;
 
 bool SameLife(const std::string& life, const LeaseSpec& present) {
   return present.fenced && life.size() == present.life.size() &&
@@ -29,11 +28,6 @@ bool SameLife(const std::string& life, const LeaseSpec& present) {
 // No life given joins the present one.
 bool Continues(const std::string& life, const std::string& present) {
   return life.empty() || life == present;
-}
-
-v1::Health StatusOf(std::string_view check_id, v1::Health initial, ReadCheck read_check) {
-  const auto record = read_check(check_id);
-  return record ? record->status() : initial;
 }
 
 // Keeps the results of checks whose definition stays, drops the others', and says the worst.
@@ -48,14 +42,11 @@ v1::Health CarryChecks(const Registration& registration, const StoredInstance* p
   for (const NormalCheck& check : registration.instance.checks) {
     const auto it = old.find(check.id);
     const bool same = it != old.end() && it->second == check.encoded;
-    worst = std::max(
-        worst, same ? StatusOf(check.id, check.initial_status, read_check) : check.initial_status);
+    const auto result = same ? read_check(check.id) : std::nullopt;
+    worst = std::max(worst, result ? result->status() : check.initial_status);
     if (same) old.erase(it);
   }
-  for (const auto& [id, definition] : old) {
-    unit.ops.push_back(
-        storage::Delete(Family::kChecks, storage::EncodeCheckKey(registration.key, id)));
-  }
+  for (const auto& [id, definition] : old) DeleteResults(registration.key, id, read_check, unit);
   return worst;
 }
 
@@ -67,12 +58,6 @@ void CarryLives(const StoredInstance& present, RecordRest& record) {
     if (record.superseded.size() == kMaxSuperseded) break;
     *record.superseded.Add() = old;
   }
-}
-
-storage::Op PutInstanceOp(std::string_view key, const storage::InstanceWords& words,
-                          const storage::v1::InstanceRecord& record) {
-  return storage::Put(Family::kInstances, std::string(key),
-                      storage::EncodeInstanceValue(words, SerializeRecord(record)));
 }
 
 // All but the results of checks.
@@ -89,39 +74,6 @@ Change Removal(std::string_view key, uint64_t mod_seq, uint64_t incarnation, uin
   out.unit.ops.push_back(
       storage::Put(Family::kTombstones, k, storage::EncodeValue(tombstone.SerializeAsString())));
   return out;
-}
-
-const v1::Check* FindCheck(const StoredInstance& present, const std::string& id) {
-  const auto& checks = present.record.checks();
-  if (id.empty()) return checks.size() == 1 ? &checks[0] : nullptr;
-  const auto it =
-      std::find_if(checks.begin(), checks.end(), [&](const auto& c) { return c.id() == id; });
-  return it == checks.end() ? nullptr : &*it;
-}
-
-absl::Status NoSuchCheck(const StoredInstance& present, const std::string& id) {
-  if (present.record.checks().empty()) {
-    return MakeError(StatusCode::kNotFound, Reason::kCheckNotFound, "the instance has no checks");
-  }
-  if (id.empty()) {
-    return base::WithField(
-        MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
-                  absl::StrCat("check_id is empty and the instance has ",
-                               present.record.checks_size(), " checks; say which")),
-        "check_id");
-  }
-  return MakeError(StatusCode::kNotFound, Reason::kCheckNotFound,
-                   absl::StrCat("the instance has no check \"",
-                                base::EscapeForTerminal(id.substr(0, 64)), "\""));
-}
-
-// At most kMaxOutput bytes, cut between characters.
-std::string CutOutput(std::string output) {
-  if (output.size() <= kMaxOutput) return output;
-  size_t end = kMaxOutput;
-  while (end > 0 && (static_cast<uint8_t>(output[end]) & 0xC0) == 0x80) --end;
-  output.resize(end);
-  return output;
 }
 
 }  // namespace
@@ -244,62 +196,17 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   return out;
 }
 
-Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms) {
+Change RemovalOf(std::string_view key, const StoredInstance& present, ReadCheck read_check,
+                 uint64_t now_ms) {
   Change out = Removal(key, present.mod_seq, present.words.incarnation, now_ms);
   for (const v1::Check& check : present.record.checks()) {
-    out.unit.ops.push_back(
-        storage::Delete(Family::kChecks, storage::EncodeCheckKey(key, check.id())));
+    DeleteResults(key, check.id(), read_check, out.unit);
   }
   return out;
 }
 
 Change RemovalOf(const Lease& lease, uint64_t now_ms) {
   return Removal(lease.key(), lease.mod_seq(), lease.incarnation(), now_ms);
-}
-
-absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
-                                const v1::ReportHealthRequest& report, ReadCheck read_check,
-                                uint64_t now_ms) {
-  if (report.status() < v1::PASSING || report.status() > v1::CRITICAL) {
-    return base::WithField(MakeError(StatusCode::kInvalidArgument, Reason::kInvalidField,
-                                     absl::StrCat("status is ", report.status(),
-                                                  "; allowed: PASSING, WARNING, CRITICAL")),
-                           "status");
-  }
-  const v1::Check* check = FindCheck(present, report.check_id());
-  if (check == nullptr) return NoSuchCheck(present, report.check_id());
-
-  Change out;
-  out.incarnation = present.words.incarnation;
-  const std::string output = CutOutput(report.output());
-  const auto before = read_check(check->id());
-  const bool same_status = before && before->status() == report.status();
-  if (same_status && before->output() == output) return out;
-
-  out.changed = !same_status;
-  storage::v1::CheckRecord result;
-  result.set_status(report.status());
-  result.set_output(output);
-  result.set_at_ms(now_ms);
-  out.unit.preconditions.push_back(
-      storage::ModSeqIs(Family::kInstances, std::string(key), present.mod_seq));
-  out.unit.ops.push_back(storage::Put(Family::kChecks, storage::EncodeCheckKey(key, check->id()),
-                                      storage::EncodeValue(result.SerializeAsString())));
-  if (same_status) return out;
-  // A new status goes through the instance's record too, so that whoever decides on the instance
-  // at the same time is made to look again.
-  storage::v1::InstanceRecord record = present.record;
-  v1::Health worst = report.status();
-  for (const v1::Check& other : record.checks()) {
-    if (other.id() == check->id()) continue;
-    worst = std::max(worst, StatusOf(other.id(), InitialStatus(other), read_check));
-  }
-  storage::InstanceWords words = present.words;
-  if (worst != record.health()) words.visible_seq = 0;
-  record.set_health(worst);
-  record.set_never_reported(false);
-  out.unit.ops.push_back(PutInstanceOp(key, words, record));
-  return out;
 }
 
 absl::Status CheckIncarnation(uint64_t given, uint64_t present, const storage::InstanceKey& key) {

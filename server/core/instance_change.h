@@ -1,5 +1,5 @@
-// What one registration, report or removal does to one instance: pure decisions over the stored
-// state. The Registry reads that state, asks here, and proposes the answer.
+// What one registration or removal does to one instance: pure decisions over the stored state. The
+// Registry reads that state, asks here, and proposes the answer.
 //
 // Thread safety: pure. Errors: base::Reason in each status.
 #pragma once
@@ -67,14 +67,10 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
                  ReadCheck read_check);
 
 // Removes the instance. `now_ms` since 1970.
-Change RemovalOf(std::string_view key, const StoredInstance& present, uint64_t now_ms);
+Change RemovalOf(std::string_view key, const StoredInstance& present, ReadCheck read_check,
+                 uint64_t now_ms);
 // The same, without the store. REQUIRES: nobody has ever reported.
 Change RemovalOf(const Lease& lease, uint64_t now_ms);
-
-// A check's new status and output. Errors: INVALID_ARGUMENT, NOT_FOUND (CHECK_NOT_FOUND).
-absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& present,
-                                const v1::ReportHealthRequest& report, ReadCheck read_check,
-                                uint64_t now_ms);
 
 // FAILED_PRECONDITION (STALE_INCARNATION) when `given` is lower than `present`, NOT_FOUND when
 // higher; 0 = whichever.

@@ -178,25 +178,6 @@ void Registry::Deregister(const v1::DeregisterRequest& request, DeregisterDone d
   Begin(std::move(write));
 }
 
-void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone done) {
-  auto key = NormalKey(request.key(), "key");
-  if (!key.ok()) return done(key.status());
-  auto write = std::make_shared<Write>();
-  write->kind = Write::Kind::kReport;
-  write->SetNames(*std::move(key));
-  write->write_class = storage::WriteClass::kInternal;
-  write->report = std::make_unique<const v1::ReportHealthRequest>(request);
-  write->done = [this, done = std::move(done)](auto outcome) {
-    if (!outcome.ok()) return done(outcome.status());
-    v1::ReportHealthResponse response;
-    response.mutable_revision()->set_epoch(catalog_.revision().epoch);
-    response.mutable_revision()->set_seq(std::max(outcome->seq, catalog_.revision().seq));
-    response.set_changed(outcome->changed);
-    done(std::move(response));
-  };
-  Begin(std::move(write));
-}
-
 void Registry::Begin(std::shared_ptr<Write> write) {
   Writes writes;
   writes.push_back(std::move(write));

@@ -30,6 +30,7 @@
 #include "base/mutex.h"
 #include "muster/v1/registry.pb.h"
 #include "server/core/catalog.h"
+#include "server/core/check_change.h"
 #include "server/core/held_set.h"
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
@@ -87,6 +88,20 @@ class Registry {
 
   using ReportDone = std::function<void(absl::StatusOr<v1::ReportHealthResponse>)>;
   void ReportHealth(const v1::ReportHealthRequest& request, ReportDone done);
+  // Is told of each report that was taken, changed or not: `check_id` as in the request. On the
+  // thread that calls `done`. Before the first report.
+  using ReportListener =
+      std::function<void(std::string_view instance_key, std::string_view check_id)>;
+  void SetReportListener(ReportListener listener) { report_listener_ = std::move(listener); }
+
+  // What the server found out itself. NOT_FOUND: it doesn't matter any more.
+  using OutcomeDone = std::function<void(absl::Status)>;
+  void SetOutcome(CheckOutcome outcome, OutcomeDone done);
+
+  using AddCheckDone = std::function<void(absl::StatusOr<v1::AddCheckResponse>)>;
+  void AddCheck(const v1::AddCheckRequest& request, AddCheckDone done);
+  using RemoveCheckDone = std::function<void(absl::StatusOr<v1::RemoveCheckResponse>)>;
+  void RemoveCheck(const v1::RemoveCheckRequest& request, RemoveCheckDone done);
 
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
@@ -119,6 +134,10 @@ class Registry {
     uint64_t incarnation = 0;
     bool changed = false;
   };
+  // What a write makes of the instance that it finds.
+  using Edit = std::function<absl::StatusOr<Change>(std::string_view key, const StoredInstance&,
+                                                    ReadCheck, uint64_t now_ms)>;
+  using EditDone = std::function<void(absl::StatusOr<Outcome>)>;
   class Turns;
   static constexpr int kMaxHeartbeats = 10000;
 
@@ -138,6 +157,9 @@ class Registry {
   bool NeedsService(const Write& write) const;
   // Mostly one.
   using Writes = absl::InlinedVector<std::shared_ptr<Write>, 1>;
+  void BeginEdit(storage::InstanceKey names, uint64_t incarnation, Edit edit, EditDone done);
+  // The store after `outcome`, or later.
+  void SetRevision(const Outcome& outcome, v1::Revision* to) const;
   void Begin(std::shared_ptr<Write> write);
   void BeginMany(Writes writes);
   void AttemptMany(Writes writes);
@@ -164,6 +186,7 @@ class Registry {
   const base::Clock& clock_;
   const RegistryOptions options_;
   std::unique_ptr<Turns> turns_;
+  ReportListener report_listener_;
   std::atomic<size_t> removals_under_way_{0};
   // Of ExpireDue, for its thread.
   base::SteadyTime last_turn_;

@@ -64,7 +64,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   }
 
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
-  if (write.attempts == 1 && write.kind != Write::Kind::kReport) {
+  if (write.attempts == 1 && write.kind != Write::Kind::kEdit) {
     const LeasePtr lease =
         write.kind == Write::Kind::kExpire ? write.lease : leases_.Find(write.hashed_key());
     if (lease != nullptr && lease->never_reported()) return DecideRemoval(write, *lease, now_ms);
@@ -73,20 +73,17 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   if (write.kind == Write::Kind::kExpire) {
     // Whatever changed the instance since also gave it another lease.
     if (!present || present->mod_seq != write.lease->mod_seq()) return false;
-    write.change = RemovalOf(write.key, *present, now_ms);
+    write.change = RemovalOf(write.key, *present, read_check, now_ms);
     return true;
   }
   if (!present) return NotFound(write.names);
-  const uint64_t given =
-      write.kind == Write::Kind::kDeregister ? write.incarnation : write.report->incarnation();
-  if (absl::Status s = CheckIncarnation(given, present->words.incarnation, write.names); !s.ok()) {
-    return s;
-  }
+  absl::Status named = CheckIncarnation(write.incarnation, present->words.incarnation, write.names);
+  if (!named.ok()) return named;
   if (write.kind == Write::Kind::kDeregister) {
-    write.change = RemovalOf(write.key, *present, now_ms);
+    write.change = RemovalOf(write.key, *present, read_check, now_ms);
     return true;
   }
-  auto change = ReportOn(write.key, *present, *write.report, read_check, now_ms);
+  auto change = write.edit(write.key, *present, read_check, now_ms);
   if (!change.ok()) return change.status();
   write.change = *std::move(change);
   return !write.change.unit.ops.empty();

@@ -23,7 +23,7 @@ namespace muster::core {
 
 // One change of one instance, tried again when the state that it was decided on has moved.
 struct Registry::Write {
-  enum class Kind { kRegister, kDeregister, kReport, kExpire };
+  enum class Kind { kRegister, kDeregister, kEdit, kExpire };
   Kind kind = Kind::kRegister;
   storage::InstanceKey names;  // not of kExpire
   std::string key;             // of names
@@ -32,11 +32,11 @@ struct Registry::Write {
   int attempts = 0;
   bool creating = false;  // counted in creating_
 
-  Registration registration;                                // kRegister
-  Catalog::Standing service;                                // kRegister
-  uint64_t incarnation = 0;                                 // kDeregister
-  std::unique_ptr<const v1::ReportHealthRequest> report{};  // kReport
-  LeasePtr lease;                                           // kExpire
+  Registration registration;  // kRegister
+  Catalog::Standing service;  // kRegister
+  uint64_t incarnation = 0;   // kDeregister, kEdit; 0 = whichever
+  Edit edit;                  // kEdit
+  LeasePtr lease;             // kExpire
 
   // What the present attempt proposed.
   Change change;

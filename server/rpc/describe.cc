@@ -1,11 +1,13 @@
 #include "server/rpc/describe.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/text.h"
+#include "server/core/check_change.h"
 #include "server/core/field_rules.h"
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
@@ -32,24 +34,41 @@ void SetRevision(storage::Revision from, v1::Revision* to) {
   to->set_seq(from.seq);
 }
 
+std::optional<storage::v1::CheckRecord> ReadResult(const storage::Engine& engine, Family family,
+                                                   const std::string& key) {
+  const auto value = engine.Get(family, key);
+  if (!value.ok()) return std::nullopt;
+  const auto decoded = storage::DecodeValue(*value);
+  storage::v1::CheckRecord record;
+  if (!decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
+    return std::nullopt;
+  }
+  return record;
+}
+
+void SetResult(const storage::v1::CheckRecord& record, v1::CheckResult* out) {
+  out->set_status(record.status());
+  out->set_output(record.output());
+  out->mutable_at()->set_seconds(static_cast<int64_t>(record.at_ms() / 1000));
+  out->mutable_at()->set_nanos(static_cast<int32_t>(record.at_ms() % 1000) * 1'000'000);
+}
+
 void AddCheck(const v1::Check& check, bool reported, const std::string& key,
               const storage::Engine& engine, v1::DescribeInstanceResponse& out) {
   v1::CheckState* state = out.add_checks();
   *state->mutable_check() = check;
   if (!reported) return;
-  const auto value = engine.Get(Family::kChecks, storage::EncodeCheckKey(key, check.id()));
-  if (!value.ok()) return;
-  const auto decoded = storage::DecodeValue(*value);
-  storage::v1::CheckRecord record;
-  if (!decoded.ok() ||
-      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
-    return;
+  const std::string check_key = storage::EncodeCheckKey(key, check.id());
+  const auto latest = ReadResult(engine, Family::kChecks, check_key);
+  if (!latest) return;
+  SetResult(*latest, state->mutable_latest());
+  const uint64_t last = latest->transitions();
+  for (uint64_t n = last; n > 0 && n + core::kKeptTransitions > last; --n) {
+    const auto one =
+        ReadResult(engine, Family::kTransitions, storage::EncodeTransitionKey(check_key, n));
+    if (one) SetResult(*one, state->add_transitions());
   }
-  state->mutable_latest()->set_status(record.status());
-  state->mutable_latest()->set_output(record.output());
-  auto* at = state->mutable_latest()->mutable_at();
-  at->set_seconds(static_cast<int64_t>(record.at_ms() / 1000));
-  at->set_nanos(static_cast<int32_t>(record.at_ms() % 1000) * 1'000'000);
 }
 
 void SetEndpoint(const core::ServiceInfo& info, const storage::InstanceKey& key,

@@ -95,6 +95,18 @@ void RegistryService::OnReportHealth(const UnaryCall& call) {
   registry_.ReportHealth(parsed, [call](const auto& result) { call.Answer(result); });
 }
 
+void RegistryService::OnAddCheck(const UnaryCall& call) {
+  v1::AddCheckRequest parsed;
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
+  registry_.AddCheck(parsed, [call](const auto& result) { call.Answer(result); });
+}
+
+void RegistryService::OnRemoveCheck(const UnaryCall& call) {
+  v1::RemoveCheckRequest parsed;
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
+  registry_.RemoveCheck(parsed, [call](const auto& result) { call.Answer(result); });
+}
+
 void RegistryService::Later(const UnaryCall& call, std::string_view name) const {
   const absl::Status status = CheckAccess(call.context(), authorizer_, security::Right::kWrite);
   call.End(status.ok() ? NotInThisRelease(name) : status);
@@ -120,9 +132,9 @@ void RegistryService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestSetServiceSettings(to...); },
               [this](const UnaryCall& call) { Later(call, "SetServiceSettings"); });
   calls.Unary([this](auto... to) { RequestAddCheck(to...); },
-              [this](const UnaryCall& call) { Later(call, "AddCheck"); });
+              [this](const UnaryCall& call) { OnAddCheck(call); });
   calls.Unary([this](auto... to) { RequestRemoveCheck(to...); },
-              [this](const UnaryCall& call) { Later(call, "RemoveCheck"); });
+              [this](const UnaryCall& call) { OnRemoveCheck(call); });
 }
 
 }  // namespace muster::rpc

@@ -59,8 +59,7 @@ v1::Instance InstanceOf(const storage::InstanceKey& key, const std::string& disp
   for (const CheckSpec& spec : ChecksOf(content)) {
     v1::Check* check = out.add_checks();
     check->set_id(spec.id);
-    check->mutable_tcp();
-    check->mutable_interval()->set_seconds(spec.interval_s);
+    check->mutable_ttl()->mutable_ttl()->set_seconds(spec.ttl_s);
     check->set_initial_status(spec.initial);
   }
   return out;

@@ -25,7 +25,7 @@ struct Content {
 struct CheckSpec {
   std::string id;
   v1::Health initial = v1::PASSING;
-  int interval_s = 10;
+  int ttl_s = 10;
   friend bool operator==(const CheckSpec&, const CheckSpec&) = default;
 };
 

@@ -308,6 +308,12 @@ v1::Check& AddTcp(v1::Instance& i) {
   return *check;
 }
 
+v1::Check::Http& AddHttp(v1::Instance& instance) {
+  v1::Check::Http& http = *instance.add_checks()->mutable_http();
+  http.set_url("/health");
+  return http;
+}
+
 const BadField kBadFields[] = {
     {"NoService", [](auto& i) { i.clear_service(); }, "instance.service", "service name is empty"},
     {"Namespace", [](auto& i) { i.set_namespace_("a b"); }, "instance.namespace",
@@ -444,7 +450,86 @@ const BadField kBadFields[] = {
        i.add_checks()->mutable_http()->set_url("/");
        (*i.mutable_checks(0)->mutable_http()->mutable_headers())["A"] = "x\r\nB: y";
      },
-     "instance.checks[0].http.headers", "'\\x0d' at 1"},
+     "instance.checks[0].http.headers", "has in A the character '\\x0d' at 1"},
+    {"UrlScheme", [](auto& i) { AddHttp(i).set_url("ftp://10.0.0.1/"); },
+     "instance.checks[0].http.url",
+     "is \"ftp://10.0.0.1/\"; allowed: /PATH, http://HOST:PORT/PATH, https://HOST/PATH"},
+    {"UrlWithoutScheme", [](auto& i) { AddHttp(i).set_url("health"); },
+     "instance.checks[0].http.url", "is \"health\"; allowed: /PATH"},
+    {"UrlWithPassword", [](auto& i) { AddHttp(i).set_url("http://me:secret@10.0.0.1/"); },
+     "instance.checks[0].http.url", "has a user name or a password; give an Authorization header"},
+    {"UrlWithSpace", [](auto& i) { AddHttp(i).set_url("/health now"); },
+     "instance.checks[0].http.url", "is \"/health now\", which contains ' ' at 7"},
+    {"UrlWithNewline", [](auto& i) { AddHttp(i).set_url("/a\r\nHost: b"); },
+     "instance.checks[0].http.url", "contains '\\x0d' at 2"},
+    {"UrlBeyondAscii", [](auto& i) { AddHttp(i).set_url("/größe"); }, "instance.checks[0].http.url",
+     "anything but printable ASCII is written as %XX"},
+    {"UrlWithFragment", [](auto& i) { AddHttp(i).set_url("/a#b"); }, "instance.checks[0].http.url",
+     "which has a fragment (#)"},
+    {"UrlPort", [](auto& i) { AddHttp(i).set_url("http://10.0.0.1:0/"); },
+     "instance.checks[0].http.url", "whose host or port can't be used"},
+    {"UrlAnyAddress", [](auto& i) { AddHttp(i).set_url("http://0.0.0.0:80/"); },
+     "instance.checks[0].http.url", "whose host or port can't be used"},
+    {"UrlNoHost", [](auto& i) { AddHttp(i).set_url("http:///x"); }, "instance.checks[0].http.url",
+     "whose host or port can't be used"},
+    {"UrlPathWithoutPort",
+     [](auto& i) {
+       AddHttp(i);
+       i.clear_port();
+     },
+     "instance.checks[0].http.url", "is a path, and the instance has no port"},
+    {"UrlOfPlainHttpWithTls",
+     [](auto& i) {
+       AddHttp(i).set_url("http://10.0.0.1/");
+       i.mutable_checks(0)->mutable_http()->set_tls(true);
+     },
+     "instance.checks[0].http.tls", "is set and the URL says http"},
+    {"Method", [](auto& i) { AddHttp(i).set_method("GET /x"); }, "instance.checks[0].http.method",
+     "is \"GET /x\"; allowed: a method such as GET, HEAD"},
+    {"OwnHeader", [](auto& i) { (*AddHttp(i).mutable_headers())["content-length"] = "7"; },
+     "instance.checks[0].http.headers", "has Content-Length, which the server sets itself"},
+    {"ManyHeaders",
+     [](auto& i) {
+       auto& headers = *AddHttp(i).mutable_headers();
+       for (int n = 0; n < 33; ++n) headers[std::to_string(n)] = "x";
+     },
+     "instance.checks[0].http.headers", "has 33 items of "},
+    {"BodyContains", [](auto& i) { AddHttp(i).set_body_contains(std::string(513, 'b')); },
+     "instance.checks[0].http.body_contains", "has 513 bytes; at most 512"},
+    {"ServerName", [](auto& i) { AddHttp(i).set_tls_server_name("a b"); },
+     "instance.checks[0].http.tls_server_name", "contains ' '"},
+    {"TcpTarget", [](auto& i) { AddTcp(i).mutable_tcp()->set_target("10.0.0.1"); },
+     "instance.checks[0].tcp.target",
+     "is \"10.0.0.1\"; allowed: HOST:PORT, IP:PORT, [IPV6]:PORT, with a port from 1 to 65535"},
+    {"GrpcTargetWithoutPort",
+     [](auto& i) {
+       i.add_checks()->mutable_grpc();
+       i.clear_port();
+     },
+     "instance.checks[0].grpc.target", "is empty, and the instance has no port"},
+    {"Threshold", [](auto& i) { AddTcp(i).set_success_before_passing(101); },
+     "instance.checks[0].success_before_passing", "is 101; allowed: 0 to 100"},
+    {"WarningAfterCritical",
+     [](auto& i) {
+       AddTcp(i).set_failures_before_warning(3);
+       i.mutable_checks(0)->set_failures_before_critical(2);
+     },
+     "instance.checks[0].failures_before_warning",
+     "is 3; at most failures_before_critical, which is 2"},
+    {"IntervalOfTtl",
+     [](auto& i) {
+       i.add_checks()->mutable_ttl()->mutable_ttl()->set_seconds(9);
+       i.mutable_checks(0)->mutable_interval()->set_seconds(3);
+     },
+     "instance.checks[0].interval", "is set; a ttl check has ttl.ttl only"},
+    {"HugeInterval", [](auto& i) { AddTcp(i).mutable_interval()->set_seconds(1'000'000'000'000); },
+     "instance.checks[0].interval", "allowed: 1s to 24h"},
+    {"TimeoutOverFailingInterval",
+     [](auto& i) {
+       AddTcp(i).mutable_failing_interval()->set_seconds(2);
+       i.mutable_checks(0)->mutable_timeout()->set_seconds(3);
+     },
+     "instance.checks[0].timeout", "is 3s; allowed: 1ms to 2s"},
     {"StatusRange",
      [](auto& i) {
        i.add_checks()->mutable_http()->set_url("/");
@@ -492,7 +577,7 @@ TEST(InstanceTest, OfSeveralEntriesThatAreWrongTheFirstByKeyIsNamed) {
     v1::Check::Http& http = *bad.add_checks()->mutable_http();
     http.set_url("/");
     for (const std::string key : {"c\n", "b\n", "a\n", "d\n"}) (*http.mutable_headers())[key] = "";
-    ASSERT_THAT(error(), HasSubstr("http.headers \"a"));
+    ASSERT_THAT(error(), HasSubstr("http.headers has the name \"a"));
   }
 }
 
