@@ -179,6 +179,12 @@ void ReadRocksdb(const config::v1::Storage& in, FieldReader& reader, ResolvedCon
       reader.Ranged<uint64_t>("rocksdb.reserve_bytes", in.reserve_bytes(), 0, 65'536 * kMiB);
 }
 
+void ReadHealth(const config::v1::Health& in, FieldReader& reader, config::v1::Health& out) {
+  out = in;
+  reader.Ranged<uint32_t>("health.max_probes", in.max_probes(), 0, 100'000);
+  out.set_ca(reader.Text("health.ca", in.ca()));
+}
+
 absl::Status CheckListeners(const ResolvedConfig& config) {
   const bool authenticated =
       !config.tokens.empty() || (config.tls && !config.tls->client_ca.empty());
@@ -222,6 +228,7 @@ void DefaultSections(config::v1::Config& config) {
   rocksdb.set_block_cache_bytes(64 * kMiB);
   rocksdb.set_min_free_bytes(256 * kMiB);
   rocksdb.set_reserve_bytes(16 * kMiB);
+  config.mutable_health()->set_max_probes(1'000);
 }
 
 }  // namespace
@@ -248,6 +255,7 @@ absl::StatusOr<ResolvedConfig> Resolve(const config::v1::Config& config) {
   ReadWatch(config.watch(), reader, out.watch);
   ReadLimits(config.limits(), reader, out.limits);
   ReadRocksdb(config.rocksdb(), reader, out.rocksdb);
+  ReadHealth(config.health(), reader, out.health);
   if (!reader.status().ok()) return reader.status();
   if (absl::Status status = CheckListeners(out); !status.ok()) return status;
   return out;

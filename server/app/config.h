@@ -74,6 +74,7 @@ struct ResolvedConfig {
   Watch watch{};
   Limits limits{};
   Rocksdb rocksdb{};
+  config::v1::Health health;  // in range; addresses and ports parse
 };
 
 // Every field set.

@@ -37,6 +37,7 @@ std::string Quoted(std::string_view text) {
 }
 
 absl::string_view AllowedValue(const FieldDescriptor& field) {
+  if (field.is_repeated()) return "a list of texts";
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return "a section of keys";
@@ -145,12 +146,29 @@ class YamlReader {
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       return Section(value, full, *message.GetReflection()->MutableMessage(&message, field));
     }
-    if (value.IsScalar() && SetScalar(value.Scalar(), *field, message)) return absl::OkStatus();
+    if (field->is_repeated()) {
+      if (SetList(value, *field, message)) return absl::OkStatus();
+    } else if (value.IsScalar() && SetScalar(value.Scalar(), *field, message)) {
+      return absl::OkStatus();
+    }
     const std::string given = value.IsScalar()     ? Quoted(value.Scalar())
                               : value.IsNull()     ? "nothing"
                               : value.IsSequence() ? "a list"
                                                    : "a section of keys";
     return At(key, absl::StrCat(Quoted(full), " is ", given, "; allowed: ", AllowedValue(*field)));
+  }
+
+  // False when it is no list of texts.
+  static bool SetList(const YAML::Node& list, const FieldDescriptor& field, Message& message) {
+    const google::protobuf::Reflection& reflection = *message.GetReflection();
+    reflection.ClearField(&message, &field);
+    if (list.IsNull()) return true;
+    if (!list.IsSequence()) return false;
+    for (const YAML::Node& item : list) {
+      if (!item.IsScalar()) return false;
+      reflection.AddString(&message, &field, item.Scalar());
+    }
+    return true;
   }
 
   const std::string source_;
@@ -199,6 +217,14 @@ void EmitSection(const Message& message, YAML::Emitter& out);
 
 void EmitValue(const Message& message, const FieldDescriptor& field, YAML::Emitter& out) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.is_repeated()) {
+    out << YAML::Flow << YAML::BeginSeq;
+    for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+      out << YAML::DoubleQuoted << reflection.GetRepeatedString(message, &field, i);
+    }
+    out << YAML::EndSeq;
+    return;
+  }
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return EmitSection(reflection.GetMessage(message, &field), out);

@@ -24,6 +24,7 @@
 #include "server/core/applier.h"
 #include "server/core/held_set.h"
 #include "server/core/registry.h"
+#include "server/health/health_checks.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/compression.h"
@@ -167,6 +168,7 @@ struct Server::Rooms {
   }
   absl::Status Listen(const ResolvedConfig& config);
   absl::Status BuildGrpc(const ResolvedConfig& config);
+  absl::Status MakeHealth(const ResolvedConfig& config);
   rpc::ConnectionCounts CountConnections() const;
   void StartTicker(const ResolvedConfig& config);
   // Until no call is under way, or the grace is over.
@@ -198,6 +200,7 @@ struct Server::Rooms {
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> grpc_door;
   std::unique_ptr<Acceptor> acceptor;
   std::string address;
+  std::unique_ptr<health::HealthChecks> health;
   std::unique_ptr<Ticker> ticker;
 };
 
@@ -249,6 +252,15 @@ absl::Status Server::Rooms::BuildGrpc(const ResolvedConfig& config) {
                            absl::StrCat("grpc_listen: can't serve on ", address));
   }
   grpc_calls.Start();
+  return absl::OkStatus();
+}
+
+absl::Status Server::Rooms::MakeHealth(const ResolvedConfig& config) {
+  auto made = health::HealthChecks::Create(
+      *engine, registry, base::RealClock(), rng,
+      {.config = config.health, .loopback_ok = base::IsLoopback(config.grpc_listen.host)});
+  if (!made.ok()) return made.status();
+  health = *std::move(made);
   return absl::OkStatus();
 }
 
@@ -323,11 +335,16 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ResolvedConfig& conf
   std::unique_ptr<Server> server(
       new Server(std::make_unique<Rooms>(config, *descriptors, std::move(tokens))));
   Rooms& rooms = *server->rooms_;
+  if (absl::Status status = rooms.MakeHealth(config); !status.ok()) return status;
   if (absl::Status status = rooms.Listen(config); !status.ok()) return status;
-  if (absl::Status status = rooms.engine->Open({&rooms.applier}); !status.ok()) return status;
+  if (absl::Status status = rooms.engine->Open({&rooms.applier, &rooms.health->sink()});
+      !status.ok()) {
+    return status;
+  }
   rooms.engine->Tend();
   rooms.leases.SetLoaded();
   rooms.StartTicker(config);
+  rooms.health->Start();
   rooms.state.SetPhase(rpc::Phase::kServing);
   rooms.health_service.SetServing(true);
   return server;
@@ -337,6 +354,7 @@ void Server::Stop() {
   Rooms& rooms = *rooms_;
   rooms.state.SetPhase(rpc::Phase::kDraining);
   if (rooms.ticker != nullptr) rooms.ticker->Stop();
+  if (rooms.health != nullptr) rooms.health->Stop();
   if (rooms.grpc != nullptr) {
     rooms.health_service.SetServing(false);
     rooms.health_service.EndWatches();
