@@ -28,7 +28,14 @@ namespace muster::health {
 inline constexpr size_t kMaxOutput = 4096;
 
 struct ProbeResult {
-  enum class Outcome : uint8_t { kPassing, kWarning, kFailing };
+  enum class Outcome : uint8_t {
+    kPassing,
+    kWarning,
+    kFailing,
+    // This server couldn't make the probe, for want of descriptors, ports or memory. Says nothing
+    // about the target: what is known of it stays.
+    kNotRun,
+  };
   Outcome outcome = Outcome::kFailing;
   // The target did something: it answered whatever it is, or closed the connection that it had
   // accepted. False: refused, no way to it, not allowed, the name wasn't resolved, or nothing came

@@ -12,26 +12,22 @@
 // that resolve names, from the first name on.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "muster/config/v1/config.pb.h"
 #include "muster/v1/types.pb.h"
 #include "server/health/probe.h"
+#include "server/health/target.h"
+
+namespace boost::asio {
+class io_context;
+}
 
 namespace muster::health {
 
-class ProbeEnvironment;
+struct ProbeEnvironment;
 class Resolver;
-
-// Where an instance is.
-struct InstanceTarget {
-  std::string address;  // IP or host name
-  uint32_t port = 0;    // 0: none
-};
 
 class ProberFactory {
  public:
@@ -39,7 +35,7 @@ class ProberFactory {
     // Loopback may be probed unless health.allow says otherwise: the gRPC listener is on it.
     bool loopback_ok = false;
     // What resolves host names; null: the system. Tests give their own.
-    std::unique_ptr<Resolver> resolver;
+    std::shared_ptr<Resolver> resolver;
   };
 
   // Errors: INVALID_ARGUMENT that names the entry of `config`: health.allow, health.ports,
