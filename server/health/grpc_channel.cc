@@ -1,0 +1,81 @@
+#include "server/health/grpc_channel.h"
+
+#include <grpc/grpc.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
+#include <grpcpp/security/tls_credentials_options.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include "absl/strings/str_cat.h"
+#include "base/net_address.h"
+
+namespace muster::health {
+namespace {
+
+// Answers of the health service have a few bytes.
+constexpr int kMaxMessage = 64 * 1024;
+constexpr int kMaxMetadata = 16 * 1024;
+constexpr int kPauseMs = 100;
+// As long as a check's timeout may be; the run ends before.
+constexpr int kConnectTimeoutMs = 24 * 3600 * 1000;
+
+namespace experimental = grpc::experimental;
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const Target& target,
+                                                         const std::string& roots) {
+  if (!target.tls) return grpc::InsecureChannelCredentials();
+  experimental::TlsChannelCredentialsOptions options;
+  // The name is looked at by the verifier; a call's own host is always the channel's.
+  options.set_check_call_host(false);
+  if (target.skip_verify) {
+    options.set_verify_server_certs(false);
+    options.set_certificate_verifier(std::make_shared<experimental::NoOpCertificateVerifier>());
+    return experimental::TlsCredentials(options);
+  }
+  if (!roots.empty()) {
+    options.set_certificate_provider(
+        std::make_shared<experimental::StaticDataCertificateProvider>(roots));
+    options.watch_root_certs();
+  }
+  options.set_certificate_verifier(std::make_shared<experimental::HostNameCertificateVerifier>());
+  return experimental::TlsCredentials(options);
+}
+
+grpc::ChannelArguments ArgumentsFor(const Target& target) {
+  grpc::ChannelArguments arguments;
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, base::FormatHostPort({target.host, target.port}));
+  if (target.tls) arguments.SetSslTargetNameOverride(target.server_name);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  arguments.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, kMaxMessage);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kPauseMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kPauseMs);
+  arguments.SetUserAgentPrefix("muster-health");
+  return arguments;
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpoint& endpoint,
+                                               const Target& target, bool& fresh) {
+  fresh = channel_ == nullptr || endpoint_ != endpoint;
+  if (!fresh) return channel_;
+  const std::string address =
+      base::FormatHostPort({endpoint.address().to_string(), endpoint.port()});
+  channel_ = grpc::CreateCustomChannel(
+      absl::StrCat(endpoint.address().is_v6() ? "ipv6:" : "ipv4:", address),
+      CredentialsFor(target, roots_), ArgumentsFor(target));
+  endpoint_ = endpoint;
+  return channel_;
+}
+
+void GrpcChannel::Drop() { channel_.reset(); }
+
+}  // namespace muster::health

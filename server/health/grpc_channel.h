@@ -1,0 +1,35 @@
+// The channel of a gRPC check: to the address that was resolved and allowed, and to nowhere else.
+//
+// Thread safety: the health loop's thread. Cost: a channel is a connection of its own, shared with
+// no other check; it is made when it is first asked for. Its name is not resolved again, no proxy
+// of the environment is used, and what went wrong before delays nothing: after a failure Drop makes
+// way for a new one.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <memory>
+#include <string>
+
+#include "server/health/grpc_plan.h"
+
+namespace muster::health {
+
+class GrpcChannel {
+ public:
+  // `roots`: PEM of authorities; "" = the system's.
+  explicit GrpcChannel(const std::string& roots) : roots_(roots) {}
+
+  // `fresh`: it was made by this call.
+  std::shared_ptr<grpc::Channel> To(const boost::asio::ip::tcp::endpoint& endpoint,
+                                    const Target& target, bool& fresh);
+  void Drop();
+
+ private:
+  const std::string& roots_;
+  boost::asio::ip::tcp::endpoint endpoint_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+}  // namespace muster::health
