@@ -194,8 +194,8 @@ void CheckSession::OnWatchEnd(WatchEnd end) {
     case WatchEnd::Cause::kLost:
       return RunAt(started_ + kRetry);
     case WatchEnd::Cause::kFailed:
-      // Of one that lasted a run is due now, wherever the watch began.
-      if (was_watching) started_ = host_.Now();
+      // That it is silent took as long as a run that began a timeout ago.
+      if (was_watching) started_ = host_.Now() - core::TimesOf(check_).timeout;
       return OnResult(std::move(end.result));
   }
 }
