@@ -23,7 +23,7 @@ namespace muster::core {
 
 // One change of one instance, tried again when the state that it was decided on has moved.
 struct Registry::Write {
-  enum class Kind { kRegister, kDeregister, kReport, kExpire };
+  enum class Kind { kRegister, kDeregister, kReport, kExpire, kDrain };
   Kind kind = Kind::kRegister;
   storage::InstanceKey names;  // not of kExpire
   std::string key;             // of names
@@ -34,9 +34,10 @@ struct Registry::Write {
 
   Registration registration;                                // kRegister
   Catalog::Standing service;                                // kRegister
-  uint64_t incarnation = 0;                                 // kDeregister
+  uint64_t incarnation = 0;                                 // kDeregister, kDrain
   std::unique_ptr<const v1::ReportHealthRequest> report{};  // kReport
   LeasePtr lease;                                           // kExpire
+  Drained drained;                                          // kDrain: of the present attempt
 
   // What the present attempt proposed.
   Change change;
