@@ -79,8 +79,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
     return true;
   }
   if (!present) return NotFound(write.names);
-  const uint64_t given =
-      write.report == nullptr ? write.incarnation : write.report->incarnation();
+  const uint64_t given = write.report == nullptr ? write.incarnation : write.report->incarnation();
   if (absl::Status s = CheckIncarnation(given, present->words.incarnation, write.names); !s.ok()) {
     return s;
   }

@@ -26,9 +26,8 @@ absl::Status EpochChanged(uint64_t asked, uint64_t present) {
 
 absl::Status TooManyWait(uint64_t max) {
   return base::WithRetryAfter(
-      base::MakeError(
-          absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
-          absl::StrCat("too many calls wait: limits.waiting_calls is ", max)),
+      base::MakeError(absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
+                      absl::StrCat("too many calls wait: limits.waiting_calls is ", max)),
       absl::Seconds(1));
 }
 

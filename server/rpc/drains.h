@@ -44,10 +44,10 @@ absl::StatusOr<DrainTerms> ReadTerms(const v1::DrainRequest& request);
 struct Drain {
   using Done = std::function<void(absl::StatusOr<v1::DrainResponse>)>;
 
-  std::string service_key;      // storage::EncodeServiceKey
-  uint64_t seq = 0;             // what was applied up to here or further knows
-  storage::Revision revision;   // for the answer
-  std::string endpoint;         // what the instance declares: an encoded v1::Endpoint
+  std::string service_key;     // storage::EncodeServiceKey
+  uint64_t seq = 0;            // what was applied up to here or further knows
+  storage::Revision revision;  // for the answer
+  std::string endpoint;        // what the instance declares: an encoded v1::Endpoint
   DrainTerms terms;
   Done done;  // once
 };
@@ -65,8 +65,8 @@ class Drains {
     return !expected_.empty() && expected_.contains(service_key);
   }
 
-  // `subscriptions`: of its service. `asked`, empty before: those that have to be told, and asked to
-  // confirm it. 0: it is done already.
+  // `subscriptions`: of its service. `asked`, empty before: those that have to be told, and asked
+  // to confirm it. 0: it is done already.
   Id Begin(Drain drain, const std::vector<Subscription*>& subscriptions, base::SteadyTime now,
            std::vector<Subscription*>* asked);
   // A subscription begins where it was left. True: it has to be asked.

@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "muster/storage/v1/storage.pb.h"
 #include "base/errors.h"
+#include "muster/storage/v1/storage.pb.h"
 #include "server/core/delta.h"
 #include "server/core/instance_change.h"
 #include "storage/schema.h"
