@@ -1,14 +1,16 @@
 // A service that leaves as one should: on SIGTERM it drains, answers what is still on its way,
-// closes, and ends. Each connection may make one request after the other: a line, which is answered
-// by the service's id.
+// closes, and ends.
 //
-// usage: leaving_process REGISTRY SERVICE ID PORT DRAIN_MS QUIET_MS
+// usage: leaving_process REGISTRY SERVICE ID PORT (lines|grpc) DRAIN_MS QUIET_MS
 //
-// DRAIN_MS 0: it deregisters, and closes at once. QUIET_MS: it closes when no request has come for
-// so long. Prints "listening PORT", "held" when it is registered, and "drained ELIGIBLE ACKED" or
-// "not drained".
+// lines: a connection may make one request after the other, a line, which is answered by the
+// service's id. grpc: grpc.health.v1. DRAIN_MS 0: it deregisters, and closes at once. QUIET_MS: it
+// closes when no request has come for so long. Prints "listening PORT", "held" when it is
+// registered, and "drained ELIGIBLE ACKED" or "not drained".
 #include <arpa/inet.h>
-#include <fcntl.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -17,14 +19,17 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "muster/client/client.h"
 
 namespace {
@@ -38,7 +43,31 @@ constexpr int kLookMs = 5;
 
 class Server {
  public:
-  Server(std::string id, uint16_t port) : answer_(std::move(id) + "\n") {
+  virtual ~Server() = default;
+  virtual uint16_t port() const = 0;
+  // Takes no more connections; what was asked is answered.
+  virtual void Close() = 0;
+  // Until no request has come for so long, at most five seconds.
+  void AwaitQuiet(absl::Duration quiet) const {
+    const absl::Time end = absl::Now() + absl::Seconds(5);
+    for (int64_t seen = -1; seen != requests_ && absl::Now() < end; absl::SleepFor(quiet)) {
+      seen = requests_;
+    }
+  }
+
+ protected:
+  void Work() {
+    ++requests_;
+    absl::SleepFor(kWork);
+  }
+
+ private:
+  std::atomic<int64_t> requests_{0};
+};
+
+class Lines : public Server {
+ public:
+  Lines(std::string id, uint16_t port) : answer_(std::move(id) + "\n") {
     const int on = 1;
     setsockopt(listening_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     sockaddr_in at{};
@@ -55,17 +84,8 @@ class Server {
     accepting_ = std::thread([this] { Accept(); });
   }
 
-  uint16_t port() const { return port_; }
-
-  // Until no request has come for so long, at most five seconds.
-  void AwaitQuiet(absl::Duration quiet) const {
-    const absl::Time end = absl::Now() + absl::Seconds(5);
-    for (int64_t seen = -1; seen != requests_ && absl::Now() < end; absl::SleepFor(quiet)) {
-      seen = requests_;
-    }
-  }
-  // Takes no more connections; those that are there are answered what they have asked.
-  void Close() {
+  uint16_t port() const override { return port_; }
+  void Close() override {
     closing_ = true;
     accepting_.join();
     close(listening_);
@@ -101,8 +121,7 @@ class Server {
       }
       char buffer[64];
       if (read(fd, buffer, sizeof buffer) <= 0) break;
-      ++requests_;
-      absl::SleepFor(kWork);
+      Work();
       send(fd, answer_.data(), answer_.size(), MSG_NOSIGNAL);
     }
     close(fd);
@@ -112,9 +131,36 @@ class Server {
   const int listening_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   uint16_t port_ = 0;
   std::atomic<bool> closing_{false};
-  std::atomic<int64_t> requests_{0};
   std::thread accepting_;
   std::vector<std::thread> connections_;  // of the thread that accepts
+};
+
+class Grpc : public Server, private grpc::health::v1::Health::Service {
+ public:
+  explicit Grpc(uint16_t port) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr) _exit(1);
+  }
+  uint16_t port() const override { return static_cast<uint16_t>(port_); }
+  void Close() override {
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  }
+
+ private:
+  grpc::Status Check(grpc::ServerContext* /*context*/,
+                     const grpc::health::v1::HealthCheckRequest* /*request*/,
+                     grpc::health::v1::HealthCheckResponse* response) override {
+    Work();
+    response->set_status(grpc::health::v1::HealthCheckResponse::SERVING);
+    return grpc::Status::OK;
+  }
+
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 int Main(const std::vector<std::string>& arguments) {
@@ -122,14 +168,20 @@ int Main(const std::vector<std::string>& arguments) {
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &term, nullptr);
-  Server server(arguments[2], static_cast<uint16_t>(std::atoi(arguments[3].c_str())));
-  const absl::Duration drain = absl::Milliseconds(std::atoi(arguments[4].c_str()));
-  const absl::Duration quiet = absl::Milliseconds(std::atoi(arguments[5].c_str()));
-  std::cout << "listening " << server.port() << std::endl;
+  const auto port = static_cast<uint16_t>(std::atoi(arguments[3].c_str()));
+  std::unique_ptr<Server> server;
+  if (arguments[4] == "grpc") {
+    server = std::make_unique<Grpc>(port);
+  } else {
+    server = std::make_unique<Lines>(arguments[2], port);
+  }
+  const absl::Duration drain = absl::Milliseconds(std::atoi(arguments[5].c_str()));
+  const absl::Duration quiet = absl::Milliseconds(std::atoi(arguments[6].c_str()));
+  std::cout << "listening " << server->port() << std::endl;
   const auto client = Client::Create({.servers = {arguments[0]}, .snapshot = false});
   if (!client.ok()) return 2;
   const auto registration = client->Register(
-      {.service = arguments[1], .address = {"127.0.0.1", server.port()}, .id = arguments[2]},
+      {.service = arguments[1], .address = {"127.0.0.1", server->port()}, .id = arguments[2]},
       {.on_change = [](const RegistrationStatus& status) {
         if (status.state == RegistrationStatus::State::kHeld) std::cout << "held" << std::endl;
       }});
@@ -143,18 +195,18 @@ int Main(const std::vector<std::string>& arguments) {
       return 3;
     }
     std::cout << "drained " << drained->eligible << " " << drained->acked << std::endl;
-    if (quiet > absl::ZeroDuration()) server.AwaitQuiet(quiet);
+    if (quiet > absl::ZeroDuration()) server->AwaitQuiet(quiet);
   } else {
     (*registration)->Deregister(absl::Seconds(5)).IgnoreError();
     std::cout << "not drained" << std::endl;
   }
-  server.Close();
+  server->Close();
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) return 2;
+  if (argc != 8) return 2;
   return Main({argv + 1, argv + argc});
 }

@@ -1,6 +1,8 @@
 // Every instance of a service is restarted, one after the other, under calls that are made once:
 // without retries, over connections that are kept.
 #include <arpa/inet.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,6 +15,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -22,18 +25,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "muster/client/client.h"
+#include "muster/client/service_channel.h"
 #include "tests/support/process.h"
 #include "tests/support/remote.h"
 
 namespace muster::test {
 namespace {
 
-using client::Caller;
 using client::Client;
+using grpc::health::v1::Health;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
 
 constexpr int kInstances = 10;
 constexpr int kPerSecond = 1'000;
@@ -101,17 +107,19 @@ class Connections {
   std::map<uint16_t, int> kept_;
 };
 
-// So many calls a second until it is stopped, each one attempt.
+// One call; who answered.
+using Ask = std::function<absl::StatusOr<std::string>()>;
+
+// So many calls a second until it is stopped. `for_a_thread` makes what each thread calls with.
 class Calls {
  public:
-  explicit Calls(const Caller& caller) : caller_(caller) {
+  explicit Calls(const std::function<Ask()>& for_a_thread) {
     for (int t = 0; t < kThreads; ++t) {
-      threads_.emplace_back([this] {
-        Connections connections;
+      threads_.emplace_back([this, ask = for_a_thread()] {
         constexpr absl::Duration kPause = absl::Seconds(1) / kPerSecond * kThreads;
         for (absl::Time next = Now(); !stop_; next += kPause) {
           absl::SleepFor(next - Now());
-          Call(connections);
+          Count(ask());
         }
       });
     }
@@ -125,40 +133,29 @@ class Calls {
   }
 
   int calls() const { return calls_; }
-  int attempts() const { return attempts_; }
   std::vector<std::string> failed() const {
     base::MutexLock lock(mu_);
     return failed_;
   }
-  int answers(const std::string& id) const {
+  int answers(const std::string& who) const {
     base::MutexLock lock(mu_);
-    const auto found = answers_.find(id);
+    const auto found = answers_.find(who);
     return found == answers_.end() ? 0 : found->second;
   }
 
  private:
-  void Call(Connections& connections) {
-    const absl::Status status = caller_.Call([&](const client::Attempt& attempt) {
-      ++attempts_;
-      auto answer = connections.Ask(attempt.endpoint, attempt.timeout);
-      base::MutexLock lock(mu_);
-      if (answer.ok()) {
-        ++answers_[*answer];
-      } else {
-        failed_.push_back(absl::StrCat(attempt.endpoint.id, ": ", answer.status().ToString()));
-      }
-      return answer.status();
-    });
+  void Count(const absl::StatusOr<std::string>& answer) {
     ++calls_;
-    if (status.ok()) return;
     base::MutexLock lock(mu_);
-    failed_.push_back(status.ToString());
+    if (answer.ok()) {
+      ++answers_[*answer];
+    } else {
+      failed_.push_back(answer.status().ToString());
+    }
   }
 
-  const Caller caller_;
   std::atomic<bool> stop_{false};
   std::atomic<int> calls_{0};
-  std::atomic<int> attempts_{0};
   mutable base::Mutex mu_;
   std::map<std::string, int> answers_ MUSTER_GUARDED_BY(mu_);
   std::vector<std::string> failed_ MUSTER_GUARDED_BY(mu_);
@@ -174,81 +171,134 @@ class RollingRestart : public ::testing::Test {
   };
 
   // On this port; 0: on another one. It is registered when this returns.
-  void Start(Instance& instance, int port, bool drains) const {
-    instance.process = std::make_unique<Process>(std::vector<std::string>{
-        BinDir() + "/../tests/bin/leaving_process", server_.address(), "web", instance.id,
-        absl::StrCat(port), drains ? "10000" : "0", "100"});
+  void Start(Instance& instance, int port) const {
+    instance.process = std::make_unique<Process>(
+        std::vector<std::string>{BinDir() + "/../tests/bin/leaving_process", server_.address(),
+                                 "web", instance.id, absl::StrCat(port), how_, drain_ms_, "100"});
     const auto listening = instance.process->ReadLine();
     ASSERT_TRUE(listening.has_value());
     instance.port = std::stoi(listening->substr(std::string("listening ").size()));
     ASSERT_EQ(instance.process->ReadLine(), "held");
   }
-  void StartAll(bool drains) {
+  void StartAll(const std::string& how, const std::string& drain_ms) {
+    how_ = how;
+    drain_ms_ = drain_ms;
     for (int i = 0; i < kInstances; ++i) {
       instances_.push_back({absl::StrCat("i", i), 0, nullptr});
-      Start(instances_.back(), 0, drains);
+      Start(instances_.back(), 0);
     }
   }
   // SIGTERM, until it has ended; and started anew. What it said of its end.
-  std::string Restart(Instance& instance, bool same_port, bool drains) const {
+  std::string Restart(Instance& instance, bool same_port) const {
     instance.process->Signal(SIGTERM);
     const std::string said = instance.process->ReadLine().value_or("");
     EXPECT_EQ(instance.process->Wait(), 0) << said;
-    Start(instance, same_port ? instance.port : 0, drains);
+    Start(instance, same_port ? instance.port : 0);
     return said;
   }
-  Caller MakeCaller() const {
-    const auto client = Client::Create({.servers = {server_.address()}, .snapshot = false});
+  Client MakeClient() const {
+    auto client = Client::Create({.servers = {server_.address()}, .snapshot = false});
     EXPECT_TRUE(client.ok()) << client.status();
-    auto caller = client->CallerOf(
-        "web", {.retry = std::make_shared<client::LimitedAttempts>(1), .retry_budget = 0});
+    return *client;
+  }
+  static client::CallerOptions Once() {
+    return {.retry = std::make_shared<client::LimitedAttempts>(1), .retry_budget = 0};
+  }
+  // By the application's own connections; who answers is told by its id.
+  std::function<Ask()> ByCaller() const {
+    const auto caller = MakeClient().CallerOf("web", Once());
     EXPECT_TRUE(caller.ok()) << caller.status();
-    return *caller;
+    return [caller = *caller]() -> Ask {
+      return
+          [caller, connections = std::make_shared<Connections>()]() -> absl::StatusOr<std::string> {
+            absl::StatusOr<std::string> answer;
+            const absl::Status status = caller.Call([&](const client::Attempt& attempt) {
+              answer = connections->Ask(attempt.endpoint, attempt.timeout);
+              return answer.status();
+            });
+            if (status.ok()) return answer;
+            return status;
+          };
+    };
+  }
+  // By the library's channel for gRPC, without what gRPC retries by itself; who answers is told by
+  // its port.
+  std::function<Ask()> ByChannel() const {
+    const auto channel = MakeClient().Channel(
+        "web", {.caller = Once(), .arguments = [](grpc::ChannelArguments& arguments) {
+                  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+                }});
+    EXPECT_TRUE(channel.ok()) << channel.status();
+    return [channel = *channel]() -> Ask {
+      const std::shared_ptr<Health::Stub> stub = Health::NewStub(channel);
+      return [stub]() -> absl::StatusOr<std::string> {
+        grpc::ClientContext context;
+        HealthCheckResponse response;
+        const grpc::Status status = stub->Check(&context, HealthCheckRequest(), &response);
+        if (!status.ok()) {
+          return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                              status.error_message());
+        }
+        const std::string peer = context.peer();
+        return peer.substr(peer.rfind(':') + 1);
+      };
+    };
+  }
+  // All of them, the first half on the ports that they had.
+  void RestartAll(const std::function<Ask()>& by,
+                  const std::function<std::string(const Instance&)>& name) {
+    Calls calls(by);
+    for (const Instance& instance : instances_) {
+      ASSERT_TRUE(Eventually([&] { return calls.answers(name(instance)) > 0; })) << instance.id;
+    }
+    const absl::Time began = Now();
+    absl::Duration longest;
+    for (Instance& instance : instances_) {
+      const absl::Time told = Now();
+      EXPECT_EQ(Restart(instance, &instance < &instances_[kInstances / 2]), "drained 1 1");
+      longest = std::max(longest, Now() - told);
+      const int before = calls.answers(name(instance));
+      EXPECT_TRUE(Eventually([&] { return calls.answers(name(instance)) > before; }))
+          << instance.id;
+    }
+    const absl::Duration took = Now() - began;
+    calls.Stop();
+    EXPECT_EQ(calls.failed(), std::vector<std::string>{});
+    EXPECT_GT(calls.calls(), 1'000);
+    std::cout << calls.calls() << " calls, " << calls.failed().size() << " failed; " << kInstances
+              << " restarts took " << absl::FormatDuration(took) << ", the longest "
+              << absl::FormatDuration(longest) << std::endl;
   }
 
   const TempDir dir_;
   Musterd server_{dir_.path("data")};
+  std::string how_;
+  std::string drain_ms_;
   std::vector<Instance> instances_;
 };
 
 TEST_F(RollingRestart, NoCallFailsThoughEachIsMadeOnce) {
-  StartAll(true);
-  Calls calls(MakeCaller());
-  for (const Instance& instance : instances_) {
-    ASSERT_TRUE(Eventually([&] { return calls.answers(instance.id) > 0; })) << instance.id;
-  }
-  const absl::Time began = Now();
-  absl::Duration longest;
-  for (Instance& instance : instances_) {
-    const absl::Time told = Now();
-    EXPECT_EQ(Restart(instance, &instance < &instances_[kInstances / 2], true), "drained 1 1");
-    longest = std::max(longest, Now() - told);
-    const int before = calls.answers(instance.id);
-    EXPECT_TRUE(Eventually([&] { return calls.answers(instance.id) > before; })) << instance.id;
-  }
-  const absl::Duration took = Now() - began;
-  calls.Stop();
-  EXPECT_EQ(calls.failed(), std::vector<std::string>{});
-  EXPECT_EQ(calls.attempts(), calls.calls()) << "each was made once";
-  EXPECT_GT(calls.calls(), 1'000);
-  std::cout << calls.calls() << " calls; " << kInstances << " restarts took "
-            << absl::FormatDuration(took) << ", the longest " << absl::FormatDuration(longest)
-            << std::endl;
+  StartAll("lines", "10000");
+  RestartAll(ByCaller(), [](const Instance& instance) { return instance.id; });
 }
 
-// What is proved above is worth something only if it can go wrong: who deregisters and ends without
-// waiting for those who call it is missed.
+TEST_F(RollingRestart, NorDoesOneOfGrpc) {
+  StartAll("grpc", "10000");
+  RestartAll(ByChannel(), [](const Instance& instance) { return absl::StrCat(instance.port); });
+}
+
+// What is shown above is worth something only if it can go wrong: of who deregisters and closes
+// without waiting for those who call it some calls fail.
 TEST_F(RollingRestart, WithoutADrainSomeCallsFail) {
-  StartAll(false);
-  Calls calls(MakeCaller());
+  StartAll("lines", "0");
+  Calls calls(ByCaller());
   int restarts = 0;
   while (calls.failed().empty() && restarts < 20 * kInstances) {
-    EXPECT_EQ(Restart(instances_[restarts++ % kInstances], true, false), "not drained");
+    EXPECT_EQ(Restart(instances_[restarts++ % kInstances], true), "not drained");
   }
   calls.Stop();
   EXPECT_FALSE(calls.failed().empty());
-  std::cout << "the first of " << calls.calls() << " calls failed in the " << restarts
-            << "th restart" << std::endl;
+  std::cout << "a call failed in restart " << restarts << std::endl;
 }
 
 }  // namespace

@@ -230,7 +230,7 @@ class AnsweringLeases : public FakeLeaseTransport {
   int drained() const { return drained_; }
   // Whoever was deregistered had been drained before.
   bool in_order() const { return in_order_; }
-  absl::Duration last_deadline() const { return absl::Milliseconds(last_deadline_ms_); }
+  absl::Duration last_deadline() const { return absl::Milliseconds(last_deadline_ms_.load()); }
 
   enum class Drains { kUnknown, kAnswered, kNeverAnswered };
   std::atomic<Drains> drains{Drains::kUnknown};
