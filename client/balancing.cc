@@ -10,6 +10,17 @@
 #include "client/loop.h"
 
 namespace muster::client {
+namespace {
+
+// Views of all balancers are made on one thread, which lives as long as the process.
+Loop& ViewLoop() {
+  static Loop& loop = *new Loop("muster-balance", base::RealClock());
+  return loop;
+}
+
+}  // namespace
+
+void AfterViews(std::function<void()> task) { ViewLoop().Post(std::move(task)); }
 
 // What a target is called in messages, and by what it is known: the same for all paths of a URL.
 std::string NameOf(const Target& target) {
@@ -24,8 +35,7 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
                                                            BalancerCore::Breaking breaking,
                                                            EndpointsListener on_endpoints) {
   options.slow_start = std::min(options.slow_start, kLongest);
-  // Views of all balancers are made on one thread, which lives as long as the process.
-  static Loop& loop = *new Loop("muster-balance", base::RealClock());
+  Loop& loop = ViewLoop();
   auto core = std::make_shared<BalancerCore>(std::move(options), breaking, base::SystemRng().Next(),
                                              base::RealClock(), loop);
   const std::string service = NameOf(target);
@@ -39,7 +49,7 @@ absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connectio
   }
   auto subscription = connection.Watch(
       target, [weak = std::weak_ptr<BalancerCore>(core), service,
-               on_endpoints = std::move(on_endpoints)](const Resolution& resolution) {
+               on_endpoints = std::move(on_endpoints), &loop](const Resolution& resolution) {
         loop.Post([weak, service, on_endpoints, resolution] {
           const auto balancer = weak.lock();
           if (balancer == nullptr) return;

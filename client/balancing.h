@@ -21,6 +21,10 @@ std::string NameOf(const Target& target);
 // balancer is.
 using EndpointsListener = std::function<void(const EndpointList&)>;
 
+// Runs it on the thread that makes views, once those of all balancers are of what they were told
+// before.
+void AfterViews(std::function<void()> task);
+
 // Waits for the first answer. The options have been checked. Errors: of Connection::Watch, and
 // UNIMPLEMENTED for names that it doesn't look up.
 absl::StatusOr<std::shared_ptr<BalancerCore>> MakeBalancer(Connection& connection,

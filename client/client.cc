@@ -64,6 +64,7 @@ absl::StatusOr<Client> Client::Create(Options options) {
           [](const std::string& name) { return std::make_unique<Loop>(name, base::RealClock()); },
       .watches = std::make_unique<GrpcWatchTransport>(options.servers, access),
       .leases = std::make_unique<GrpcLeaseTransport>(options.servers, access)};
+  parts.after_views = AfterViews;
   if (options.dns) {
     parts.dns = std::make_unique<CaresDns>(CaresDns::Options{.servers = options.dns_servers},
                                            base::RealClock());

@@ -32,6 +32,11 @@ void Feed::Remove(Following::Id id) {
   Write();
 }
 
+void Feed::Confirm(Following::Id id, const v1::Ack& ack) {
+  following_.Confirm(id, ack);
+  Write();
+}
+
 void Feed::Close() {
   stream_ = nullptr;
   alive_ = nullptr;

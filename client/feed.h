@@ -50,6 +50,8 @@ class Feed {
 
   Following::Id Add(v1::Subscribe wanted);
   void Remove(Following::Id id);
+  // What an update asked for.
+  void Confirm(Following::Id id, const v1::Ack& ack);
 
   // Something came on the present stream.
   bool connected() const { return connected_; }

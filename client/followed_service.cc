@@ -56,6 +56,11 @@ bool FollowedService::refused() const {
   return !refused_.ok();
 }
 
+bool FollowedService::is_current() const {
+  base::MutexLock lock(mu_);
+  return endpoints_ != nullptr && !confirmed_ && !doubt_ && !refill_;
+}
+
 void FollowedService::WaitForRegistry(absl::Duration within, const base::Clock& clock) const {
   const base::SteadyTime end = clock.Steady() + within;
   base::MutexLock lock(mu_);

@@ -50,6 +50,8 @@ class FollowedService {
   std::optional<Resolution> Answer(base::SteadyTime now) const;
   // Whoever could say it doesn't answer this query.
   bool refused() const;
+  // Answer says no more and no less than the registry does now.
+  bool is_current() const;
   // Waits while the registry hasn't spoken, and may do so: until it does, or is lost.
   void WaitForRegistry(absl::Duration within, const base::Clock& clock) const;
   // Waits for one, or for a refusal, which is the error. DEADLINE_EXCEEDED: neither came, or, if

@@ -28,6 +28,12 @@ void Following::AskAgain(Id id) {
   if (open_) Subscribe(id, service);
 }
 
+void Following::Confirm(Id id, const v1::Ack& ack) {
+  const auto found = services_.find(id);
+  if (found == services_.end() || found->second.sub_id != ack.sub_id()) return;
+  *requests_.emplace_back().mutable_ack() = ack;
+}
+
 void Following::StreamOpened() {
   StreamLost();
   open_ = true;
@@ -85,6 +91,11 @@ std::optional<Following::Update> Following::Take(const v1::WatchResponse& event)
   } else if (update.applied.complete) {
     service.problems = 0;
     service.current = true;
+    if (event.change().ack_requested()) {
+      update.ack.emplace();
+      update.ack->set_sub_id(event.sub_id());
+      update.ack->set_seq(event.change().to_seq());
+    }
   }
   return update;
 }

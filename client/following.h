@@ -32,6 +32,8 @@ class Following {
     EndpointSet::Applied applied;  // with a problem twice in a row, it isn't asked for again either
     // The server ended the subscription, and says why; it isn't asked for again by itself.
     std::optional<google::rpc::Status> ended;
+    // The server wants it confirmed: Confirm(id, *ack), once nobody uses what is gone.
+    std::optional<v1::Ack> ack;
   };
 
   // `wanted`: without sub_id and resume.
@@ -40,6 +42,8 @@ class Following {
   void Remove(Id id);
   // One that isn't asked for any more is asked for once more. REQUIRES: Has(id).
   void AskAgain(Id id);
+  // Of an update. Nothing when it is of a subscription that has ended since.
+  void Confirm(Id id, const v1::Ack& ack);
 
   // Everything is to be asked for, from where it was left.
   void StreamOpened();

@@ -97,6 +97,10 @@ std::shared_ptr<RegistryConnection> RegistryConnection::Create(Options options, 
   std::shared_ptr<RegistryConnection> connection(
       new RegistryConnection(std::move(options), std::move(parts)));
   RegistryConnection& it = *connection;
+  {
+    base::MutexLock lock(it.way_back_->mu);
+    it.way_back_->scheduler = it.scheduler_.get();
+  }
   it.scheduler_->At(it.scheduler_->Now() + it.options_.idle / 2, [&it] { it.LetGoOfIdle(); });
   return connection;
 }
@@ -111,6 +115,7 @@ RegistryConnection::RegistryConnection(Options options, Parts parts)
       watches_(std::move(parts.watches)),
       leases_(std::move(parts.leases)),
       overrides_(std::move(parts.overrides)),
+      after_views_(std::move(parts.after_views)),
       fixed_(FixedAnswers(options_)),
       dns_(std::move(parts.dns)),
       registrar_(std::make_unique<Registrar>(*scheduler_, *leases_, *rng_, Registrar::Options{})),
@@ -123,6 +128,10 @@ RegistryConnection::RegistryConnection(Options options, Parts parts)
 }
 
 RegistryConnection::~RegistryConnection() {
+  {
+    base::MutexLock lock(way_back_->mu);
+    way_back_->scheduler = nullptr;
+  }
   scheduler_->Stop();
   if (snapshot_ != nullptr) snapshot_->Finish();
   dns_ = nullptr;

@@ -53,6 +53,8 @@ class RegistryConnection : public Connection,
     std::unique_ptr<LeaseTransport> leases;
     std::unique_ptr<DnsResolver> dns;  // null: DNS is never asked
     Overrides overrides = {};
+    // Runs a task once whatever listeners chose from before is out of use. Null: at once.
+    std::function<void(Scheduler::Task)> after_views = {};
   };
   static std::shared_ptr<RegistryConnection> Create(Options options, Parts parts);
   ~RegistryConnection() override;
@@ -91,11 +93,17 @@ class RegistryConnection : public Connection,
     // The scheduler's.
     bool followed = false;
     Following::Id id = 0;          // of a service that is followed
+    std::optional<v1::Ack> owed;   // the latest that the registry wants confirmed
     base::SteadyTime looked_up{};  // a name, with an answer
     std::vector<Audience> listeners;
     std::vector<std::weak_ptr<Entry>> dependents;  // services whose listeners hear of this name
   };
   class Held;
+  // To the scheduler, for tasks that may outlive the connection.
+  struct WayBack {
+    base::Mutex mu;
+    Scheduler* scheduler MUSTER_GUARDED_BY(mu) = nullptr;  // null: it is gone
+  };
 
   RegistryConnection(Options options, Parts parts);
 
@@ -127,6 +135,8 @@ class RegistryConnection : public Connection,
   void OnLookedUp(const EntryPtr& entry, absl::StatusOr<DnsAnswer> answer);
   void Take(const EntryPtr& entry, EndpointList endpoints, Resolution::Empty why,
             bool new_store = false);
+  // Says that nobody is given any more what is gone, once that is so.
+  void Confirm(Entry& entry);
   static void EraseEnded(Entry& entry);
   void Listen(const EntryPtr& entry, Audience listener);
   void Tell(const EntryPtr& entry);
@@ -149,6 +159,8 @@ class RegistryConnection : public Connection,
   const std::unique_ptr<WatchTransport> watches_;
   const std::unique_ptr<LeaseTransport> leases_;
   const Overrides overrides_;
+  const std::function<void(Scheduler::Task)> after_views_;
+  const std::shared_ptr<WayBack> way_back_ = std::make_shared<WayBack>();
   const std::map<std::string, Resolution> fixed_;  // Options::fallback_addresses
   std::unique_ptr<DnsResolver> dns_;               // may be null
   std::unique_ptr<Registrar> registrar_;           // the scheduler's

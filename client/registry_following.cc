@@ -58,7 +58,9 @@ void RegistryConnection::Follow(const EntryPtr& entry) {
   if (entry->followed) return;
   entry->followed = true;
   if (entry->host) return LookUp(entry);
-  entry->id = feed_->Add(ToSubscribe(entry->service.query()));
+  v1::Subscribe wanted = ToSubscribe(entry->service.query());
+  wanted.set_acks(true);
+  entry->id = feed_->Add(std::move(wanted));
   by_id_[entry->id] = entry;
 }
 
@@ -98,6 +100,26 @@ void RegistryConnection::OnUpdate(const Following::Update& update, const Endpoin
   Take(entry, Select(entry->service.query(), set.List()),
        set.size() > 0 ? Empty::kFilteredOut : EmptyOf(update.applied.empty_reason),
        update.applied.new_epoch);
+  if (update.ack) entry->owed = update.ack;
+  Confirm(*entry);
+}
+
+void RegistryConnection::Confirm(Entry& entry) {
+  // What was there last may be called for a while, in place of an empty answer: that isn't yet out
+  // of use.
+  if (!entry.owed || !entry.service.is_current()) return;
+  Scheduler::Task confirm = [this, id = entry.id, ack = *std::exchange(entry.owed, std::nullopt)] {
+    feed_->Confirm(id, ack);
+  };
+  Scheduler::Task back = [way = way_back_, confirm = std::move(confirm)] {
+    base::MutexLock lock(way->mu);
+    if (way->scheduler != nullptr) way->scheduler->Post(confirm);
+  };
+  // Behind what listeners are told, and behind what those of balancers make of it.
+  callbacks_->Post([after_views = after_views_, back = std::move(back)] {
+    if (after_views) return after_views(back);
+    back();
+  });
 }
 
 void RegistryConnection::Take(const EntryPtr& entry, EndpointList endpoints, Empty why,
@@ -107,7 +129,9 @@ void RegistryConnection::Take(const EntryPtr& entry, EndpointList endpoints, Emp
                                            options_.keep_last, &settle_at, new_store);
   if (settle_at) {
     scheduler_->At(*settle_at, [this, entry] {
-      if (entry->service.Settle(scheduler_->Now())) Tell(entry);
+      if (!entry->service.Settle(scheduler_->Now())) return;
+      Tell(entry);
+      Confirm(*entry);
     });
   }
   if (!changed) return;

@@ -40,6 +40,7 @@ void AddGlobals(CLI::App& app, Context& context, Globals& globals) {
 void AddCommands(CLI::App& app, Context& context) {
   AddRegisterCommand(app, context);
   AddDeregisterCommand(app, context);
+  AddDrainCommand(app, context);
   AddHeartbeatCommand(app, context);
   AddReportCommand(app, context);
   AddDiscoverCommand(app, context);

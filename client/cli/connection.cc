@@ -86,7 +86,7 @@ absl::Status Connection::Call(const Rpc& rpc) {
       Rotate();
       continue;
     }
-    status = CallHere(rpc, left);
+    status = CallHere(rpc, left + wait_);
     // Whether it was done isn't known, so it isn't repeated; but the next one goes elsewhere.
     if (absl::IsDeadlineExceeded(status)) Forget();
     if (absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status)) Rotate();

@@ -59,6 +59,8 @@ class Connection {
   // The present server failed: the next CallStream goes to another.
   void Rotate();
 
+  // From now on a call may take so much longer than its time-out: the server waits for others.
+  void LetCallsWait(absl::Duration longer) { wait_ = longer; }
   // From now on a Call that tries every server takes no longer than this in all.
   void LimitCalls(absl::Duration in_all);
   // Its signal cancels the calls from now on. Null: nothing does. REQUIRES: outlives them.
@@ -84,6 +86,7 @@ class Connection {
   size_t current_ = 0;
   // Of one try.
   absl::Duration timeout_;
+  absl::Duration wait_ = absl::ZeroDuration();
   Interrupt* interrupt_ = nullptr;
 };
 

@@ -93,6 +93,7 @@ void AddDeregisterCommand(CLI::App& app, Context& context);
 void AddDescribeCommand(CLI::App& app, Context& context);
 void AddDiscoverCommand(CLI::App& app, Context& context);
 void AddDoctorCommand(CLI::App& app, Context& context);
+void AddDrainCommand(CLI::App& app, Context& context);
 void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);

@@ -8,7 +8,11 @@ namespace muster::cli {
 
 Follower::Follower(StreamKeeper& keeper, std::vector<v1::Subscribe> wanted, Listener& listener)
     : keeper_(keeper), listener_(listener) {
-  for (v1::Subscribe& subscribe : wanted) following_.Add(std::move(subscribe));
+  for (v1::Subscribe& subscribe : wanted) {
+    // Nobody is called from here: a drain needn't wait for who merely looks on.
+    subscribe.set_acks(true);
+    following_.Add(std::move(subscribe));
+  }
 }
 
 absl::Status Follower::Run() {
@@ -45,6 +49,7 @@ bool Follower::Take(v1::WatchResponse& event) {
   const auto update = following_.Take(event);
   if (!update) return true;
   const size_t service = update->id - 1;
+  if (update->ack) following_.Confirm(update->id, *update->ack);
   // People see each problem, and may end it.
   if (!update->applied.problem.empty()) following_.AskAgain(update->id);
   if (!update->ended) {

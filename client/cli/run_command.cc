@@ -30,7 +30,7 @@ constexpr int kCantBeRun = 126;
 struct Flags {
   std::vector<std::string> program;
   std::string service, port, id, node, name_space, address, version, protocol, zone, region;
-  std::string ttl = "30s", check, check_interval = "10s", drain = "1s";
+  std::string ttl = "30s", check, check_interval = "10s", drain = "5s";
   std::vector<std::string> tags, metadata;
 };
 
@@ -169,6 +169,8 @@ class Run {
 
   void Register() {
     plan_.options.log = false;  // it is said here
+    // Before a signal is passed on, or else the program is gone already.
+    plan_.options.drain = absl::ZeroDuration();
     plan_.options.on_change = [&context = context_](const RegistrationStatus& status) {
       Say(context, status);
     };
@@ -238,8 +240,8 @@ void AddRunCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("run", "Run a program as an instance of a service");
   command->footer(
       "Registered while it runs; without --check once something listens at the port, or after\n"
-      "10s. SIGTERM, SIGINT and SIGQUIT take it out of the answers, wait for --drain, and are\n"
-      "passed on, as SIGHUP, SIGUSR1 and SIGUSR2 are at once.\n"
+      "10s. SIGTERM, SIGINT and SIGQUIT take it out of the answers, and are passed on when those\n"
+      "who would call it know, or after --drain; SIGHUP, SIGUSR1 and SIGUSR2 at once.\n"
       "Exit code: the program's, 128 and the signal that ended it, 127 when there is no such\n"
       "program, 126 when it can't be run.\n"
       "Example: muster run --service api --port 8001 -- ./server --port 8001");
@@ -263,7 +265,9 @@ void AddRunCommand(CLI::App& app, Context& context) {
                       "Shell command: exit code 0 passing, 1 warning, else critical");
   command->add_option("--check-interval", flags->check_interval, "Between its runs, and of one run")
       ->capture_default_str();
-  command->add_option("--drain", flags->drain, "Before a signal is passed on; 0s = at once")
+  command
+      ->add_option("--drain", flags->drain,
+                   "Waits at most so long; 0s = signals are passed on at once")
       ->capture_default_str();
   command->callback([&context, flags] {
     context.run = [&context, flags] { return RunProgram(context, *flags); };

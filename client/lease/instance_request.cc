@@ -101,6 +101,9 @@ absl::Status Check(const Instance& instance, const RegisterOptions& options) {
   if (status.ok()) status = CheckWeight("warning_weight", instance.warning_weight);
   if (status.ok()) status = CheckTtlChecks(instance.ttl_checks);
   if (status.ok()) status = CheckDuration("ttl", options.ttl);
+  if (status.ok() && options.drain < absl::ZeroDuration()) {
+    status = Invalid("drain", "is below 0");
+  }
   if (status.ok() && options.leave_within < absl::ZeroDuration()) {
     status = Invalid("leave_within", "is below 0");
   }

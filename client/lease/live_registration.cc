@@ -196,7 +196,7 @@ LiveRegistration::LiveRegistration(Parts parts, v1::RegisterRequest request,
   }
   if (options_.deregister_on_sigterm) {
     on_termination_ = std::make_unique<OnTermination>([this]() -> std::function<void()> {
-      return [wait = Leave(options_.leave_within)] { wait().IgnoreError(); };
+      return [wait = DrainAndLeave()] { wait().IgnoreError(); };
     });
   }
 }
@@ -204,10 +204,11 @@ LiveRegistration::LiveRegistration(Parts parts, v1::RegisterRequest request,
 LiveRegistration::~LiveRegistration() {
   on_termination_ = nullptr;
   // First of all, so that a probe which takes its time doesn't keep it registered.
-  const auto wait = Leave(options_.deregister ? options_.leave_within : absl::ZeroDuration());
-  if (options_.deregister) wait().IgnoreError();
-  parts_.work.Post(
-      [board = board_, &registrar = parts_.registrar] { registrar.Forget(board->id); });
+  if (options_.deregister) DrainAndLeave()().IgnoreError();
+  parts_.work.Post([board = board_, &registrar = parts_.registrar] {
+    registrar.Leave(board->id, absl::ZeroDuration(), [](const absl::Status&) {});
+    registrar.Forget(board->id);
+  });
   if (probes_ != nullptr) probes_->Stop();
   exists_ = nullptr;
   board_->EndListening();
@@ -252,7 +253,10 @@ absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration wit
   });
   const auto response = promise->Await(within + absl::Seconds(5) + kGrace, parts_.clock);
   if (!response) return absl::DeadlineExceededError("the registry didn't answer");
-  if (response->ok()) return Drained{(*response)->eligible(), (*response)->acked()};
+  if (response->ok()) {
+    drained_ = true;
+    return Drained{(*response)->eligible(), (*response)->acked()};
+  }
   if (!absl::IsUnimplemented(response->status())) return response->status();
   const base::SteadyTime began = parts_.clock.Steady();
   absl::Status left = Deregister(std::max(within, options_.leave_within));
@@ -270,6 +274,34 @@ std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
   });
   return [promise, within, &clock = parts_.clock]() -> absl::Status {
     return promise->Await(within + kGrace, clock)
+        .value_or(absl::DeadlineExceededError("the client didn't get to it"));
+  };
+}
+
+std::function<absl::Status()> LiveRegistration::DrainAndLeave() {
+  const absl::Duration drain = Bounded(options_.drain);
+  const absl::Duration within = Bounded(options_.leave_within);
+  // This client may be among those who have to confirm, and does it behind its callbacks.
+  if (drain == absl::ZeroDuration() || drained_ || parts_.callbacks.Runs() ||
+      board_->status().state != State::kHeld) {
+    return Leave(within);
+  }
+  auto promise = std::make_shared<Promise<absl::Status>>();
+  parts_.work.Post([board = board_, &registrar = parts_.registrar, &work = parts_.work, drain,
+                    within, promise] {
+    const auto timer = std::make_shared<Scheduler::Timer>();
+    const auto leave = [board, &registrar, &work, within, promise, timer] {
+      work.Cancel(*timer);
+      registrar.Leave(board->id, within,
+                      [promise](const absl::Status& status) { promise->Set(status); });
+    };
+    // For a registry that doesn't answer.
+    *timer = work.At(work.Now() + drain + kGrace, leave);
+    registrar.Drain(board->id, drain,
+                    [&work, leave](const absl::StatusOr<v1::DrainResponse>&) { work.Post(leave); });
+  });
+  return [promise, most = drain + within + 2 * kGrace, &clock = parts_.clock]() -> absl::Status {
+    return promise->Await(most, clock)
         .value_or(absl::DeadlineExceededError("the client didn't get to it"));
   };
 }

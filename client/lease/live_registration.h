@@ -5,6 +5,7 @@
 // of fork).
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -51,12 +52,15 @@ class LiveRegistration : public Registration {
   struct Exists {};  // as long as the registration does
   // Begins it; what it returns waits for the result.
   std::function<absl::Status()> Leave(absl::Duration within);
+  // The same: drained first, if that is wanted and hasn't been done.
+  std::function<absl::Status()> DrainAndLeave();
   void Probe(const TtlCheck& check);
 
   const Parts parts_;
   const RegisterOptions options_;
   const std::shared_ptr<const std::vector<TtlCheck>> checks_;  // probes run on with it
   const std::shared_ptr<Board> board_;
+  std::atomic<bool> drained_{false};
   std::shared_ptr<Exists> exists_ = std::make_shared<Exists>();
   base::SystemRng rng_;
   std::unique_ptr<Scheduler> probes_;

@@ -160,7 +160,9 @@ struct Server::Rooms {
                        .max_subscriptions = config.limits.subscriptions,
                        .max_waiting_calls = config.limits.waiting_calls,
                        .watches = [this] { return Watches(); },
-                       .connections = [this] { return CountConnections(); }}) {}
+                       .connections = [this] { return CountConnections(); }}) {
+    registry_service.SetDrains(&discovery_service.drains());
+  }
 
   rpc::WatchCounts Watches() const {
     return {discovery_service.watch_streams(), discovery_service.subscriptions(),
@@ -299,6 +301,7 @@ void Server::Rooms::StartTicker(const ResolvedConfig& config) {
                   }});
   jobs.push_back({absl::Seconds(1), [this] { discovery_service.Tick(); }});
   jobs.push_back({absl::Seconds(1), [this] { registry_service.Tick(); }});
+  jobs.push_back({kTick, [this] { discovery_service.TickDrains(); }});
   jobs.push_back({kTick, [this] { registry.MaintainPart(); }});
   if (config.tls) {
     const auto log = std::make_shared<security::CertificateLog>(FilesOf(*config.tls));

@@ -176,6 +176,7 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
       words.incarnation = present->words.incarnation;
       record.life = present->record.life();
       record.superseded = present->record.superseded();
+      record.draining = present->record.draining();
     } else {
       CarryLives(*present, record);
     }

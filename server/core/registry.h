@@ -58,6 +58,14 @@ struct Caller {
   std::string origin = "grpc";
 };
 
+// What became of a drain.
+struct Drained {
+  storage::Revision revision;  // of the store after it began to drain
+  // Whoever knows of the service's changes up to this seq knows that it drains.
+  uint64_t seq = 0;
+  std::string endpoint;  // what the instance declares: an encoded v1::Endpoint
+};
+
 // What became of a registration.
 struct Registered {
   storage::InstanceKey key;  // the service as it was first given
@@ -85,6 +93,11 @@ class Registry {
 
   using DeregisterDone = std::function<void(absl::StatusOr<v1::DeregisterResponse>)>;
   void Deregister(const v1::DeregisterRequest& request, DeregisterDone done);
+
+  // The instance is DRAINING to the end of its life; a second call changes nothing. Errors: as
+  // Deregister.
+  using DrainDone = std::function<void(absl::StatusOr<Drained>)>;
+  void Drain(const v1::DrainRequest& request, DrainDone done);
 
   using ReportDone = std::function<void(absl::StatusOr<v1::ReportHealthResponse>)>;
   void ReportHealth(const v1::ReportHealthRequest& request, ReportDone done);

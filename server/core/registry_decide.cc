@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "server/core/drain.h"
 #include "server/core/field_rules.h"
 #include "server/core/instance_change.h"
 #include "server/core/registry.h"
@@ -64,7 +65,8 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   }
 
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
-  if (write.attempts == 1 && write.kind != Write::Kind::kEdit) {
+  if (write.attempts == 1 &&
+      (write.kind == Write::Kind::kExpire || write.kind == Write::Kind::kDeregister)) {
     const LeasePtr lease =
         write.kind == Write::Kind::kExpire ? write.lease : leases_.Find(write.hashed_key());
     if (lease != nullptr && lease->never_reported()) return DecideRemoval(write, *lease, now_ms);
@@ -82,6 +84,13 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   if (write.kind == Write::Kind::kDeregister) {
     write.change = RemovalOf(write.key, *present, read_check, now_ms);
     return true;
+  }
+  if (write.kind == Write::Kind::kDrain) {
+    DrainChange drain = DrainOf(write.key, *present);
+    write.change = std::move(drain.change);
+    write.drained.seq = drain.visible_seq;
+    write.drained.endpoint = std::move(drain.endpoint);
+    return write.change.changed;
   }
   auto change = write.edit(write.key, *present, read_check, now_ms);
   if (!change.ok()) return change.status();

@@ -23,7 +23,7 @@ namespace muster::core {
 
 // One change of one instance, tried again when the state that it was decided on has moved.
 struct Registry::Write {
-  enum class Kind { kRegister, kDeregister, kEdit, kExpire };
+  enum class Kind { kRegister, kDeregister, kEdit, kExpire, kDrain };
   Kind kind = Kind::kRegister;
   storage::InstanceKey names;  // not of kExpire
   std::string key;             // of names
@@ -34,9 +34,10 @@ struct Registry::Write {
 
   Registration registration;  // kRegister
   Catalog::Standing service;  // kRegister
-  uint64_t incarnation = 0;   // kDeregister, kEdit; 0 = whichever
+  uint64_t incarnation = 0;   // kDeregister, kEdit, kDrain; 0 = whichever
   Edit edit;                  // kEdit
   LeasePtr lease;             // kExpire
+  Drained drained;            // kDrain: of the present attempt
 
   // What the present attempt proposed.
   Change change;

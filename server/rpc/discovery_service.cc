@@ -26,9 +26,8 @@ absl::Status EpochChanged(uint64_t asked, uint64_t present) {
 
 absl::Status TooManyWait(uint64_t max) {
   return base::WithRetryAfter(
-      base::MakeError(
-          absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
-          absl::StrCat("too many calls wait for a revision: limits.waiting_calls is ", max)),
+      base::MakeError(absl::StatusCode::kResourceExhausted, base::Reason::kQueueFull,
+                      absl::StrCat("too many calls wait: limits.waiting_calls is ", max)),
       absl::Seconds(1));
 }
 
@@ -96,6 +95,7 @@ DiscoveryService::DiscoveryService(const Rooms& rooms, WatchOptions options,
       discoverer_(rooms.catalog, rooms.held, rooms.state, rooms.clock),
       watches_(rooms.catalog, rooms.held, rooms.hub, rooms.executor, rooms.clock, rooms.rng,
                options),
+      drains_(watches_, rooms.executor, rooms.clock, [this] { return CheckRoomToWait(); }),
       names_(rooms.catalog, rooms.hub, rooms.executor) {}
 
 absl::Status DiscoveryService::Admit(const grpc::ServerContextBase& context) const {
@@ -127,11 +127,17 @@ void DiscoveryService::Tick() {
 
 uint64_t DiscoveryService::waiting_calls() const {
   base::MutexLock lock(waiting_mu_);
-  return waiting_.size();
+  return waiting_.size() + drains_.open();
+}
+
+absl::Status DiscoveryService::CheckRoomToWait() const {
+  return waiting_calls() < max_waiting_calls_ ? absl::OkStatus() : TooManyWait(max_waiting_calls_);
 }
 
 void DiscoveryService::EndWatches() {
   const absl::Status status = ServerState::Draining();
+  // Before the watches: that they end says nothing of what they know.
+  drains_.EndAll(status);
   watches_.EndAll(status);
   names_.EndAll(status);
   std::vector<std::shared_ptr<WaitingDiscover>> waiting;
@@ -157,8 +163,7 @@ void DiscoveryService::OnDiscover(const UnaryCall& call) {
   }
   // What waits is small: checked, and without what this release does not know.
   status = Discoverer::Check(parsed);
-  if (status.ok() && waiting_calls() >= max_waiting_calls_)
-    status = TooManyWait(max_waiting_calls_);
+  if (status.ok()) status = CheckRoomToWait();
   const auto access = AdmitStream(call.context());
   status.Update(access.status());
   if (!status.ok()) return call.End(status);

@@ -21,6 +21,7 @@
 #include "server/rpc/access.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/discover.h"
+#include "server/rpc/drain_calls.h"
 #include "server/rpc/names_pump.h"
 #include "server/rpc/server_state.h"
 #include "server/rpc/watch_pump.h"
@@ -50,19 +51,25 @@ class DiscoveryService : public DiscoveryMethods {
     // Runs what calls gRPC on behalf of the strand.
     base::SerialExecutor& executor;
   };
-  // `max_waiting_calls`: so many calls of Discover may wait for a revision, at about 16 KB each.
+  // `max_waiting_calls`: so many calls of Discover may wait for a revision, and of Drain for
+  // watchers, at about 16 KB each.
   DiscoveryService(const Rooms& rooms, WatchOptions options, uint64_t max_waiting_calls = 10'000);
 
   // Adds all methods.
   void ServeOn(Calls& calls);
   // Every second or so.
   void Tick();
-  // Ends watches, and calls that wait for a revision, with UNAVAILABLE (DRAINING).
+  // Every 100 ms or so: ends drains whose time is over.
+  void TickDrains() { drains_.Tick(); }
+  // Ends watches, calls that wait for a revision, and drains, with UNAVAILABLE (DRAINING).
   void EndWatches();
+
+  // For the Registry.
+  DrainCalls& drains() { return drains_; }
 
   uint64_t watch_streams() const { return watches_.streams() + names_.streams(); }
   uint64_t subscriptions() const { return watches_.subscriptions(); }
-  // Calls of Discover that wait for a revision.
+  // Calls of Discover that wait for a revision, and drains.
   uint64_t waiting_calls() const;
 
  private:
@@ -76,6 +83,8 @@ class DiscoveryService : public DiscoveryMethods {
 
   // May this call read now?
   absl::Status Admit(const grpc::ServerContextBase& context) const;
+  // RESOURCE_EXHAUSTED while as many calls wait as may.
+  absl::Status CheckRoomToWait() const;
   // The same, and reads its request.
   template <typename Request>
   absl::Status Begin(const UnaryCall& call, Request& request) const;
@@ -86,6 +95,7 @@ class DiscoveryService : public DiscoveryMethods {
   const uint64_t max_waiting_calls_;
   Discoverer discoverer_;
   WatchPump watches_;
+  DrainCalls drains_;
   NamesPump names_;
 
   mutable base::Mutex waiting_mu_;

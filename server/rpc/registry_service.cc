@@ -107,6 +107,13 @@ void RegistryService::OnRemoveCheck(const UnaryCall& call) {
   registry_.RemoveCheck(parsed, [call](const auto& result) { call.Answer(result); });
 }
 
+void RegistryService::OnDrain(const UnaryCall& call) {
+  v1::DrainRequest parsed;
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
+  if (drains_ != nullptr) return drains_->Begin(registry_, call, parsed);
+  call.End(NotInThisRelease("Drain"));
+}
+
 void RegistryService::Later(const UnaryCall& call, std::string_view name) const {
   const absl::Status status = CheckAccess(call.context(), authorizer_, security::Right::kWrite);
   call.End(status.ok() ? NotInThisRelease(name) : status);
@@ -126,7 +133,7 @@ void RegistryService::ServeOn(Calls& calls) {
   calls.BidiStream([this](auto... to) { RequestKeepAlive(to...); },
                    [this](StreamCall& call) { OnKeepAlive(call); });
   calls.Unary([this](auto... to) { RequestDrain(to...); },
-              [this](const UnaryCall& call) { Later(call, "Drain"); });
+              [this](const UnaryCall& call) { OnDrain(call); });
   calls.Unary([this](auto... to) { RequestSetMaintenance(to...); },
               [this](const UnaryCall& call) { Later(call, "SetMaintenance"); });
   calls.Unary([this](auto... to) { RequestSetServiceSettings(to...); },

@@ -11,6 +11,7 @@
 #include "muster/v1/registry.grpc.pb.h"
 #include "server/core/registry.h"
 #include "server/rpc/calls.h"
+#include "server/rpc/drain_calls.h"
 #include "server/rpc/keep_alive.h"
 #include "server/rpc/server_state.h"
 #include "server/security/authorizer.h"
@@ -42,6 +43,8 @@ class RegistryService : public RegistryMethods {
         options_(options),
         keep_alives_(registry) {}
 
+  // Where those are who are waited for; it outlives the calls. Without it nobody is.
+  void SetDrains(DrainCalls* drains) { drains_ = drains; }
   // Adds all methods.
   void ServeOn(Calls& calls);
 
@@ -59,6 +62,7 @@ class RegistryService : public RegistryMethods {
   void OnReportHealth(const UnaryCall& call);
   void OnAddCheck(const UnaryCall& call);
   void OnRemoveCheck(const UnaryCall& call);
+  void OnDrain(const UnaryCall& call);
   // Not in this release: UNIMPLEMENTED.
   void Later(const UnaryCall& call, std::string_view name) const;
 
@@ -74,6 +78,7 @@ class RegistryService : public RegistryMethods {
   const security::Authorizer& authorizer_;
   const ServerState& state_;
   const Options options_;
+  DrainCalls* drains_ = nullptr;
   KeepAliveStreams keep_alives_;
 };
 

@@ -68,9 +68,11 @@ grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body,
   return std::move(reply).Take();
 }
 
-grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change) {
+grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change,
+                             bool ack_requested) {
   v1::Change own;
   own.set_from_seq(from_seq);
+  own.set_ack_requested(ack_requested);
   return EventOf(sub_id, v1::WatchResponse::kChangeFieldNumber, change, own.SerializeAsString());
 }
 

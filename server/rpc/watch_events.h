@@ -19,14 +19,16 @@
 
 namespace muster::rpc {
 
-// An encoded v1::Change without from_seq, which is not the same for all who get it.
+// An encoded v1::Change without from_seq and ack_requested, which aren't the same for all who get
+// it.
 std::string EncodeChange(const core::DeltaResult& delta, uint64_t to_seq,
                          const core::Selection& selection);
 
 // v1::WatchResponse with `body`, and behind it `own`, as its event `field`.
 grpc::ByteBuffer EventOf(uint64_t sub_id, int field, const grpc::Slice& body,
                          std::string_view own = "");
-grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change);
+grpc::ByteBuffer ChangeEvent(uint64_t sub_id, uint64_t from_seq, const grpc::Slice& change,
+                             bool ack_requested = false);
 // `held`: an encoded v1::Held.
 grpc::ByteBuffer HeldEvent(uint64_t sub_id, const grpc::Slice& held);
 // One part of a snapshot; `selection` is null except with the last.

@@ -144,14 +144,29 @@ void WatchPump::DrainDirty() {
   for (const std::string& key : dirty) {
     const auto it = shared_.services.find(std::string_view(key));
     if (it == shared_.services.end()) continue;
-    std::vector<WatchStream*> streams;
-    for (Subscription* s : (*it)->subscriptions) {
-      s->session->MarkReady(*s);
-      streams.push_back(s->session->owner());
-    }
-    // A stream that ends here stays until its OnDone; the list of subscriptions may change.
-    for (WatchStream* stream : streams) Kick(*stream);
+    Send((*it)->subscriptions);
   }
+}
+
+void WatchPump::Send(const std::vector<Subscription*>& subscriptions) {
+  std::vector<WatchStream*> streams;
+  for (Subscription* s : subscriptions) {
+    s->session->MarkReady(*s);
+    streams.push_back(s->session->owner());
+  }
+  // A stream that ends here stays until its OnDone; the list of subscriptions may change.
+  for (WatchStream* stream : streams) Kick(*stream);
+}
+
+Drains::Id WatchPump::BeginDrain(Drain drain) {
+  static const std::vector<Subscription*>& nobody = *new std::vector<Subscription*>;
+  const auto found = shared_.services.find(std::string_view(drain.service_key));
+  std::vector<Subscription*> asked;
+  const Drains::Id id = shared_.drains.Begin(
+      std::move(drain), found == shared_.services.end() ? nobody : (*found)->subscriptions,
+      shared_.clock.Steady(), &asked);
+  Send(asked);
+  return id;
 }
 
 void WatchPump::Added(const StreamPtr& stream) {

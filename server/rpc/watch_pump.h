@@ -55,6 +55,11 @@ class WatchPump : public core::ViewListener {
   uint64_t streams() const { return stream_count_.load(std::memory_order_relaxed); }
   uint64_t subscriptions() const { return subscription_count_.load(std::memory_order_relaxed); }
 
+  // By tasks of the executor only: as Drains::Begin, of whoever watches the service here, and sends
+  // them what they are to confirm.
+  Drains::Id BeginDrain(Drain drain);
+  Drains& drains() { return shared_.drains; }
+
   void OnServiceChanged(std::string_view service_key) override;
   void OnNamesChanged() override {}
 
@@ -69,6 +74,8 @@ class WatchPump : public core::ViewListener {
   void Written(const StreamPtr& stream, bool ok);
   void Cancelled(const StreamPtr& stream);
   void DrainDirty();
+  // Each of them has something to be told. Of one service.
+  void Send(const std::vector<Subscription*>& subscriptions);
   void RunTick();
   void EndRevoked();
   void SendProgress(WatchStream& stream, storage::Revision revision);

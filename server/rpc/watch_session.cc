@@ -73,7 +73,7 @@ absl::Status WatchSession::Handle(const v1::WatchRequest& request) {
       control_.push_back(UnsubscribedEvent(request.unsubscribe().sub_id()));
       return absl::OkStatus();
     case v1::WatchRequest::kAck:
-      // Nothing asks for confirmation in this release.
+      TakeAck(request.ack());
       return absl::OkStatus();
     default:
       return base::WithField(MakeError(absl::StatusCode::kInvalidArgument, Reason::kInvalidField,
@@ -94,6 +94,16 @@ void WatchSession::Subscribe(const v1::Subscribe& request) {
   subscriptions_.emplace(s.sub_id, *std::move(made));
   ++shared_.subscriptions;
   MarkReady(s);
+}
+
+// One that was never told so much, or isn't to confirm anything, says nothing by it.
+void WatchSession::TakeAck(const v1::Ack& ack) {
+  const auto found = subscriptions_.find(ack.sub_id());
+  if (found == subscriptions_.end() || !found->second->acks) return;
+  Subscription& s = *found->second;
+  const uint64_t before = s.acked;
+  s.acked = std::max(before, std::min(ack.seq(), s.told));
+  if (s.acked != before) shared_.drains.Acked(s, before);
 }
 
 absl::StatusOr<std::unique_ptr<Subscription>> WatchSession::Validate(const v1::Subscribe& request) {
@@ -120,11 +130,16 @@ absl::StatusOr<std::unique_ptr<Subscription>> WatchSession::Validate(const v1::S
   s->session = this;
   s->sub_id = request.sub_id();
   s->selector = Intern(*std::move(selector));
+  s->acks = request.acks();
   if (request.has_resume()) {
     s->resume = std::make_unique<v1::Resume>(request.resume());
     s->resume->DiscardUnknownFields();
+    // What it holds of another past may be anything.
+    const bool same_past = s->resume->revision().epoch() == shared_.catalog.revision().epoch;
+    s->since = same_past ? s->resume->revision().seq() : 0;
   }
   Follow(*s, storage::EncodeServiceKey(*ns, *service));
+  if (request.has_resume()) s->owes = shared_.drains.Resumed(*s);
   return s;
 }
 
@@ -176,6 +191,7 @@ void WatchSession::End(uint64_t sub_id) {
   const auto it = subscriptions_.find(sub_id);
   if (it == subscriptions_.end()) return;
   Subscription& s = *it->second;
+  shared_.drains.Ended(s);
   if (s.ready) std::erase(ready_, &s);
   selector_bytes_ -= BytesOf(*s.selector);
   shared_.selector_bytes -= BytesOf(*s.selector);
@@ -289,7 +305,7 @@ std::optional<grpc::ByteBuffer> WatchSession::ResumeFrom(Subscription& s,
   s.phase = Phase::kLive;
   Hold(s, view == nullptr ? revision.seq : view->seq(), selection);
   s.told = to;
-  return ChangeEvent(s.sub_id, from, OwnedSlice(std::move(change)));
+  return ChangeFor(s, from, to, OwnedSlice(std::move(change)));
 }
 
 std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
@@ -316,13 +332,14 @@ std::optional<grpc::ByteBuffer> WatchSession::SnapshotPart(Subscription& s) {
     if (!snapshot.begun) s.snapshot.reset();
     return std::nullopt;
   }
+  const uint64_t cursor = view == nullptr ? snapshot.revision.seq : view->seq();
+  s.since = std::min(s.since, cursor);
   if (page.more) {
     snapshot.begun = true;
     auto event = SnapshotEvent(s.sub_id, page, {}, nullptr);
     snapshot.last = std::move(page.last);
     return event;
   }
-  const uint64_t cursor = view == nullptr ? snapshot.revision.seq : view->seq();
   snapshot.revision.seq = std::max(snapshot.revision.seq, cursor);
   auto event = SnapshotEvent(s.sub_id, page, snapshot.revision, &snapshot.selection);
   Hold(s, cursor, snapshot.selection);
@@ -342,12 +359,15 @@ std::optional<grpc::ByteBuffer> WatchSession::Live(Subscription& s) {
   const bool same = selection.checksum == s.checksum && selection.empty_reason == s.empty_reason;
   std::optional<grpc::ByteBuffer> event;
   const uint64_t to = view == nullptr ? std::max(s.told, revision.seq) : view->seq();
-  if (!same) {
-    const grpc::Slice change = view == nullptr ? OwnedSlice(EncodeChange({}, to, selection))
-                                               : ChangeOf(s, *view, selection);
+  if (!same || s.owes) {
+    // With nothing new in it a change goes no further back than what was told before.
+    const uint64_t up_to = std::max(s.told, to);
+    const grpc::Slice change = same || view == nullptr
+                                   ? OwnedSlice(EncodeChange({}, up_to, selection))
+                                   : ChangeOf(s, *view, selection);
     if (change.size() > kMaxChangeBytes) return ResetTo(s, v1::Reset::TOO_OLD);
-    event = ChangeEvent(s.sub_id, s.told, change);
-    s.told = to;
+    event = ChangeFor(s, s.told, up_to, change);
+    s.told = up_to;
   }
   Hold(s, to, selection);
   return event;
@@ -361,6 +381,14 @@ bool WatchSession::TellHeld(Subscription& s) {
   if (held == nullptr) s.held = nullptr;
   for (grpc::ByteBuffer& event : events) control_.push_back(std::move(event));
   return !events.empty();
+}
+
+grpc::ByteBuffer WatchSession::ChangeFor(Subscription& s, uint64_t from, uint64_t to,
+                                         const grpc::Slice& change) {
+  const bool asks = s.acks && (s.owes || shared_.drains.expects(s.service->key));
+  if (asks) s.asked = to;
+  s.owes = false;
+  return ChangeEvent(s.sub_id, from, change, asks);
 }
 
 grpc::Slice WatchSession::ChangeOf(Subscription& s, const core::ServiceView& view,

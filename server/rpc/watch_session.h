@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@
 #include "server/core/held_set.h"
 #include "server/core/selector.h"
 #include "server/core/watch_hub.h"
+#include "server/rpc/drains.h"
 #include "server/rpc/held.h"
 #include "server/rpc/snapshot_turns.h"
 #include "server/rpc/watch_events.h"
@@ -70,10 +72,16 @@ struct Subscription {
   uint64_t told = 0;
   // …which make this set.
   uint64_t checksum = 0;
+  // The oldest state that the client may have begun with here; it never moves.
+  uint64_t since = std::numeric_limits<uint64_t>::max();
+  uint64_t asked = 0;  // the last seq that it was asked to confirm
+  uint64_t acked = 0;  // the last seq that it has confirmed
   v1::EmptyReason empty_reason = v1::EMPTY_REASON_UNSPECIFIED;
   Phase phase = Phase::kStart;
   v1::Reset::Reason reset = v1::Reset::REASON_UNSPECIFIED;
   bool ready = false;  // in session->ready_
+  bool acks = false;   // it confirms what it is asked to
+  bool owes = false;   // a drain waits: it is to be asked, though nothing may have changed for it
   std::unique_ptr<v1::Resume> resume;
   std::unique_ptr<SnapshotProgress> snapshot;
   std::unique_ptr<ToldHeld> held;  // null: that none is held
@@ -130,6 +138,7 @@ struct WatchShared {
   uint64_t subscriptions = 0;
   uint64_t selector_bytes = 0;  // of all subscriptions, though equal ones are kept once
   SnapshotTurns turns{limits.snapshot_budget_bytes};
+  Drains drains{};
 };
 
 class WatchSession {
@@ -169,6 +178,7 @@ class WatchSession {
 
  private:
   void Subscribe(const v1::Subscribe& request);
+  void TakeAck(const v1::Ack& ack);
   absl::StatusOr<std::unique_ptr<Subscription>> Validate(const v1::Subscribe& request);
   // Will this selector fit beside the others?
   absl::Status CheckRoom(const core::Selector& selector) const;
@@ -185,6 +195,9 @@ class WatchSession {
   std::optional<grpc::ByteBuffer> Live(Subscription& s);
   // Puts what the subscription is to be told of held endpoints into control_. True: something.
   bool TellHeld(Subscription& s);
+  // The change as this subscription gets it, which is asked to confirm it if need be.
+  grpc::ByteBuffer ChangeFor(Subscription& s, uint64_t from, uint64_t to,
+                             const grpc::Slice& change);
   grpc::Slice ChangeOf(Subscription& s, const core::ServiceView& view,
                        const core::Selection& selection);
 

@@ -60,8 +60,11 @@ constexpr char kUntilTerm[] =
     "done";
 
 TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEnd) {
+  // One that can't confirm anything.
+  const Watcher watcher(server_->address(), "web");
   const auto run = Run(kUntilTerm, {"--drain", "500ms"});
   EXPECT_EQ(run->ReadLine(), "up");
+  EXPECT_TRUE(Eventually([&] { return watcher.ids().size() == 1; }, absl::Seconds(10)));
   EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
   run->Signal(SIGHUP);
   EXPECT_EQ(run->ReadLine(), "hup") << "is passed on at once";
@@ -72,6 +75,16 @@ TEST_F(RunScenario, AProgramIsRegisteredWhileItRunsAndLeavesBeforeItHearsOfItsEn
   const absl::Duration left = Now() - begin;
   EXPECT_EQ(run->ReadLine(), "ended by TERM");
   EXPECT_GE(Now() - begin, left + absl::Milliseconds(200)) << "those who knew it had time";
+  EXPECT_EQ(run->Wait(), 7);
+}
+
+TEST_F(RunScenario, ASignalIsPassedOnAsSoonAsThoseWhoWatchHaveConfirmed) {
+  const auto watch = Muster({"watch", "web"});
+  const auto run = Run(kUntilTerm, {"--drain", "1m"});
+  EXPECT_EQ(run->ReadLine(), "up");
+  EXPECT_TRUE(Eventually([&] { return Count() == 1; }, absl::Seconds(10)));
+  run->Signal(SIGTERM);
+  EXPECT_EQ(run->ReadLine(), "ended by TERM") << "well within the minute";
   EXPECT_EQ(run->Wait(), 7);
 }
 

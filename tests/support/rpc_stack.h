@@ -68,6 +68,7 @@ class RpcStack {
     EXPECT_TRUE(engine.Open({&applier}).ok());
     leases.SetLoaded();
     state.SetPhase(Phase::kServing);
+    registry_service.SetDrains(&discovery_service.drains());
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     RefuseCompressed(builder);

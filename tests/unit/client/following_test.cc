@@ -152,6 +152,35 @@ TEST_F(FollowingTest, ProgressConcernsWhatWasAnsweredOnThisStream) {
   EXPECT_EQ(following_.set(web).resume()->revision().seq(), 5u) << "it isn't answered yet";
 }
 
+TEST_F(FollowingTest, ConfirmsOnlyWhatIsOfThePresentSubscription) {
+  const auto web = following_.Add(Service("web"));
+  const uint64_t sub_id = Opened();
+  following_.Take(SnapshotOf(sub_id, One("a", 5)));
+  v1::WatchResponse event;
+  event.set_sub_id(sub_id);
+  event.mutable_change()->set_to_seq(6);
+  event.mutable_change()->set_checksum(HashOf(One("a", 5)));
+  EXPECT_FALSE(following_.Take(event)->ack.has_value()) << "nobody asked";
+  event.mutable_change()->set_ack_requested(true);
+  const auto update = following_.Take(event);
+  ASSERT_TRUE(update->ack.has_value());
+  following_.Confirm(web, *update->ack);
+  const auto requests = Requests();
+  ASSERT_EQ(requests.size(), 1u);
+  EXPECT_EQ(requests[0].ack().sub_id(), sub_id);
+  EXPECT_EQ(requests[0].ack().seq(), 6u);
+  following_.StreamLost();
+  following_.Confirm(web, *update->ack);
+  EXPECT_TRUE(Requests().empty());
+  EXPECT_NE(Opened(), sub_id);
+  following_.Confirm(web, *update->ack);
+  EXPECT_TRUE(Requests().empty()) << "of the stream before";
+  following_.Remove(web);
+  Requests();
+  following_.Confirm(web, *update->ack);
+  EXPECT_TRUE(Requests().empty());
+}
+
 TEST_F(FollowingTest, WhatTheServerEndedIsNotAskedForAgainByItself) {
   const auto web = following_.Add(Service("web"));
   following_.Add(Service("db"));

@@ -182,6 +182,7 @@ TEST_F(LiveRegistrationTest, WhatCantBeRegisteredIsNamed) {
   expect("ttl: 999ms; allowed: 1s to 24h",
          [](Instance&, RegisterOptions& o) { o.ttl = absl::Milliseconds(999); });
   expect("ttl: ", [](Instance&, RegisterOptions& o) { o.ttl = absl::InfiniteDuration(); });
+  expect("drain", [](Instance&, RegisterOptions& o) { o.drain = -absl::Seconds(1); });
   expect("leave_within", [](Instance&, RegisterOptions& o) { o.leave_within = -absl::Seconds(1); });
   EXPECT_EQ(transport_->sessions(), 0u);
 }
@@ -226,6 +227,13 @@ class AnsweringLeases : public FakeLeaseTransport {
     return std::make_unique<Answering>(*this);
   }
   int left() const { return left_; }
+  int drained() const { return drained_; }
+  // Whoever was deregistered had been drained before.
+  bool in_order() const { return in_order_; }
+  absl::Duration last_deadline() const { return absl::Milliseconds(last_deadline_ms_.load()); }
+
+  enum class Drains { kUnknown, kAnswered, kNeverAnswered };
+  std::atomic<Drains> drains{Drains::kUnknown};
 
  private:
   class Answering : public LeaseSession {
@@ -238,13 +246,23 @@ class AnsweringLeases : public FakeLeaseTransport {
     }
     void Deregister(const v1::DeregisterRequest&, absl::Duration,
                     Done<v1::DeregisterResponse> done) override {
+      owner_.in_order_ = owner_.drained_ > owner_.left_;
       ++owner_.left_;
       owner_.threads_.emplace_back([done] { done(v1::DeregisterResponse()); });
     }
     void ReportHealth(const v1::ReportHealthRequest&, absl::Duration,
                       Done<v1::ReportHealthResponse>) override {}
-    void Drain(const v1::DrainRequest&, absl::Duration, Done<v1::DrainResponse> done) override {
-      owner_.threads_.emplace_back([done] { done(absl::UnimplementedError("not yet")); });
+    void Drain(const v1::DrainRequest& request, absl::Duration,
+               Done<v1::DrainResponse> done) override {
+      ++owner_.drained_;
+      owner_.last_deadline_ms_ =
+          request.deadline().seconds() * 1'000 + request.deadline().nanos() / 1'000'000;
+      const Drains drains = owner_.drains;
+      if (drains == Drains::kNeverAnswered) return;
+      owner_.threads_.emplace_back([done, drains] {
+        if (drains == Drains::kUnknown) return done(absl::UnimplementedError("not yet"));
+        done(v1::DrainResponse());
+      });
     }
 
    private:
@@ -252,6 +270,9 @@ class AnsweringLeases : public FakeLeaseTransport {
   };
   std::vector<std::thread> threads_;  // of the registrar's thread
   std::atomic<int> left_{0};
+  std::atomic<int> drained_{0};
+  std::atomic<bool> in_order_{false};
+  std::atomic<int64_t> last_deadline_ms_{0};
 };
 
 class ThreadedRegistrationTest : public ::testing::Test {
@@ -306,6 +327,59 @@ TEST_F(ThreadedRegistrationTest, ADrainThatTheRegistryDoesNotKnowDeregisters) {
   EXPECT_EQ(leases_->left(), 1);
   EXPECT_GE(base::RealClock().Steady() - began, absl::Milliseconds(250));
   EXPECT_EQ((*registration)->status().state, State::kEnded);
+}
+
+TEST_F(ThreadedRegistrationTest, DrainsBeforeItLeavesUnlessThatWasDone) {
+  leases_->drains = AnsweringLeases::Drains::kAnswered;
+  const auto registration = [&](RegisterOptions options) {
+    auto made = client_->Register(Web(), std::move(options));
+    EXPECT_TRUE(made.ok() && (*made)->WaitUntilHeld(absl::Seconds(20)).ok());
+    return *std::move(made);
+  };
+  registration({}) = nullptr;
+  EXPECT_EQ(leases_->drained(), 1);
+  EXPECT_EQ(leases_->left(), 1);
+  EXPECT_TRUE(leases_->in_order());
+  EXPECT_EQ(leases_->last_deadline(), absl::Seconds(5));
+  {
+    const auto drained = registration({.drain = absl::Milliseconds(1'500)});
+    EXPECT_TRUE(drained->Drain(absl::Seconds(20)).ok());
+    EXPECT_EQ(drained->status().state, State::kHeld) << "the lease is kept";
+    EXPECT_EQ(leases_->left(), 1);
+  }
+  EXPECT_EQ(leases_->drained(), 2);
+  EXPECT_EQ(leases_->left(), 2);
+  registration({.drain = absl::ZeroDuration()}) = nullptr;
+  EXPECT_EQ(leases_->drained(), 2);
+  EXPECT_EQ(leases_->left(), 3);
+  EXPECT_TRUE(registration({})->Deregister(absl::Seconds(20)).ok());
+  EXPECT_EQ(leases_->drained(), 2) << "who asks for that alone gets that alone";
+  registration({.deregister = false}) = nullptr;
+  EXPECT_EQ(leases_->drained(), 2);
+  EXPECT_EQ(leases_->left(), 4);
+}
+
+TEST_F(ThreadedRegistrationTest, ARegistryThatKnowsNoDrainIsToldAtOnce) {
+  const base::SteadyTime began = base::RealClock().Steady();
+  {
+    const auto registration = client_->Register(Web(), {.drain = absl::Seconds(60)});
+    EXPECT_TRUE((*registration)->WaitUntilHeld(absl::Seconds(20)).ok());
+  }
+  EXPECT_EQ(leases_->drained(), 1);
+  EXPECT_EQ(leases_->left(), 1);
+  EXPECT_LT(base::RealClock().Steady() - began, absl::Seconds(30));
+}
+
+TEST_F(ThreadedRegistrationTest, ADrainThatIsNeverAnsweredEndsAndItLeaves) {
+  leases_->drains = AnsweringLeases::Drains::kNeverAnswered;
+  const base::SteadyTime began = base::RealClock().Steady();
+  {
+    const auto registration = client_->Register(
+        Web(), {.drain = absl::Milliseconds(50), .leave_within = absl::Seconds(20)});
+    EXPECT_TRUE((*registration)->WaitUntilHeld(absl::Seconds(20)).ok());
+  }
+  EXPECT_EQ(leases_->left(), 1);
+  EXPECT_GE(base::RealClock().Steady() - began, absl::Milliseconds(50));
 }
 
 TEST_F(ThreadedRegistrationTest, MayBeDestroyedInItsCallbackAndInItsProbe) {

@@ -94,7 +94,10 @@ struct RegisterOptions {
   // Deregisters on SIGTERM, before the process gets to know of the signal (termination in
   // docs/client.md).
   bool deregister_on_sigterm = false;
-  // Both of these wait so long for the registry.
+  // Both of these first drain it (Registration::Drain), for so long at most, unless that has been
+  // done; 0: they don't, and neither does one that is destroyed by a callback of the client's.
+  absl::Duration drain = absl::Seconds(5);
+  // Then they wait so long for the registry.
   absl::Duration leave_within = absl::Seconds(1);
 };
 
@@ -118,7 +121,8 @@ class Registration {
   // NOT_FOUND when it has no such check.
   virtual absl::Status Report(std::string_view check_id, HealthReport report) = 0;
   // Takes it out of all answers, and waits until those who would call it know, at most `within`.
-  // The lease is kept. Errors: FAILED_PRECONDITION when it isn't held; otherwise the registry's.
+  // The lease is kept, and calls that were begun before may still come. Errors: FAILED_PRECONDITION
+  // when it isn't held; otherwise the registry's.
   virtual absl::StatusOr<Drained> Drain(absl::Duration within) = 0;
   // For good. OK also when the registry has it no longer. DEADLINE_EXCEEDED: the registry couldn't
   // be told, and keeps it until the ttl is over.

@@ -68,6 +68,11 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"deregister"},
       {"deregister", "--service", "web", "--incarnation", "3"},
       {"deregister", "web", "web-1", "--incarnation", "x"},
+      {"drain", "web"},
+      {"drain", "web", "web-1", "--deadline", "soon"},
+      {"drain", "web", "web-1", "--min-acked", "1.1"},
+      {"drain", "web", "web-1", "--min-acked", "nan"},
+      {"drain", "web", "web-1", "--incarnation", "0"},
       {"heartbeat", "web"},
       {"heartbeat", "web", "web-1", "--incarnation", "-1"},
       {"log-level", "loud"},
@@ -120,9 +125,9 @@ TEST(UsageTest, BytesThatAreNotUtf8AreWrongUsage) {
 TEST(UsageTest, EveryCommandHasHelpWithAnExample) {
   const Ran all = RunWords({"--help"});
   EXPECT_EQ(all.code, 0);
-  for (const char* name :
-       {"register", "deregister", "heartbeat", "report", "discover", "watch", "wait", "services",
-        "describe", "status", "log-level", "verify", "leases", "backup", "restore", "salvage"}) {
+  for (const char* name : {"register", "deregister", "drain", "heartbeat", "report", "discover",
+                           "watch", "wait", "services", "describe", "status", "log-level", "verify",
+                           "leases", "backup", "restore", "salvage"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("\n  ") + name + " "));
     const Ran one = RunWords({name, "--help"});
     EXPECT_EQ(one.code, 0);

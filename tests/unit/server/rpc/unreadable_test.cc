@@ -62,7 +62,7 @@ TEST(Unreadable, OthersAreLeftAlone) {
   EXPECT_TRUE(Call(stack, "Discovery/ListServices", "").ok()) << "the empty message is one";
   EXPECT_TRUE(Call(stack, "Registry/KeepAlive", "").ok());
   EXPECT_EQ(ReasonIn(Call(stack, "Registry/Register", "")), "NAME_INVALID");
-  EXPECT_EQ(ReasonIn(Call(stack, "Registry/Drain", "")), "NOT_IN_THIS_RELEASE");
+  EXPECT_EQ(ReasonIn(Call(stack, "Registry/Drain", "")), "NAME_INVALID");
   EXPECT_EQ(Call(stack, "Registry/NoSuchCall", kTruncated).error_code(),
             grpc::StatusCode::UNIMPLEMENTED);
 }
