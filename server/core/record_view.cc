@@ -56,7 +56,7 @@ size_t SizeOf(const storage::v1::SupersededLife& old) {
 // What WriteRest writes at most.
 size_t MostOf(const RecordRest& rest) {
   size_t size = rest.life.size() + rest.origin.size() + 2 * FieldWriter::kMaxHead +
-                4 * FieldWriter::kMaxNumber;
+                5 * FieldWriter::kMaxNumber;
   for (const auto& old : rest.superseded) size += FieldWriter::kMaxHead + SizeOf(old);
   return size;
 }
@@ -73,6 +73,7 @@ void WriteRest(const RecordRest& rest, FieldWriter& out) {
     out.Number(storage::v1::SupersededLife::kIncarnationFieldNumber, old.incarnation());
   }
   out.Number(InstanceRecord::kNeverReportedFieldNumber, rest.never_reported ? 1 : 0);
+  out.Number(InstanceRecord::kDrainingFieldNumber, rest.draining ? 1 : 0);
 }
 
 // One field into `record`, or into `checks`.

@@ -42,6 +42,7 @@ struct RecordRest {
   std::string_view origin;
   google::protobuf::RepeatedPtrField<storage::v1::SupersededLife> superseded;
   bool never_reported = false;
+  bool draining = false;
 };
 
 // How many bytes AppendRecord appends at most.

@@ -57,6 +57,8 @@ class RegistryService : public RegistryMethods {
   void OnHeartbeat(const UnaryCall& call);
   void OnKeepAlive(StreamCall& call);
   void OnReportHealth(const UnaryCall& call);
+  void OnSetMaintenance(const UnaryCall& call);
+  void OnSetServiceSettings(const UnaryCall& call);
   // Not in this release: UNIMPLEMENTED.
   void Later(const UnaryCall& call, std::string_view name) const;
 
