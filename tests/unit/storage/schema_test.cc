@@ -38,6 +38,9 @@ TEST(SchemaTest, KeysArePinned) {
   EXPECT_EQ(InstancePrefix("default", "orders"), "default\0orders\0"s);
   EXPECT_EQ(EncodeServiceKey("default", "orders"), "default\0orders"s);
   EXPECT_EQ(EncodeNodeKey("default", "n1"), "default\0n1"s);
+  EXPECT_EQ(EncodeNodeInstanceKey("default", "n1", "orders", "orders-1"),
+            "default\0n1\0orders\0orders-1"s);
+  EXPECT_EQ(EncodeNodeInstanceKey("default", "", "orders", "a"), "default\0\0orders\0a"s);
   EXPECT_EQ(EncodeCheckKey(instance, "http"), instance + "\0http"s);
   EXPECT_EQ(CheckPrefix(instance), instance + "\0"s);
   EXPECT_EQ(EncodeTransitionKey("c", 0x0102030405060708), "c\0\x01\x02\x03\x04\x05\x06\x07\x08"s);
@@ -51,6 +54,17 @@ TEST(SchemaTest, KeysDecodeToTheirParts) {
   EXPECT_EQ(instance->service, "svc");
   EXPECT_EQ(instance->node, "");
   EXPECT_EQ(instance->id, "i\xc3\xa9");
+  const auto node = DecodeNodeKey(EncodeNodeKey("ns", "n1"));
+  ASSERT_TRUE(node);
+  EXPECT_EQ(node->ns, "ns");
+  EXPECT_EQ(node->node, "n1");
+  const std::string of_node = EncodeNodeInstanceKey("ns", "n1", "svc", "i");
+  const auto there = DecodeNodeInstanceKey(of_node);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(there->ns, "ns");
+  EXPECT_EQ(there->node, "n1");
+  EXPECT_EQ(there->service, "svc");
+  EXPECT_EQ(there->id, "i");
   const std::string check_key = EncodeCheckKey(key, "tcp");
   const auto check = DecodeCheckKey(check_key);
   ASSERT_TRUE(check);
@@ -68,6 +82,10 @@ TEST(SchemaTest, RefusesKeysWithTheWrongNumberOfParts) {
   EXPECT_FALSE(DecodeServiceKey("a"));
   EXPECT_FALSE(DecodeServiceKey("a\0b\0c"s));
   EXPECT_FALSE(DecodeCheckKey("a\0b\0c\0d"s));
+  EXPECT_FALSE(DecodeNodeKey("a"));
+  EXPECT_FALSE(DecodeNodeKey("a\0b\0c"s));
+  EXPECT_FALSE(DecodeNodeInstanceKey("a\0b"s));
+  EXPECT_FALSE(DecodeNodeInstanceKey("a\0b\0c\0d\0e"s));
 }
 
 TEST(SchemaTest, ByteOrderIsTupleOrder) {

@@ -30,6 +30,7 @@ class RecordViewTest : public ::testing::Test {
     record.set_state(static_cast<v1::State>(rng_.Uniform(3)));
     record.set_origin("grpc");
     record.set_never_reported(rng_.Uniform(2) == 0);
+    record.set_draining(rng_.Uniform(2) == 0);
     for (uint64_t i = rng_.Uniform(4); i > 0; --i) {
       auto& old = *record.add_superseded();
       old.set_incarnation(rng_.Next());
@@ -90,6 +91,7 @@ TEST_F(RecordViewTest, ARecordAppendedInPartsHasTheSameBytes) {
     rest.origin = record.origin();
     rest.superseded = record.superseded();
     rest.never_reported = record.never_reported();
+    rest.draining = record.draining();
     std::string payload = "before";
     AppendRecord(instance, rest, payload);
     EXPECT_EQ(payload, "before" + SerializeRecord(record));
