@@ -164,12 +164,22 @@ TEST(SchemaTest, RecordsArePinned) {
   instance.set_ttl_ms(30);
   instance.set_origin("grpc");
   instance.set_lease_owner("o");
+  instance.set_draining(true);
   v1::SupersededLife* superseded = instance.add_superseded();
   superseded->set_life("k");
   superseded->set_incarnation(2);
   EXPECT_EQ(instance.SerializeAsString(),
             "\x0a\x01"
-            "e\x1a\x01l\x20\x1e\x3a\x04grpc\x42\x01o\x4a\x05\x0a\x01k\x10\x02"s);
+            "e\x1a\x01l\x20\x1e\x3a\x04grpc\x42\x01o\x4a\x05\x0a\x01k\x10\x02\x58\x01"s);
+  v1::NodeRecord node;
+  node.set_maintenance(true);
+  node.set_maintenance_reason("r");
+  node.set_maintenance_since_ms(5);
+  EXPECT_EQ(node.SerializeAsString(), "\x20\x01\x2a\x01r\x30\x05"s);
+  v1::MaintenanceRecord maintenance;
+  maintenance.set_reason("r");
+  maintenance.set_since_ms(5);
+  EXPECT_EQ(maintenance.SerializeAsString(), "\x0a\x01r\x10\x05"s);
 }
 
 TEST(StoreRecordTest, DecodesWhatItEncodes) {

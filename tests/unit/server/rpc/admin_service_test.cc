@@ -606,10 +606,6 @@ TEST_F(AdminServiceTest, LaterCallsSayThatTheyAreNotInThisRelease) {
   call(*stub_, &Admin::ListWatchers, v1::ListWatchersRequest(), v1::ListWatchersResponse());
   Registry& registry = *registry_stub_;
   call(registry, &Registry::Drain, v1::DrainRequest(), v1::DrainResponse());
-  call(registry, &Registry::SetMaintenance, v1::SetMaintenanceRequest(),
-       v1::SetMaintenanceResponse());
-  call(registry, &Registry::SetServiceSettings, v1::SetServiceSettingsRequest(),
-       v1::SetServiceSettingsResponse());
   call(registry, &Registry::AddCheck, v1::AddCheckRequest(), v1::AddCheckResponse());
   call(registry, &Registry::RemoveCheck, v1::RemoveCheckRequest(), v1::RemoveCheckResponse());
 }
