@@ -113,6 +113,24 @@ std::optional<ServiceKeyView> DecodeServiceKey(std::string_view key) {
 
 std::string EncodeNodeKey(std::string_view ns, std::string_view node) { return Join({ns, node}); }
 
+std::optional<NodeKeyView> DecodeNodeKey(std::string_view key) {
+  const auto ns = TakePart(key);
+  if (!ns || key.find(kEnd) != std::string_view::npos) return std::nullopt;
+  return NodeKeyView{*ns, key};
+}
+
+std::string EncodeNodeInstanceKey(std::string_view ns, std::string_view node,
+                                  std::string_view service, std::string_view id) {
+  return Join({ns, node, service, id});
+}
+
+std::optional<InstanceKeyView> DecodeNodeInstanceKey(std::string_view key) {
+  const auto parts = DecodeInstanceKey(key);
+  if (!parts) return std::nullopt;
+  return InstanceKeyView{
+      .ns = parts->ns, .service = parts->node, .node = parts->service, .id = parts->id};
+}
+
 std::string EncodeCheckKey(std::string_view instance_key, std::string_view check_id) {
   return Join({instance_key, check_id});
 }

@@ -85,6 +85,14 @@ std::optional<ServiceKeyView> DecodeServiceKey(std::string_view key);
 std::string_view ServiceKeyOf(std::string_view instance_key);
 // ns \0 node: nodes.
 std::string EncodeNodeKey(std::string_view ns, std::string_view node);
+struct NodeKeyView {
+  std::string_view ns, node;
+};
+std::optional<NodeKeyView> DecodeNodeKey(std::string_view key);
+// ns \0 node \0 service \0 id: nodes too, what is kept of an instance there. `node` may be empty.
+std::string EncodeNodeInstanceKey(std::string_view ns, std::string_view node,
+                                  std::string_view service, std::string_view id);
+std::optional<InstanceKeyView> DecodeNodeInstanceKey(std::string_view key);
 // instance key \0 check id: checks.
 std::string EncodeCheckKey(std::string_view instance_key, std::string_view check_id);
 // instance key \0: what every check key of an instance begins with.

@@ -51,6 +51,8 @@ void AddCommands(CLI::App& app, Context& context) {
   AddWaitCommand(app, context);
   AddServicesCommand(app, context);
   AddDescribeCommand(app, context);
+  AddMaintenanceCommand(app, context);
+  AddSettingsCommand(app, context);
   AddAdminCommands(app, context);
   AddLeasesCommand(app, context);
   AddBackupCommands(app, context);

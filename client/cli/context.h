@@ -96,12 +96,14 @@ void AddDoctorCommand(CLI::App& app, Context& context);
 void AddDrainCommand(CLI::App& app, Context& context);
 void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
+void AddMaintenanceCommand(CLI::App& app, Context& context);
 void AddRegisterCommand(CLI::App& app, Context& context);
 void AddReportCommand(CLI::App& app, Context& context);
 void AddResolveCommand(CLI::App& app, Context& context);
 void AddRunCommand(CLI::App& app, Context& context);
 void AddSalvageCommand(CLI::App& app, Context& context);
 void AddServicesCommand(CLI::App& app, Context& context);
+void AddSettingsCommand(CLI::App& app, Context& context);
 void AddWaitCommand(CLI::App& app, Context& context);
 void AddWatchCommand(CLI::App& app, Context& context);
 

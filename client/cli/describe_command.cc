@@ -35,6 +35,14 @@ std::string LeaseText(const v1::LeaseState& lease) {
   return absl::StrCat(SpanText(lease.remaining()), " left of ", SpanText(lease.ttl()));
 }
 
+std::string MaintenanceText(const v1::Maintenance& maintenance) {
+  const char* whose = !maintenance.instance() ? "of its node"
+                      : maintenance.node()    ? "its own, and of its node"
+                                              : "its own";
+  return absl::StrCat(whose, ", since ", TimeText(maintenance.since()),
+                      maintenance.reason().empty() ? "" : ": ", maintenance.reason());
+}
+
 std::string CheckKind(const v1::Check& check) {
   switch (check.kind_case()) {
     case v1::Check::kHttp:
@@ -71,6 +79,9 @@ void AddInstance(const v1::Instance& instance, Sheet* sheet) {
 void AddLife(const v1::DescribeInstanceResponse& all, Sheet* sheet) {
   sheet->Add("health", HealthName(all.endpoint().health()), HealthColour(all.endpoint().health()));
   sheet->Add("state", StateName(all.endpoint().state()));
+  if (all.has_maintenance()) {
+    sheet->Add("maintenance", MaintenanceText(all.maintenance()), Colour::kYellow);
+  }
   sheet->Add("lease", LeaseText(all.lease()));
   sheet->Add("incarnation",
              absl::StrCat(all.incarnation(), all.fenced() ? " (fenced)" : " (not fenced)"));

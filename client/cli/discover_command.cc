@@ -18,6 +18,7 @@ struct Flags {
   SelectorFlags selector;
   std::string service, zone, region, min_revision;
   uint32_t limit = 0;
+  int panic = 0;  // 0 = as the service's settings say; else above 0 = yes
 };
 
 absl::StatusOr<v1::DiscoverRequest> MakeRequest(const Flags& flags) {
@@ -30,6 +31,7 @@ absl::StatusOr<v1::DiscoverRequest> MakeRequest(const Flags& flags) {
   if (!flags.zone.empty()) request.mutable_near()->set_zone(flags.zone);
   if (!flags.region.empty()) request.mutable_near()->set_region(flags.region);
   request.set_limit(flags.limit);
+  if (flags.panic != 0) request.set_panic(flags.panic > 0);
   if (!flags.min_revision.empty()) {
     const auto revision = ParseRevision(flags.min_revision);
     if (!revision.ok()) return revision.status();
@@ -74,6 +76,9 @@ void Print(Context& context, const v1::DiscoverResponse& answer) {
 }
 
 void PrintNotes(Context& context, const v1::DiscoverResponse& answer) {
+  if (answer.panic()) {
+    context.Note("none is as healthy as was asked for: these are all, whatever their health");
+  }
   for (const auto& held : answer.held()) context.Note(HeldText(held, held.keys_size()));
   if (answer.has_frozen_since()) {
     context.Note(absl::StrCat("the server takes no changes since ", TimeText(answer.frozen_since()),
@@ -108,6 +113,8 @@ void AddDiscoverCommand(CLI::App& app, Context& context) {
   command->add_option("--zone", flags->zone, "Those of this zone first");
   command->add_option("--region", flags->region, "Then those of this region");
   command->add_option("--limit", flags->limit, "At most so many; 0 = all");
+  command->add_flag("--panic,!--no-panic", flags->panic,
+                    "All of any health when none is healthy; unset = as settings say");
   command->add_option("--min-revision", flags->min_revision,
                       "EPOCH:SEQ; waits until the server has it, --timeout at most");
   command->callback([&context, flags] {

@@ -181,6 +181,18 @@ std::string KeyText(const v1::InstanceKey& key) {
   return base::EscapeForTerminal(absl::StrCat(text, " id ", key.id()));
 }
 
+std::string SettingsText(const v1::ServiceSettings& settings) {
+  std::vector<std::string> parts;
+  if (settings.has_panic()) parts.push_back(settings.panic() ? "panic true" : "panic false");
+  if (settings.has_brake_share()) {
+    parts.push_back(absl::StrCat("brake share ", settings.brake_share()));
+  }
+  if (settings.has_default_ttl()) {
+    parts.push_back(absl::StrCat("default TTL ", SpanText(settings.default_ttl())));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 std::vector<std::string> EndpointHeader() {
   return {"ADDRESS", "ID", "NODE", "HEALTH", "STATE", "VERSION", "ZONE", "TAGS", "METADATA"};
 }

@@ -70,6 +70,8 @@ std::string HeldIds(const v1::Held& held);
 std::string Count(uint64_t number, const std::string& noun);
 // "namespace/service node id", escaped.
 std::string KeyText(const v1::InstanceKey& key);
+// "panic true, default TTL 30s"; "" when none is set. Not escaped.
+std::string SettingsText(const v1::ServiceSettings& settings);
 // The header and row of a table of endpoints.
 std::vector<std::string> EndpointHeader();
 std::vector<Cell> EndpointRow(const v1::Endpoint& endpoint, bool held);

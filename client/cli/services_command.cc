@@ -2,6 +2,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -27,14 +28,22 @@ Cell Number(uint32_t number, Colour colour) {
 
 void PrintTable(Context& context, const v1::ListServicesResponse& all) {
   if (all.services().empty()) return context.Note("no services");
-  Table table({"NAMESPACE", "SERVICE", "PASSING", "WARNING", "CRITICAL", "INACTIVE"});
+  std::vector<std::string> header = {"NAMESPACE", "SERVICE",  "PASSING",
+                                     "WARNING",   "CRITICAL", "INACTIVE"};
+  // Most have none.
+  const bool settings = std::any_of(all.services().begin(), all.services().end(),
+                                    [](const auto& service) { return service.has_settings(); });
+  if (settings) header.emplace_back("SETTINGS");
+  Table table(std::move(header));
   for (const auto& service : all.services()) {
-    table.Add({{service.namespace_()},
-               {service.service()},
-               Number(service.passing(), Colour::kGreen),
-               Number(service.warning(), Colour::kYellow),
-               Number(service.critical(), Colour::kRed),
-               Number(service.inactive(), Colour::kDim)});
+    std::vector<Cell> row = {{service.namespace_()},
+                             {service.service()},
+                             Number(service.passing(), Colour::kGreen),
+                             Number(service.warning(), Colour::kYellow),
+                             Number(service.critical(), Colour::kRed),
+                             Number(service.inactive(), Colour::kDim)};
+    if (settings) row.push_back({SettingsText(service.settings())});
+    table.Add(std::move(row));
   }
   context.out << table.Text(context.colours);
 }

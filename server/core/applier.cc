@@ -51,6 +51,9 @@ void Applier::OnReplay(Family family, std::string_view key, std::string_view val
     case Family::kServices:
       PutService(key, value);
       break;
+    case Family::kNodes:
+      catalog_.maintenance().Put(key, value);
+      break;
     case Family::kInstances:
       PutInstance(key, value);
       break;
@@ -144,6 +147,13 @@ void Applier::ApplyOp(uint64_t seq, const Op& op) {
         DraftOf(op.key).forgotten = true;
       }
       break;
+    case Family::kNodes:
+      if (put) {
+        catalog_.maintenance().Put(op.key, op.value);
+      } else {
+        catalog_.maintenance().Erase(op.key);
+      }
+      break;
     case Family::kInstances:
       if (put) {
         PutInstance(op.key, op.value);
@@ -179,6 +189,7 @@ void Applier::PutService(std::string_view key, std::string_view value) {
   draft.identity->display = record.name();
   draft.identity->mod_seq = decoded->mod_seq;
   draft.identity->created_at_ms = record.created_at_ms();
+  draft.identity->settings = record.has_settings() ? KeptSettings(record.settings()) : nullptr;
   draft.view.SetFloor(record.floor());
   if (draft.is_new()) {
     draft.view.Touch(decoded->mod_seq);
@@ -202,6 +213,7 @@ void Applier::PutInstance(std::string_view key, std::string_view value) {
                        words.visible_seq});
     draft.visible = true;
   }
+  catalog_.maintenance().Judge(key, record->state);
   const LeaseSpec spec = MakeLeaseSpec(key, decoded->mod_seq, words.incarnation, *record);
   if (replaying_) {
     leases_.Restore(spec);

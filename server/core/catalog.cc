@@ -37,6 +37,8 @@ struct Catalog::Slot {
   bool has_instances = false;
   bool has_tombstones = false;
   bool plain = false;  // display is the service
+  bool has_settings = false;
+  absl::Duration default_ttl = absl::ZeroDuration();  // of them
 
   uint32_t mark = 0;        // the strand's
   const uint32_t key_size;  // the key's bytes stand behind the object
@@ -48,6 +50,8 @@ struct Catalog::Slot {
       info.identity.swap(now.identity);
       mod_seq = info.identity->mod_seq;
       plain = info.identity->display == info.identity->service;
+      has_settings = info.identity->settings != nullptr;
+      default_ttl = DefaultTtlOf(info.identity->settings.get());
     }
     info.view.swap(now.view);
     has_instances = info.view->size() > 0;
@@ -56,7 +60,7 @@ struct Catalog::Slot {
   }
   [[gnu::always_inline]] void PrefetchView() const { PrefetchEndpointsOf(info.view.get(), leaf); }
 
-  bool for_upkeep() const { return has_tombstones || !has_instances; }
+  bool for_upkeep() const { return has_tombstones || (!has_instances && !has_settings); }
 
   std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
   static SlotPtr Make(const HashedKey& key, Shard& shard, ServiceInfo info) {
@@ -131,14 +135,21 @@ Catalog::Standing Catalog::StandingOf(std::string_view service_key,
                                       std::string_view spelling) const {
   return With(service_key, [&](const Slot& slot) {
     slot.PrefetchView();
-    Standing out{
-        .known = true, .has_instances = slot.has_instances, .has_tombstones = slot.has_tombstones};
+    Standing out{.known = true,
+                 .has_instances = slot.has_instances,
+                 .has_tombstones = slot.has_tombstones,
+                 .display = {},
+                 .default_ttl = slot.default_ttl};
     const auto names = storage::DecodeServiceKey(service_key);
     if (slot.plain && names && names->service == spelling) return out;
     const std::string& display = slot.info.identity->display;
     if (display != spelling) out.display = display;
     return out;
   });
+}
+
+SettingsPtr Catalog::SettingsOf(std::string_view service_key) const {
+  return With(service_key, [](const Slot& slot) { return slot.info.identity->settings; });
 }
 
 // Without the lock: nobody else changes the sets.
@@ -240,6 +251,10 @@ void Catalog::Count(const ServiceView* before, const ServiceView* after) {
   tombstones_ += tombs(after) - tombs(before);
 }
 
+void Catalog::CountSettings(bool before, bool after) {
+  if (before != after) settings_ += after ? 1 : -1;
+}
+
 void Catalog::Publish(ServiceInfo info) {
   const std::string key = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
   if (Slot* const slot = FindSlot(HashedKey(key))) {
@@ -252,11 +267,13 @@ void Catalog::Publish(ServiceInfo info) {
 void Catalog::Publish(Slot& slot, ServiceInfo info) {  // what was ends outside the lock
   Count(slot.info.view.get(), info.view.get());
   const bool before = slot.for_upkeep();
+  const bool had_settings = slot.has_settings;
   {
     base::MutexLock lock(slot.shard.mu);
     slot.Set(info);
     SetHint(slot);
   }
+  CountSettings(had_settings, slot.has_settings);
   if (slot.for_upkeep() != before) NoteUpkeep(slot);
 }
 
@@ -286,6 +303,7 @@ void Catalog::Add(std::string_view key, ServiceInfo info) {
   const HashedKey hashed(key);
   Shard& shard = ShardOf(hashed);
   SlotPtr slot = Slot::Make(hashed, shard, std::move(info));
+  CountSettings(false, slot->has_settings);
   names_.emplace(slot->key(), slot.get());
   if (names_.size() == kManyServices && own_hints_ == nullptr) {
     own_hints_ = std::make_unique<CatalogHints>(sizeof(Slot) + kCacheLine);  // and most keys
@@ -323,6 +341,7 @@ void Catalog::Forget(std::string_view service_key) {
     upkeep_.erase(slot->key());
   }
   Count(slot->info.view.get(), nullptr);
+  CountSettings(slot->has_settings, false);
   --services_;
   AddNameChange({slot->info.identity->ns, slot->info.identity->display, false});
 }

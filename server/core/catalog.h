@@ -24,6 +24,8 @@
 #include "base/hashed_key.h"
 #include "base/huge_pages.h"
 #include "base/mutex.h"
+#include "server/core/maintenance_set.h"
+#include "server/core/service_settings.h"
 #include "server/core/service_view.h"
 #include "storage/engine.h"
 
@@ -35,9 +37,10 @@ class CatalogHints;
 struct ServiceIdentity {
   uint64_t mod_seq = 0;  // of the record
   uint64_t created_at_ms = 0;
-  std::string ns;       // lower case
-  std::string service;  // lower case
-  std::string display;  // as first given
+  std::string ns;        // lower case
+  std::string service;   // lower case
+  std::string display;   // as first given
+  SettingsPtr settings;  // null: none
 };
 
 // One known service at a moment. Neither is null.
@@ -72,9 +75,18 @@ class Catalog {
     bool has_instances = false;
     bool has_tombstones = false;
     std::string display;  // as first given; empty: as `spelling` of StandingOf
+    absl::Duration default_ttl = absl::ZeroDuration();  // of its settings; zero: none
   };
   // For those that make the strand change the endpoints next: asks for them as ViewByKey does.
   Standing StandingOf(std::string_view service_key, std::string_view spelling) const;
+
+  // Null when the service isn't known, or nothing was set.
+  SettingsPtr SettingsOf(std::string_view service_key) const;
+  uint64_t settings_count() const { return settings_.load(std::memory_order_relaxed); }
+
+  // What operators took out of the answers. The strand fills it.
+  MaintenanceSet& maintenance() { return maintenance_; }
+  const MaintenanceSet& maintenance() const { return maintenance_; }
 
   // Known services in order, from the first whose (ns, service) is greater than `after` (a service
   // key of storage/schema.h; "" = from the beginning), until `visit` returns false. ns "*" = all.
@@ -82,9 +94,9 @@ class Catalog {
   uint64_t List(std::string_view ns, std::string_view prefix, std::string_view after,
                 const std::function<bool(const ServiceInfo&)>& visit) const;
 
-  // Keys (storage/schema.h) of those that upkeep looks at: with deletions, or without instances. In
-  // order, the first `max` that are greater than `after`. Cost: theirs, whatever the number of
-  // services.
+  // Keys (storage/schema.h) of those that upkeep looks at: with deletions, or without instances and
+  // settings. In order, the first `max` that are greater than `after`. Cost: theirs, whatever the
+  // number of services.
   std::vector<std::string> ListUpkeep(std::string_view after, size_t max) const;
 
   // The last change of each name since `position` of this catalog, and the position to go on from;
@@ -166,6 +178,7 @@ class Catalog {
   // [strand]
   void SetHint(const Slot& slot);
   void Count(const ServiceView* before, const ServiceView* after);
+  void CountSettings(bool before, bool after);
   // [strand] Whether the slot is one for upkeep.
   void NoteUpkeep(const Slot& slot);
   void AddNameChange(NameChange change) MUSTER_REQUIRES(names_mu_);
@@ -188,6 +201,8 @@ class Catalog {
   // The keys live in their slots.
   absl::btree_set<std::string_view> upkeep_ MUSTER_GUARDED_BY(upkeep_mu_);
 
+  MaintenanceSet maintenance_;
+  std::atomic<uint64_t> settings_{0};  // services that have some
   std::atomic<uint64_t> services_{0};
   std::atomic<uint64_t> instances_{0};
   std::atomic<uint64_t> tombstones_{0};

@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "base/text.h"
 #include "server/core/check_change.h"
+#include "server/core/maintenance_set.h"
 #include "server/core/record_view.h"
 
 namespace muster::core {
@@ -160,10 +161,10 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
   RecordRest record;
   record.life = registration.life;
   record.ttl_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(registration.ttl));
-  record.state = v1::ACTIVE;
   record.origin = registration.origin;
   record.health = CarryChecks(registration, present, read_check, out.unit);
   record.never_reported = present == nullptr || present->record.never_reported();
+  record.state = StateOf(registration.in_maintenance, /*draining=*/false);
   std::string key(registration.key);
   if (present == nullptr) {
     out.unit.preconditions.push_back(storage::Absent(Family::kInstances, key));
@@ -180,10 +181,8 @@ Change ChangeFor(const Registration& registration, const StoredInstance* present
     } else {
       CarryLives(*present, record);
     }
-    // Draining ends with the life; maintenance is the operator's word.
-    if (same_life || present->record.state() == v1::MAINTENANCE) {
-      record.state = present->record.state();
-    }
+    record.draining = same_life && present->record.draining();  // it ends with the life
+    record.state = StateOf(registration.in_maintenance, record.draining);
     const bool visible = registration.instance.endpoint != present->record.endpoint() ||
                          record.health != present->record.health() ||
                          record.state != present->record.state();

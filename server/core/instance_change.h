@@ -46,6 +46,7 @@ struct Registration {
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   v1::Precondition precondition;
   std::string origin;
+  bool in_maintenance = false;  // by an operator's word
 };
 
 // What is to be written; without ops: nothing changes.

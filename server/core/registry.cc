@@ -84,6 +84,7 @@ absl::StatusOr<std::shared_ptr<Registry::Write>> Registry::MakeRegistration(
     write->registration.life = std::move(*request.mutable_life_id());
   }
   write->registration.ttl = *ttl;
+  write->ttl_given = request.has_ttl() || request.permanent();
   write->registration.precondition = request.precondition();
   write->registration.origin = caller.origin;
   return write;
@@ -267,6 +268,7 @@ void Registry::Finish(Write& write, absl::Status status, uint64_t seq, Writes& n
   outcome.changed = write.change.changed;
   if (registers) {
     write.registered(RegisteredAs(write, outcome));
+    if (write.change.changed) RewriteStrays();
   } else {
     write.done(outcome);
   }

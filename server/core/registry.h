@@ -49,6 +49,9 @@ struct RegistryOptions {
   size_t tombstones_per_service = 1024;
   absl::Duration tombstone_age = absl::Hours(1);
   absl::Duration forget_empty_after = absl::Hours(24);
+  // Of instances and nodes that are in maintenance, and of services that have settings.
+  uint64_t max_maintenance = 100'000;
+  uint64_t max_settings = 100'000;
 };
 
 // Where a call came from.
@@ -116,6 +119,16 @@ class Registry {
   using RemoveCheckDone = std::function<void(absl::StatusOr<v1::RemoveCheckResponse>)>;
   void RemoveCheck(const v1::RemoveCheckRequest& request, RemoveCheckDone done);
 
+  // Takes an instance, or all of a node, out of the answers or back in. `done` runs when each
+  // instance that is registered has the state. Cost of a node: a look into each service of its
+  // namespace.
+  using MaintenanceDone = std::function<void(absl::StatusOr<v1::SetMaintenanceResponse>)>;
+  void SetMaintenance(const v1::SetMaintenanceRequest& request, MaintenanceDone done);
+
+  // Replaces a service's settings; the service need not be known.
+  using SettingsDone = std::function<void(absl::StatusOr<v1::SetServiceSettingsResponse>)>;
+  void SetServiceSettings(const v1::SetServiceSettingsRequest& request, SettingsDone done);
+
   // At most 10,000 items.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::HeartbeatRequest& request);
 
@@ -168,6 +181,22 @@ class Registry {
   bool TakePlace(Write& write);
   storage::Unit EnsureService(const Write& write) const;
   bool NeedsService(const Write& write) const;
+  // What SetMaintenance, SetServiceSettings and RewriteStates ask for.
+  absl::StatusOr<bool> DecideOperator(Write& write, absl::FunctionRef<absl::Status()> read_present,
+                                      const std::optional<StoredInstance>& present);
+  absl::StatusOr<bool> DecideMarking(Write& write, const std::optional<StoredInstance>& present);
+  absl::StatusOr<bool> DecideSettings(Write& write);
+  // Creates the service's record, if there is none.
+  storage::Unit NewService(std::string_view service_key, const std::string& display,
+                           const SettingsPtr& settings) const;
+  // Of the node: those whose state isn't what it has to be.
+  std::vector<std::string> FindContradicting(const std::string& ns, const std::string& node) const;
+  // Gives instances the state that they have to have. What fails is tried again later.
+  struct Rewriting;
+  void RewriteStates(std::vector<std::string> keys, std::function<void(absl::Status)> done);
+  void RewritePart(const std::shared_ptr<Rewriting>& all);
+  // Of instances whose state was found to be wrong, until they are to wait.
+  void RewriteStrays();
   // Mostly one.
   using Writes = absl::InlinedVector<std::shared_ptr<Write>, 1>;
   void BeginEdit(storage::InstanceKey names, uint64_t incarnation, Edit edit, EditDone done);
@@ -217,6 +246,7 @@ class Registry {
   size_t upkeep_part_ = 0;
   base::SteadyTime next_upkeep_{};
   std::atomic<bool> upkeep_refused_{false};
+  std::atomic<int64_t> rewrite_strays_at_us_{0};  // steady: not before
 };
 
 }  // namespace muster::core

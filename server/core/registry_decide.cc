@@ -1,4 +1,5 @@
 // What a write of one instance comes to, decided on the present state.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -63,6 +64,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   if (write.kind == Write::Kind::kRegister) {
     return DecideRegister(write, read_present, present, read_check);
   }
+  if (write.is_operators()) return DecideOperator(write, read_present, present);
 
   const auto now_ms = static_cast<uint64_t>(clock_.System().us / 1000);
   if (write.attempts == 1 &&
@@ -119,8 +121,14 @@ absl::StatusOr<bool> Registry::DecideRegister(Write& write,
                                               absl::FunctionRef<absl::Status()> read_present,
                                               std::optional<StoredInstance>& present,
                                               ReadCheck read_check) {
-  const Registration& registration = write.registration;
+  Registration& registration = write.registration;
   write.service = catalog_.StandingOf(write.service_key(), registration.instance.display_name);
+  if (!write.ttl_given && write.service.default_ttl > absl::ZeroDuration()) {
+    registration.ttl = std::clamp(write.service.default_ttl, options_.min_ttl, options_.max_ttl);
+  } else if (!write.ttl_given) {
+    registration.ttl = options_.default_ttl;
+  }
+  registration.in_maintenance = catalog_.maintenance().Covers(write.key);
   const LeasePtr lease = leases_.Find(write.hashed_key());
   const std::optional<LeaseSpec> spec =
       lease == nullptr ? std::nullopt : std::optional(lease->spec());
@@ -171,18 +179,7 @@ storage::Unit Registry::EnsureService(const Write& write) const {
     unit.ops.push_back(storage::Put(Family::kServices, key, *std::move(value)));
     return unit;
   }
-  const uint64_t forgotten = catalog_.forgotten_seq();
-  unit.preconditions.push_back(storage::Absent(Family::kServices, key));
-  // What the unknown service was before is known only from there on.
-  unit.preconditions.push_back(
-      storage::ModSeqIs(Family::kMeta, std::string(storage::kForgottenKey), forgotten));
-  storage::v1::ServiceRecord record;
-  record.set_name(write.registration.instance.display_name);
-  record.set_floor(forgotten);
-  record.set_created_at_ms(static_cast<uint64_t>(clock_.System().us / 1000));
-  unit.ops.push_back(
-      storage::Put(Family::kServices, key, storage::EncodeValue(record.SerializeAsString())));
-  return unit;
+  return NewService(key, write.registration.instance.display_name, nullptr);
 }
 
 bool Registry::NeedsService(const Write& write) const {

@@ -72,10 +72,12 @@ void Registry::ProposeUpkeep(storage::Unit unit) {
 }
 
 void Registry::Maintain() {
+  RewriteStrays();
   for (const std::string& service_key : FindUpkeep()) MaintainService(service_key);
 }
 
 void Registry::MaintainPart() {
+  RewriteStrays();
   const base::SteadyTime now = clock_.Steady();
   // A herd goes first, for a while.
   if (herd_ && now < next_upkeep_ + kUpkeepEvery) return;
@@ -178,6 +180,7 @@ void Registry::Forget(const ServiceInfo& info, uint64_t now_ms) {
       static_cast<uint64_t>(absl::ToInt64Milliseconds(options_.forget_empty_after));
   if (info.view->size() > 0 || info.view->tombstone_count() > 0) return;
   const ServiceIdentity& identity = *info.identity;
+  if (identity.settings != nullptr) return;
   if (identity.created_at_ms + after_ms > now_ms) return;
   const std::string key = storage::EncodeServiceKey(identity.ns, identity.service);
   storage::Unit unit;

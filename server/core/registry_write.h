@@ -17,13 +17,20 @@
 #include "base/hashed_key.h"
 #include "base/mutex.h"
 #include "server/core/instance_change.h"
+#include "server/core/maintenance_change.h"
 #include "server/core/registry.h"
 
 namespace muster::core {
 
+// What a service's settings become.
+struct NewSettings {
+  std::string display;   // the service, as given
+  SettingsPtr settings;  // null: none
+};
+
 // One change of one instance, tried again when the state that it was decided on has moved.
 struct Registry::Write {
-  enum class Kind { kRegister, kDeregister, kEdit, kExpire, kDrain };
+  enum class Kind { kRegister, kDeregister, kEdit, kExpire, kDrain, kMarking, kState, kSettings };
   Kind kind = Kind::kRegister;
   storage::InstanceKey names;  // not of kExpire
   std::string key;             // of names
@@ -32,12 +39,15 @@ struct Registry::Write {
   int attempts = 0;
   bool creating = false;  // counted in creating_
 
-  Registration registration;  // kRegister
-  Catalog::Standing service;  // kRegister
-  uint64_t incarnation = 0;   // kDeregister, kEdit, kDrain; 0 = whichever
-  Edit edit;                  // kEdit
-  LeasePtr lease;             // kExpire
-  Drained drained;            // kDrain: of the present attempt
+  Registration registration;                      // kRegister
+  bool ttl_given = false;                         // kRegister
+  Catalog::Standing service;                      // kRegister
+  uint64_t incarnation = 0;                       // kDeregister, kEdit, kDrain; 0 = whichever
+  Edit edit;                                      // kEdit
+  LeasePtr lease;                                 // kExpire
+  Drained drained;                                // kDrain: of the present attempt
+  std::unique_ptr<const Marking> marking{};       // kMarking
+  std::unique_ptr<const NewSettings> settings{};  // kSettings
 
   // What the present attempt proposed.
   Change change;
@@ -54,6 +64,9 @@ struct Registry::Write {
 
   // An expiry doesn't: its lease is expiring already, and whatever comes first decides.
   bool waits_its_turn() const { return kind != Kind::kExpire; }
+  bool is_operators() const {
+    return kind == Kind::kMarking || kind == Kind::kState || kind == Kind::kSettings;
+  }
   std::string_view service_key() const { return storage::ServiceKeyOf(key); }
 
   RegisterDone registered;                            // kRegister

@@ -121,6 +121,16 @@ const std::shared_ptr<const Selector>& Selector::Default() {
   return selector;
 }
 
+std::shared_ptr<const Selector> Selector::WithAnyHealth() const {
+  auto out = std::make_shared<Selector>(*this);
+  out->selector_.set_min_health(v1::Selector::ANY);
+  out->selector_.clear_include_draining();
+  out->worst_ = v1::CRITICAL;
+  out->is_default_ = false;
+  out->canonical_ = Canonical(out->selector_);
+  return out;
+}
+
 bool Selector::MatchesHealth(const EndpointEntry& entry) const {
   if (entry.health > worst_) return false;
   switch (entry.state) {

@@ -30,6 +30,8 @@ class Selector {
   bool Matches(const EndpointEntry& entry, std::string_view bytes) const {
     return MatchesHealth(entry) && (!has_definition_part_ || MatchesDefinition(bytes));
   }
+  // The same, but ACTIVE endpoints of any health: what is returned in panic.
+  std::shared_ptr<const Selector> WithAnyHealth() const;
   bool is_default() const { return is_default_; }
   bool has_definition_part() const { return has_definition_part_; }
   // Equal for selectors that select alike: sorted, serialized.

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "muster/storage/v1/storage.pb.h"
 #include "server/core/instance_change.h"
+#include "server/core/verify_marks.h"
 #include "storage/schema.h"
 
 namespace muster::core {
@@ -55,6 +56,7 @@ std::string NameOf(std::string_view node, std::string_view id) {
 // One service as a snapshot holds it.
 struct Stored {
   std::optional<uint64_t> mod_seq;  // of its record; nullopt = it has none
+  SettingsPtr settings;
   std::shared_ptr<const ServiceView> view;
   // Ascending, by (node, id) as the view.
   std::vector<std::pair<std::string, uint64_t>> created;  // instance key -> create seq
@@ -64,8 +66,8 @@ struct Stored {
 class Round {
  public:
   Round(const storage::Engine& engine, const storage::Snapshot& snapshot, const Catalog& catalog,
-        const LeaseTable& table)
-      : engine_(engine), snapshot_(snapshot), catalog_(catalog), table_(table) {
+        const LeaseTable& table, const StoredMarks& marks)
+      : engine_(engine), snapshot_(snapshot), catalog_(catalog), table_(table), marks_(marks) {
     leases_ = table.All();
     std::sort(leases_.begin(), leases_.end(),
               [](const auto& a, const auto& b) { return a->key() < b->key(); });
@@ -103,6 +105,7 @@ class Round {
   const storage::Snapshot& snapshot_;
   const Catalog& catalog_;
   const LeaseTable& table_;
+  const StoredMarks& marks_;
   Leases leases_;  // by key
   std::string ns_, service_;
   std::vector<uint64_t> mod_seqs_;  // of Stored::created
@@ -183,6 +186,7 @@ absl::StatusOr<Stored> Round::Read(const std::string& service_key) {
           Problem("its record can't be read");
         }
         view.SetFloor(record.floor());
+        if (record.has_settings()) out.settings = KeptSettings(record.settings());
         out.mod_seq = storage::ModSeqOf(value);
         return false;
       });
@@ -211,6 +215,11 @@ void Round::ReadInstance(std::string_view key, std::string_view value, ViewBuild
   if (!names || !instance.ok()) return Problem("an instance's record can't be read");
   view.Upsert({names->node, names->id, instance->record.endpoint(), instance->record.health(),
                instance->record.state(), instance->words.visible_seq});
+  if (marks_.Contradicts(key, instance->record.state())) {
+    Problem(absl::StrCat(NameOf(names->node, names->id), " is stored as ",
+                         v1::State_Name(instance->record.state()),
+                         ", which is not what was said of maintenance"));
+  }
   stored.created.emplace_back(std::string(key), instance->words.create_seq);
   mod_seqs_.push_back(instance->mod_seq);
   CheckLease(MakeLeaseSpec(std::string(key), instance->mod_seq, instance->words.incarnation,
@@ -275,6 +284,10 @@ void Round::CheckInfo(const std::string& service_key, const Stored& stored,
     Problem(absl::StrCat("its record is served as of revision ", info->identity->mod_seq,
                          " with floor ", info->view->floor(), "; the store has ", *stored.mod_seq,
                          " with ", stored.view->floor()));
+  }
+  if (info->identity->mod_seq <= seq() &&
+      !SameSettings(stored.settings.get(), info->identity->settings.get())) {
+    Problem("its settings are not served as they are stored");
   }
   CheckEndpoints(*stored.view, *info->view);
   CheckTombstones(stored, *info->view);
@@ -403,6 +416,7 @@ absl::StatusOr<Verification> Verify(const storage::Engine& engine, Catalog& cata
   std::optional<Verification> first;
   std::set<std::string> services;
   while (true) {
+    StoredMarks marks(catalog.maintenance());
     auto snapshot = engine.GetSnapshot();
     if (!snapshot.ok()) return snapshot.status();
     const storage::Revision revision = (*snapshot)->revision();
@@ -410,7 +424,12 @@ absl::StatusOr<Verification> Verify(const storage::Engine& engine, Catalog& cata
       if (absl::IsCancelled(status)) return status;
       return Verification{.revision = revision, .problems = {std::string(status.message())}};
     }
-    Round round(engine, **snapshot, catalog, leases);
+    Round round(engine, **snapshot, catalog, leases, marks);
+    if (auto status = marks.Read(engine, **snapshot, round.out().problems); !status.ok()) {
+      return status;
+    }
+    auto& problems = round.out().problems;
+    problems.resize(std::min(problems.size(), kMaxVerifyProblems));
     if (!first) {
       auto all = round.Services();
       if (!all.ok()) return all.status();
@@ -418,7 +437,7 @@ absl::StatusOr<Verification> Verify(const storage::Engine& engine, Catalog& cata
     }
     auto suspects = Suspects(round, services, cancelled);
     if (!suspects.ok()) return suspects.status();
-    if (!first && suspects->empty()) return std::move(round.out());
+    if (!first && problems.empty()) return std::move(round.out());
     if (first) {
       first->problems = std::move(round.out().problems);
       first->revision = revision;

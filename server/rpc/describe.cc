@@ -11,6 +11,7 @@
 #include "server/core/field_rules.h"
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
+#include "server/core/maintenance_set.h"
 #include "server/rpc/page_token.h"
 
 namespace muster::rpc {
@@ -27,6 +28,11 @@ void SetDuration(absl::Duration from, google::protobuf::Duration* to) {
   const int64_t us = absl::ToInt64Microseconds(from);
   to->set_seconds(us / 1'000'000);
   to->set_nanos(static_cast<int32_t>(us % 1'000'000) * 1000);
+}
+
+void SetTime(uint64_t since_1970_ms, google::protobuf::Timestamp* to) {
+  to->set_seconds(static_cast<int64_t>(since_1970_ms / 1000));
+  to->set_nanos(static_cast<int32_t>(since_1970_ms % 1000) * 1'000'000);
 }
 
 void SetRevision(storage::Revision from, v1::Revision* to) {
@@ -50,8 +56,7 @@ std::optional<storage::v1::CheckRecord> ReadResult(const storage::Engine& engine
 void SetResult(const storage::v1::CheckRecord& record, v1::CheckResult* out) {
   out->set_status(record.status());
   out->set_output(record.output());
-  out->mutable_at()->set_seconds(static_cast<int64_t>(record.at_ms() / 1000));
-  out->mutable_at()->set_nanos(static_cast<int32_t>(record.at_ms() % 1000) * 1'000'000);
+  SetTime(record.at_ms(), out->mutable_at());
 }
 
 void AddCheck(const v1::Check& check, bool reported, const std::string& key,
@@ -77,6 +82,26 @@ void SetEndpoint(const core::ServiceInfo& info, const storage::InstanceKey& key,
   if (!position) return;
   const std::string_view bytes = position->leaf->endpoint(*position->entry);
   out.mutable_endpoint()->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+void SetMaintenance(const storage::InstanceKey& key, const storage::Engine& engine,
+                    v1::DescribeInstanceResponse& out) {
+  const auto mark_of = [&](const std::string& node_key) -> std::optional<core::MaintenanceMark> {
+    const auto value = engine.Get(Family::kNodes, node_key);
+    if (!value.ok()) return std::nullopt;
+    auto mark = core::ReadMark(node_key, *value);
+    return mark && mark->on ? std::move(mark) : std::nullopt;
+  };
+  const auto own = mark_of(storage::EncodeNodeInstanceKey(key.ns, key.node, key.service, key.id));
+  const auto of_node =
+      key.node.empty() ? std::nullopt : mark_of(storage::EncodeNodeKey(key.ns, key.node));
+  if (!own && !of_node) return;
+  const core::MaintenanceMark& shown = own ? *own : *of_node;
+  v1::Maintenance* maintenance = out.mutable_maintenance();
+  maintenance->set_instance(own.has_value());
+  maintenance->set_node(of_node.has_value());
+  maintenance->set_reason(shown.reason);
+  SetTime(shown.since_ms, maintenance->mutable_since());
 }
 
 void SetLease(const storage::v1::InstanceRecord& record, const std::string& key,
@@ -122,6 +147,7 @@ absl::StatusOr<v1::DescribeInstanceResponse> Describe(const v1::DescribeInstance
   for (const v1::Check& check : stored->record.checks()) {
     AddCheck(check, reported, encoded, engine, out);
   }
+  SetMaintenance(*key, engine, out);
   out.set_origin(stored->record.origin());
   out.set_fenced(!stored->record.life().empty());
   for (const auto& life : stored->record.superseded()) out.add_superseded(life.incarnation());
@@ -170,6 +196,9 @@ absl::StatusOr<v1::ListServicesResponse> List(const v1::ListServicesRequest& req
     summary->set_critical(info.view->count(v1::CRITICAL));
     summary->set_inactive(info.view->inactive());
     summary->set_revision(info.view->seq());
+    if (info.identity->settings != nullptr) {
+      *summary->mutable_settings() = *info.identity->settings;
+    }
     last = info.identity;
     return true;
   });

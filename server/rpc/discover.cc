@@ -59,6 +59,7 @@ uint64_t HashOf(const Wanted& wanted, const v1::DiscoverRequest& request) {
        {wanted.selector().canonical(), request.near().region(), request.near().zone()}) {
     absl::StrAppend(&how, part.size(), ":", part);
   }
+  if (request.has_panic()) how.push_back(request.panic() ? '1' : '0');
   return core::EndpointHash(wanted.service_key, how, request.limit());
 }
 
@@ -74,11 +75,6 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
     wanted.own_selector = *std::move(selector);
   }
   if (absl::Status status = CheckNear(request.near()); !status.ok()) return status;
-  if (request.panic()) {
-    return base::WithField(MakeError(absl::StatusCode::kInvalidArgument, Reason::kNotInThisRelease,
-                                     "panic is not in this release; it must be false"),
-                           "panic");
-  }
   wanted.service_key = storage::EncodeServiceKey(*ns, *service);
   if (request.page_token().empty()) return wanted;
   auto token = DecodePageToken(request.page_token());
@@ -91,6 +87,13 @@ absl::StatusOr<Wanted> Validate(const v1::DiscoverRequest& request) {
 void SetRevision(storage::Revision from, v1::Revision* to) {
   to->set_epoch(from.epoch);
   to->set_seq(from.seq);
+}
+
+void SetFrozen(const ServerState& state, v1::DiscoverResponse& tail) {
+  const auto since = state.frozen_since();
+  if (!since) return;
+  tail.mutable_frozen_since()->set_seconds(since->us / 1'000'000);
+  tail.mutable_frozen_since()->set_nanos(static_cast<int32_t>(since->us % 1'000'000) * 1000);
 }
 
 }  // namespace
@@ -130,6 +133,12 @@ size_t PinnedViews::size() const {
   return pinned_.size();
 }
 
+bool Discoverer::Panics(const v1::DiscoverRequest& request, const std::string& service_key) const {
+  if (request.has_panic()) return request.panic();
+  const core::SettingsPtr settings = catalog_.SettingsOf(service_key);
+  return settings != nullptr && settings->panic();
+}
+
 absl::Status Discoverer::Check(const v1::DiscoverRequest& request) {
   return Validate(request).status();
 }
@@ -152,33 +161,38 @@ absl::StatusOr<grpc::ByteBuffer> Discoverer::Answer(const v1::DiscoverRequest& r
   google::protobuf::Arena arena(block, sizeof(block));
   v1::DiscoverResponse& tail =
       *google::protobuf::Arena::CreateMessage<v1::DiscoverResponse>(&arena);
+  const core::Selection selection = core::Select(view.get(), wanted->selector());
+  // None is as healthy as was asked for: those that match otherwise, if that is so wanted. Later
+  // pages are of the set that the first one was of.
+  const bool panic =
+      token ? token->panic : selection.empty_reason == v1::ALL_UNHEALTHY && Panics(request, key);
   if (view != nullptr) {
+    const auto any_health = panic ? wanted->selector().WithAnyHealth() : nullptr;
     const size_t limit = token ? token->remaining : request.limit();
-    core::QueryPage page = core::RunQuery(*view, {.selector = &wanted->selector(),
-                                                  .near = request.near(),
-                                                  .after = token ? &token->after : nullptr,
-                                                  .limit = limit,
-                                                  .max_bytes = kPageBytes});
+    core::QueryPage page =
+        core::RunQuery(*view, {.selector = panic ? any_health.get() : &wanted->selector(),
+                               .near = request.near(),
+                               .after = token ? &token->after : nullptr,
+                               .limit = limit,
+                               .max_bytes = kPageBytes});
     if (const auto held = held_.Of(key)) AddHeld(*held, page, tail);
     for (core::EndpointRun& run : page.runs) reply.Share(std::move(run.leaf), run.fields);
+    tail.set_panic(panic && (token || page.count > 0));
     if (page.more && (limit == 0 || page.count < limit)) {
       tail.set_next_page_token(EncodePageToken({.request = HashOf(*wanted, request),
                                                 .epoch = revision.epoch,
                                                 .seq = view->seq(),
                                                 .remaining = limit == 0 ? 0 : limit - page.count,
+                                                .panic = panic,
                                                 .after = std::move(page.last)}));
       pinned_.Pin(key, view);
     }
     SetRevision({revision.epoch, view->seq()}, tail.mutable_service_revision());
   }
-  const core::Selection selection = core::Select(view.get(), wanted->selector());
   tail.set_checksum(selection.checksum);
   tail.set_empty_reason(selection.empty_reason);
   SetRevision(revision, tail.mutable_revision());
-  if (const auto since = state_.frozen_since()) {
-    tail.mutable_frozen_since()->set_seconds(since->us / 1'000'000);
-    tail.mutable_frozen_since()->set_nanos(static_cast<int32_t>(since->us % 1'000'000) * 1000);
-  }
+  SetFrozen(state_, tail);
   reply.Append(tail.SerializeAsString());
   return std::move(reply).Take();
 }

@@ -69,6 +69,9 @@ class Discoverer {
   size_t pinned() const { return pinned_.size(); }
 
  private:
+  // As the request says, or else the service's settings.
+  bool Panics(const v1::DiscoverRequest& request, const std::string& service_key) const;
+
   const core::Catalog& catalog_;
   const core::HeldSet& held_;
   const ServerState& state_;

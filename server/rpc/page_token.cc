@@ -15,7 +15,7 @@ namespace {
 using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kSumBytes = 8;
 
 void PutText(const std::string& text, CodedOutputStream& out) {
@@ -57,6 +57,7 @@ std::string EncodePageToken(const PageToken& token) {
     out.WriteVarint64(token.epoch);
     out.WriteVarint64(token.seq);
     out.WriteVarint64(token.remaining);
+    out.WriteVarint32(token.panic ? 1 : 0);
     out.WriteVarint32(token.after.group);
     PutText(token.after.node, out);
     PutText(token.after.id, out);
@@ -76,12 +77,15 @@ absl::StatusOr<PageToken> DecodePageToken(std::string_view text) {
                       static_cast<int>(bytes.size() - kSumBytes));
   PageToken token;
   uint32_t version = 0;
+  uint32_t panic = 0;
   if (!in.ReadVarint32(&version) || version != kVersion || !in.ReadLittleEndian64(&token.request) ||
       !in.ReadVarint64(&token.epoch) || !in.ReadVarint64(&token.seq) ||
-      !in.ReadVarint64(&token.remaining) || !in.ReadVarint32(&token.after.group) ||
-      !GetText(in, &token.after.node) || !GetText(in, &token.after.id)) {
+      !in.ReadVarint64(&token.remaining) || !in.ReadVarint32(&panic) ||
+      !in.ReadVarint32(&token.after.group) || !GetText(in, &token.after.node) ||
+      !GetText(in, &token.after.id)) {
     return PageTokenInvalid("is of another release");
   }
+  token.panic = panic != 0;
   return token;
 }
 

@@ -18,6 +18,8 @@ struct PageToken {
   uint64_t epoch = 0;
   uint64_t seq = 0;        // of the view
   uint64_t remaining = 0;  // of the limit; 0 = no limit
+  // The set is what panic returns, not what was selected.
+  bool panic = false;
   core::QueryPosition after;
 };
 

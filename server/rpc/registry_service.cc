@@ -114,6 +114,18 @@ void RegistryService::OnDrain(const UnaryCall& call) {
   call.End(NotInThisRelease("Drain"));
 }
 
+void RegistryService::OnSetMaintenance(const UnaryCall& call) {
+  v1::SetMaintenanceRequest parsed;
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
+  registry_.SetMaintenance(parsed, [call](const auto& result) { call.Answer(result); });
+}
+
+void RegistryService::OnSetServiceSettings(const UnaryCall& call) {
+  v1::SetServiceSettingsRequest parsed;
+  if (absl::Status s = Begin(call, parsed); !s.ok()) return call.End(s);
+  registry_.SetServiceSettings(parsed, [call](const auto& result) { call.Answer(result); });
+}
+
 void RegistryService::Later(const UnaryCall& call, std::string_view name) const {
   const absl::Status status = CheckAccess(call.context(), authorizer_, security::Right::kWrite);
   call.End(status.ok() ? NotInThisRelease(name) : status);
@@ -135,9 +147,9 @@ void RegistryService::ServeOn(Calls& calls) {
   calls.Unary([this](auto... to) { RequestDrain(to...); },
               [this](const UnaryCall& call) { OnDrain(call); });
   calls.Unary([this](auto... to) { RequestSetMaintenance(to...); },
-              [this](const UnaryCall& call) { Later(call, "SetMaintenance"); });
+              [this](const UnaryCall& call) { OnSetMaintenance(call); });
   calls.Unary([this](auto... to) { RequestSetServiceSettings(to...); },
-              [this](const UnaryCall& call) { Later(call, "SetServiceSettings"); });
+              [this](const UnaryCall& call) { OnSetServiceSettings(call); });
   calls.Unary([this](auto... to) { RequestAddCheck(to...); },
               [this](const UnaryCall& call) { OnAddCheck(call); });
   calls.Unary([this](auto... to) { RequestRemoveCheck(to...); },

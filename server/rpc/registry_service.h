@@ -63,6 +63,8 @@ class RegistryService : public RegistryMethods {
   void OnAddCheck(const UnaryCall& call);
   void OnRemoveCheck(const UnaryCall& call);
   void OnDrain(const UnaryCall& call);
+  void OnSetMaintenance(const UnaryCall& call);
+  void OnSetServiceSettings(const UnaryCall& call);
   // Not in this release: UNIMPLEMENTED.
   void Later(const UnaryCall& call, std::string_view name) const;
 

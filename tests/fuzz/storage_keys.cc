@@ -15,6 +15,14 @@ void DecodeAny(std::string_view data) {
     Require(storage::EncodeServiceKey(key->ns, key->service) == data,
             "a service key that was decoded is encoded alike");
   }
+  if (const auto key = storage::DecodeNodeKey(data)) {
+    Require(storage::EncodeNodeKey(key->ns, key->node) == data,
+            "a node key that was decoded is encoded alike");
+  }
+  if (const auto key = storage::DecodeNodeInstanceKey(data)) {
+    Require(storage::EncodeNodeInstanceKey(key->ns, key->node, key->service, key->id) == data,
+            "an instance's key of a node that was decoded is encoded alike");
+  }
   if (const auto key = storage::DecodeCheckKey(data)) {
     Require(storage::EncodeCheckKey(key->instance_key, key->check_id) == data,
             "a check key that was decoded is encoded alike");

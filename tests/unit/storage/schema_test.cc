@@ -38,6 +38,9 @@ TEST(SchemaTest, KeysArePinned) {
   EXPECT_EQ(InstancePrefix("default", "orders"), "default\0orders\0"s);
   EXPECT_EQ(EncodeServiceKey("default", "orders"), "default\0orders"s);
   EXPECT_EQ(EncodeNodeKey("default", "n1"), "default\0n1"s);
+  EXPECT_EQ(EncodeNodeInstanceKey("default", "n1", "orders", "orders-1"),
+            "default\0n1\0orders\0orders-1"s);
+  EXPECT_EQ(EncodeNodeInstanceKey("default", "", "orders", "a"), "default\0\0orders\0a"s);
   EXPECT_EQ(EncodeCheckKey(instance, "http"), instance + "\0http"s);
   EXPECT_EQ(CheckPrefix(instance), instance + "\0"s);
   EXPECT_EQ(EncodeTransitionKey("c", 0x0102030405060708), "c\0\x01\x02\x03\x04\x05\x06\x07\x08"s);
@@ -51,6 +54,17 @@ TEST(SchemaTest, KeysDecodeToTheirParts) {
   EXPECT_EQ(instance->service, "svc");
   EXPECT_EQ(instance->node, "");
   EXPECT_EQ(instance->id, "i\xc3\xa9");
+  const auto node = DecodeNodeKey(EncodeNodeKey("ns", "n1"));
+  ASSERT_TRUE(node);
+  EXPECT_EQ(node->ns, "ns");
+  EXPECT_EQ(node->node, "n1");
+  const std::string of_node = EncodeNodeInstanceKey("ns", "n1", "svc", "i");
+  const auto there = DecodeNodeInstanceKey(of_node);
+  ASSERT_TRUE(there);
+  EXPECT_EQ(there->ns, "ns");
+  EXPECT_EQ(there->node, "n1");
+  EXPECT_EQ(there->service, "svc");
+  EXPECT_EQ(there->id, "i");
   const std::string check_key = EncodeCheckKey(key, "tcp");
   const auto check = DecodeCheckKey(check_key);
   ASSERT_TRUE(check);
@@ -68,6 +82,10 @@ TEST(SchemaTest, RefusesKeysWithTheWrongNumberOfParts) {
   EXPECT_FALSE(DecodeServiceKey("a"));
   EXPECT_FALSE(DecodeServiceKey("a\0b\0c"s));
   EXPECT_FALSE(DecodeCheckKey("a\0b\0c\0d"s));
+  EXPECT_FALSE(DecodeNodeKey("a"));
+  EXPECT_FALSE(DecodeNodeKey("a\0b\0c"s));
+  EXPECT_FALSE(DecodeNodeInstanceKey("a\0b"s));
+  EXPECT_FALSE(DecodeNodeInstanceKey("a\0b\0c\0d\0e"s));
 }
 
 TEST(SchemaTest, ByteOrderIsTupleOrder) {
@@ -146,12 +164,22 @@ TEST(SchemaTest, RecordsArePinned) {
   instance.set_ttl_ms(30);
   instance.set_origin("grpc");
   instance.set_lease_owner("o");
+  instance.set_draining(true);
   v1::SupersededLife* superseded = instance.add_superseded();
   superseded->set_life("k");
   superseded->set_incarnation(2);
   EXPECT_EQ(instance.SerializeAsString(),
             "\x0a\x01"
-            "e\x1a\x01l\x20\x1e\x3a\x04grpc\x42\x01o\x4a\x05\x0a\x01k\x10\x02"s);
+            "e\x1a\x01l\x20\x1e\x3a\x04grpc\x42\x01o\x4a\x05\x0a\x01k\x10\x02\x58\x01"s);
+  v1::NodeRecord node;
+  node.set_maintenance(true);
+  node.set_maintenance_reason("r");
+  node.set_maintenance_since_ms(5);
+  EXPECT_EQ(node.SerializeAsString(), "\x20\x01\x2a\x01r\x30\x05"s);
+  v1::MaintenanceRecord maintenance;
+  maintenance.set_reason("r");
+  maintenance.set_since_ms(5);
+  EXPECT_EQ(maintenance.SerializeAsString(), "\x0a\x01r\x10\x05"s);
 }
 
 TEST(StoreRecordTest, DecodesWhatItEncodes) {

@@ -77,6 +77,30 @@ TEST(DiscoverTest, AllFlagsAreSent) {
   EXPECT_EQ(requests.All()[0].DebugString(), expected.DebugString());
 }
 
+TEST(DiscoverTest, PanicIsAskedForAndToldOf) {
+  FakeServer server;
+  Recorder<v1::DiscoverRequest> requests;
+  server.discovery.discover = [&](const auto& request, auto* response) {
+    requests.Add(request);
+    *response->add_endpoints() = MakeEndpoint("web-1", 1);
+    response->set_panic(request.panic());
+    response->set_empty_reason(v1::ALL_UNHEALTHY);
+    return Ok();
+  };
+  const Ran panic = RunAt(server, {"discover", "web", "--panic"});
+  EXPECT_EQ(panic.code, 0);
+  EXPECT_THAT(panic.out, HasSubstr("web-1"));
+  EXPECT_EQ(panic.err,
+            "muster: none is as healthy as was asked for: these are all, whatever their health\n");
+  EXPECT_EQ(RunAt(server, {"discover", "web", "--no-panic"}).err, "");
+  EXPECT_EQ(RunAt(server, {"discover", "web"}).err, "");
+  ASSERT_EQ(requests.All().size(), 3u);
+  EXPECT_TRUE(requests.All()[0].panic());
+  EXPECT_TRUE(requests.All()[1].has_panic());
+  EXPECT_FALSE(requests.All()[1].panic());
+  EXPECT_FALSE(requests.All()[2].has_panic()) << "the service's settings say";
+}
+
 TEST(DiscoverTest, PagesAreOneTable) {
   FakeServer server;
   server.discovery.discover = Paged;

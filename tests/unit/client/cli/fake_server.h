@@ -81,6 +81,8 @@ struct FakeRegistry : public v1::Registry::Service {
   MUSTER_FAKE_UNARY(Deregister, deregister)
   MUSTER_FAKE_UNARY(ReportHealth, report_health)
   MUSTER_FAKE_UNARY(Drain, drain)
+  MUSTER_FAKE_UNARY(SetMaintenance, set_maintenance)
+  MUSTER_FAKE_UNARY(SetServiceSettings, set_settings)
   // Milliseconds that the caller is ready to wait, as well.
   std::function<grpc::Status(const v1::HeartbeatRequest&, v1::HeartbeatResponse*, int64_t)>
       heartbeat;

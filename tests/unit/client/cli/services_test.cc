@@ -48,6 +48,25 @@ TEST(ServicesTest, PagesAreOneTable) {
   EXPECT_EQ(requests.All()[1].page_token(), "api");
 }
 
+TEST(ServicesTest, SettingsHaveAColumnWhenThereAreAny) {
+  FakeServer server;
+  server.discovery.list_services = [](const auto& request, auto* response) {
+    if (!request.page_token().empty()) {
+      auto* settings = response->add_services()->mutable_settings();
+      settings->set_panic(false);
+      settings->set_brake_share(0.25);
+      settings->mutable_default_ttl()->set_seconds(90);
+      return Ok();
+    }
+    return TwoPages(request, response);
+  };
+  EXPECT_EQ(RunAt(server, {"services"}).out,
+            "NAMESPACE  SERVICE  PASSING  WARNING  CRITICAL  INACTIVE  SETTINGS\n"
+            "default    api      3        0        1         0         -\n"
+            "-          -        0        0        0         0         panic false, brake share "
+            "0.25, default TTL 1m30s\n");
+}
+
 TEST(ServicesTest, JsonAndErrors) {
   FakeServer server;
   server.discovery.list_services = TwoPages;
@@ -189,6 +208,29 @@ TEST(DescribeTest, SaysEverything) {
             "\n"
             "CHECK  KIND     STATUS    SINCE  OUTPUT\n"
             "main   ttl 10s  critical  -      disk\\x0afull\n");
+}
+
+TEST(DescribeTest, SaysWhoseMaintenanceItIs) {
+  FakeServer server;
+  v1::Maintenance maintenance;
+  maintenance.set_node(true);
+  maintenance.set_reason("disk\x1b[2J");
+  maintenance.mutable_since()->set_seconds(1'790'000'000);
+  server.discovery.describe = [&](const auto& request, auto* response) {
+    const grpc::Status status = Described(request, response);
+    *response->mutable_maintenance() = maintenance;
+    return status;
+  };
+  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+              HasSubstr("state         active\n"
+                        "maintenance   of its node, since 2026-09-21T14:13:20Z: disk\\x1b[2J\n"));
+  maintenance.set_instance(true);
+  maintenance.clear_reason();
+  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+              HasSubstr("maintenance   its own, and of its node, since 2026-09-21T14:13:20Z\n"));
+  maintenance.set_node(false);
+  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+              HasSubstr("maintenance   its own, since 2026-09-21T14:13:20Z\n"));
 }
 
 TEST(DescribeTest, JsonAndNotFound) {

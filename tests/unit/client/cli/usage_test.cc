@@ -73,6 +73,14 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"drain", "web", "web-1", "--min-acked", "1.1"},
       {"drain", "web", "web-1", "--min-acked", "nan"},
       {"drain", "web", "web-1", "--incarnation", "0"},
+      {"maintenance", "web", "web-1"},
+      {"maintenance", "on"},
+      {"maintenance", "on", "web"},
+      {"maintenance", "on", "web", "web-1", "web-2"},
+      {"settings"},
+      {"settings", "web", "--panic", "maybe"},
+      {"settings", "web", "--brake-share", "half"},
+      {"settings", "web", "--default-ttl", "soon"},
       {"heartbeat", "web"},
       {"heartbeat", "web", "web-1", "--incarnation", "-1"},
       {"log-level", "loud"},
@@ -125,9 +133,10 @@ TEST(UsageTest, BytesThatAreNotUtf8AreWrongUsage) {
 TEST(UsageTest, EveryCommandHasHelpWithAnExample) {
   const Ran all = RunWords({"--help"});
   EXPECT_EQ(all.code, 0);
-  for (const char* name : {"register", "deregister", "drain", "heartbeat", "report", "discover",
-                           "watch", "wait", "services", "describe", "status", "log-level", "verify",
-                           "leases", "backup", "restore", "salvage"}) {
+  for (const char* name :
+       {"register", "deregister", "drain", "heartbeat", "report", "discover", "watch", "wait",
+        "services", "describe", "maintenance", "settings", "status", "log-level", "verify",
+        "leases", "backup", "restore", "salvage"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("\n  ") + name + " "));
     const Ran one = RunWords({name, "--help"});
     EXPECT_EQ(one.code, 0);

@@ -103,6 +103,53 @@ TEST_F(VerifyTest, RemovalsReturnsAndUpkeepAreNoDifference) {
   EXPECT_THAT(Run().problems, IsEmpty());
 }
 
+TEST_F(VerifyTest, FindsStatesThatContradictMaintenance) {
+  // The node's record, behind the Registry: nobody writes its instances.
+  storage::v1::NodeRecord record;
+  record.set_maintenance(true);
+  storage::Unit unit;
+  unit.ops.push_back(storage::Put(storage::Family::kNodes, storage::EncodeNodeKey("default", "n1"),
+                                  storage::EncodeValue(record.SerializeAsString())));
+  core_.engine.Propose({{std::move(unit)}}, storage::WriteClass::kInternal, [](const auto&) {});
+  core_.Run();
+  const auto problems = Run().problems;
+  EXPECT_EQ(problems.size(), 4u);
+  EXPECT_THAT(problems, testing::Contains(HasSubstr("\"api\" of namespace \"default\": instance "
+                                                    "\"b\" on node \"n1\" is stored as ACTIVE")));
+}
+
+TEST_F(VerifyTest, FindsMaintenanceThatOneOfTheTwoLacks) {
+  v1::SetMaintenanceRequest request;
+  request.mutable_node()->set_node("n2");
+  request.set_on(true);
+  core_.registry.SetMaintenance(request, [](const auto&) {});
+  core_.Run();
+  EXPECT_THAT(Run().problems, IsEmpty());
+  core_.catalog.maintenance().Erase(storage::EncodeNodeKey("default", "n2"));
+  EXPECT_THAT(Run().problems,
+              testing::ElementsAre("maintenance of node \"n2\" is stored and not served"));
+  const std::string value =
+      *core_.engine.Get(storage::Family::kNodes, storage::EncodeNodeKey("default", "n2"));
+  core_.catalog.maintenance().Put(storage::EncodeNodeKey("default", "n2"), value);
+  storage::v1::MaintenanceRecord ghost;
+  core_.catalog.maintenance().Put(storage::EncodeNodeInstanceKey("default", "n3", "api", "x"),
+                                  storage::EncodeValue(ghost.SerializeAsString()));
+  EXPECT_THAT(Run().problems, testing::ElementsAre("maintenance of instance \"x\" of service "
+                                                   "\"api\" is served and not stored"));
+}
+
+TEST_F(VerifyTest, FindsSettingsThatAreNotThoseOfTheStore) {
+  ServiceInfo info = *core_.catalog.Get("default", "api");
+  auto identity = std::make_shared<ServiceIdentity>(*info.identity);
+  v1::ServiceSettings settings;
+  settings.set_panic(true);
+  identity->settings = KeptSettings(settings);
+  info.identity = std::move(identity);
+  core_.catalog.Publish(std::move(info));
+  EXPECT_THAT(Run().problems,
+              testing::ElementsAre(HasSubstr("its settings are not served as they are stored")));
+}
+
 TEST_F(VerifyTest, FindsAnEndpointThatTheViewLacks) {
   // The removal is older than the snapshot: nothing explains it.
   Plant("api", [](ViewBuilder& view) { view.Remove("n1", "b", 1); });

@@ -601,16 +601,8 @@ TEST_F(AdminServiceTest, LaterCallsSayThatTheyAreNotInThisRelease) {
     expect_later((stub.*method)(&context, request, &response));
   };
   using Admin = v1::Admin::Stub;
-  using Registry = v1::Registry::Stub;
   call(*stub_, &Admin::TopServices, v1::TopServicesRequest(), v1::TopServicesResponse());
   call(*stub_, &Admin::ListWatchers, v1::ListWatchersRequest(), v1::ListWatchersResponse());
-  Registry& registry = *registry_stub_;
-  call(registry, &Registry::SetMaintenance, v1::SetMaintenanceRequest(),
-       v1::SetMaintenanceResponse());
-  call(registry, &Registry::SetServiceSettings, v1::SetServiceSettingsRequest(),
-       v1::SetServiceSettingsResponse());
-  call(registry, &Registry::AddCheck, v1::AddCheckRequest(), v1::AddCheckResponse());
-  call(registry, &Registry::RemoveCheck, v1::RemoveCheckRequest(), v1::RemoveCheckResponse());
 }
 
 }  // namespace

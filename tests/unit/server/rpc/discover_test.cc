@@ -365,10 +365,6 @@ TEST(DiscoverTest, BadRequestsNameTheField) {
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonIn(status), "NAME_INVALID");
   request.set_service("api");
-  request.set_panic(true);
-  status = stack.Discover(request, &answer);
-  EXPECT_EQ(ReasonIn(status), "NOT_IN_THIS_RELEASE");
-  request.set_panic(false);
   request.mutable_near()->set_zone(std::string(129, 'z'));
   status = stack.Discover(request, &answer);
   EXPECT_NE(status.error_message().find("zone"), std::string::npos) << status.error_message();
