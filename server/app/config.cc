@@ -179,6 +179,15 @@ void ReadRocksdb(const config::v1::Storage& in, FieldReader& reader, ResolvedCon
       reader.Ranged<uint64_t>("rocksdb.reserve_bytes", in.reserve_bytes(), 0, 65'536 * kMiB);
 }
 
+void ReadBrake(const config::v1::Brake& in, FieldReader& reader, core::BrakeOptions& out) {
+  out.share = reader.Ranged("brake.share", in.share(), 0.0, 1.0);
+  out.min_leases = reader.Ranged<uint32_t>("brake.min_leases", in.min_leases(), 1, 1'000'000);
+  out.hold = reader.Duration("brake.hold", in.hold(), absl::ZeroDuration(), absl::Hours(24));
+  out.release_share = reader.Ranged("brake.release_share", in.release_share(), 0.01, 1.0);
+  out.release_interval = reader.Duration("brake.release_interval", in.release_interval(),
+                                         absl::Milliseconds(100), absl::Hours(1));
+}
+
 absl::Status CheckListeners(const ResolvedConfig& config) {
   const bool authenticated =
       !config.tokens.empty() || (config.tls && !config.tls->client_ca.empty());
@@ -222,6 +231,12 @@ void DefaultSections(config::v1::Config& config) {
   rocksdb.set_block_cache_bytes(64 * kMiB);
   rocksdb.set_min_free_bytes(256 * kMiB);
   rocksdb.set_reserve_bytes(16 * kMiB);
+  config::v1::Brake& brake = *config.mutable_brake();
+  brake.set_share(0.3);
+  brake.set_min_leases(5);
+  brake.set_hold("60s");
+  brake.set_release_share(0.15);
+  brake.set_release_interval("10s");
 }
 
 }  // namespace
@@ -248,6 +263,7 @@ absl::StatusOr<ResolvedConfig> Resolve(const config::v1::Config& config) {
   ReadWatch(config.watch(), reader, out.watch);
   ReadLimits(config.limits(), reader, out.limits);
   ReadRocksdb(config.rocksdb(), reader, out.rocksdb);
+  ReadBrake(config.brake(), reader, out.brake);
   if (!reader.status().ok()) return reader.status();
   if (absl::Status status = CheckListeners(out); !status.ok()) return status;
   return out;

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/net_address.h"
 #include "muster/config/v1/config.pb.h"
+#include "server/core/expiry_brake.h"
 
 namespace muster::app {
 
@@ -74,6 +75,7 @@ struct ResolvedConfig {
   Watch watch{};
   Limits limits{};
   Rocksdb rocksdb{};
+  core::BrakeOptions brake{};
 };
 
 // Every field set.

@@ -64,7 +64,8 @@ Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases
       held_(held),
       clock_(clock),
       options_(options),
-      turns_(std::make_unique<Turns>()) {}
+      turns_(std::make_unique<Turns>()),
+      judge_(catalog, leases, held, clock, options_.brake, options_.brake_share_of) {}
 
 Registry::~Registry() = default;
 
