@@ -185,6 +185,15 @@ void ReadHealth(const config::v1::Health& in, FieldReader& reader, config::v1::H
   out.set_ca(reader.Text("health.ca", in.ca()));
 }
 
+void ReadBrake(const config::v1::Brake& in, FieldReader& reader, core::BrakeOptions& out) {
+  out.share = reader.Ranged("brake.share", in.share(), 0.0, 1.0);
+  out.min_leases = reader.Ranged<uint32_t>("brake.min_leases", in.min_leases(), 1, 1'000'000);
+  out.hold = reader.Duration("brake.hold", in.hold(), absl::ZeroDuration(), absl::Hours(24));
+  out.release_share = reader.Ranged("brake.release_share", in.release_share(), 0.01, 1.0);
+  out.release_interval = reader.Duration("brake.release_interval", in.release_interval(),
+                                         absl::Milliseconds(100), absl::Hours(1));
+}
+
 absl::Status CheckListeners(const ResolvedConfig& config) {
   const bool authenticated =
       !config.tokens.empty() || (config.tls && !config.tls->client_ca.empty());
@@ -229,6 +238,12 @@ void DefaultSections(config::v1::Config& config) {
   rocksdb.set_min_free_bytes(256 * kMiB);
   rocksdb.set_reserve_bytes(16 * kMiB);
   config.mutable_health()->set_max_probes(1'000);
+  config::v1::Brake& brake = *config.mutable_brake();
+  brake.set_share(0.3);
+  brake.set_min_leases(5);
+  brake.set_hold("60s");
+  brake.set_release_share(0.15);
+  brake.set_release_interval("10s");
 }
 
 }  // namespace
@@ -256,6 +271,7 @@ absl::StatusOr<ResolvedConfig> Resolve(const config::v1::Config& config) {
   ReadLimits(config.limits(), reader, out.limits);
   ReadRocksdb(config.rocksdb(), reader, out.rocksdb);
   ReadHealth(config.health(), reader, out.health);
+  ReadBrake(config.brake(), reader, out.brake);
   if (!reader.status().ok()) return reader.status();
   if (absl::Status status = CheckListeners(out); !status.ok()) return status;
   return out;

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/net_address.h"
 #include "muster/config/v1/config.pb.h"
+#include "server/core/expiry_brake.h"
 
 namespace muster::app {
 
@@ -75,6 +76,7 @@ struct ResolvedConfig {
   Limits limits{};
   Rocksdb rocksdb{};
   config::v1::Health health;  // in range; addresses and ports parse
+  core::BrakeOptions brake{};
 };
 
 // Every field set.

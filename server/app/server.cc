@@ -82,6 +82,7 @@ core::RegistryOptions MakeRegistryOptions(const ResolvedConfig& config) {
   options.tombstones_per_service = config.watch.tombstones_per_service;
   options.tombstone_age = config.watch.tombstone_age;
   options.forget_empty_after = config.watch.forget_empty_after;
+  options.brake = config.brake;
   return options;
 }
 
@@ -160,7 +161,8 @@ struct Server::Rooms {
                        .max_subscriptions = config.limits.subscriptions,
                        .max_waiting_calls = config.limits.waiting_calls,
                        .watches = [this] { return Watches(); },
-                       .connections = [this] { return CountConnections(); }}) {
+                       .connections = [this] { return CountConnections(); },
+                       .brake = [this] { return registry.brake(); }}) {
     registry_service.SetDrains(&discovery_service.drains());
   }
 

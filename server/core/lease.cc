@@ -1,18 +1,30 @@
 #include "server/core/lease.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
 #include "base/huge_pages.h"
 
 namespace muster::core {
+namespace {
+
+constexpr int64_t kLongestTtlUs = (int64_t{1} << 46) - 1;
+
+uint64_t TtlOf(const LeaseSpec& spec) {
+  return static_cast<uint64_t>(
+      std::clamp<int64_t>(absl::ToInt64Microseconds(spec.ttl), 0, kLongestTtlUs));
+}
+
+}  // namespace
 
 Lease::Lease(const LeaseSpec& spec)
     : incarnation_(spec.incarnation),
-      ttl_us_(absl::ToInt64Microseconds(spec.ttl)),
+      ttl_us_(TtlOf(spec)),
       key_size_(static_cast<uint16_t>(spec.key.size())),
       fenced_(spec.fenced),
       never_reported_(spec.never_reported),
+      zone_(spec.zone),
       mod_seq_(spec.mod_seq),
       life_(spec.life),
       digest_(spec.digest),
@@ -44,6 +56,7 @@ LeaseSpec Lease::spec() const {
   out.ttl = ttl();
   if (superseded_ != nullptr) out.superseded = *superseded_;
   out.never_reported = never_reported_;
+  out.zone = zone_;
   return out;
 }
 

@@ -3,7 +3,7 @@
 //
 // Thread safety: a Lease is constant and its word atomic; a LeasePtr is a value like
 // std::shared_ptr, which it stands for: one block of memory and 8 bytes a pointer.
-// Cost: 80 bytes and the key. Units: microseconds.
+// Cost: 80 bytes and the key. Units: microseconds; a TTL of more than two years is cut to that.
 #pragma once
 
 #include <array>
@@ -40,6 +40,7 @@ struct LeaseSpec {
   absl::Duration ttl = absl::ZeroDuration();  // zero = permanent
   std::vector<Superseded> superseded;
   bool never_reported = false;  // as in InstanceRecord
+  uint32_t zone = 0;            // ZoneTag of the endpoint's
 };
 
 class LeasePtr;
@@ -54,9 +55,10 @@ class Lease {
   uint64_t mod_seq() const { return mod_seq_; }
   uint64_t incarnation() const { return incarnation_; }
   const Digest& digest() const { return digest_; }
-  absl::Duration ttl() const { return absl::Microseconds(ttl_us_); }
+  absl::Duration ttl() const { return absl::Microseconds(ttl_us()); }
   bool permanent() const { return ttl_us_ == 0; }
   bool never_reported() const { return never_reported_; }
+  uint32_t zone() const { return zone_; }
   // The whole, copied.
   LeaseSpec spec() const;
 
@@ -68,6 +70,7 @@ class Lease {
   static LeasePtr Make(const LeaseSpec& spec);
   explicit Lease(const LeaseSpec& spec);
   ~Lease() = default;
+  int64_t ttl_us() const { return static_cast<int64_t>(ttl_us_); }
   template <typename F>
   void ForEachHandle(F f) const;
 
@@ -75,16 +78,19 @@ class Lease {
   // permanent, or not started yet.
   mutable std::atomic<uint64_t> word_{0};
   const uint64_t incarnation_;
-  const int64_t ttl_us_;
+  const uint64_t ttl_us_ : 46;
+  const uint64_t key_size_ : 16;  // the key's bytes stand behind the object
+  const uint64_t fenced_ : 1;
+  const uint64_t never_reported_ : 1;
   mutable std::atomic<uint32_t> owners_{0};
-  const uint16_t key_size_;  // the key's bytes stand behind the object
-  const bool fenced_ : 1;
-  const bool never_reported_ : 1;
+  const uint32_t zone_;
   const uint64_t mod_seq_;
   const LifeId life_;
   const Digest digest_;
   const std::unique_ptr<const std::vector<Superseded>> superseded_;  // null: none
 };
+
+static_assert(sizeof(Lease) == 80);
 
 // Owns a Lease together with others. Null when default-made.
 class LeasePtr {

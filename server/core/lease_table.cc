@@ -63,7 +63,7 @@ void LeaseTable::Tick() {
 
 Renewal LeaseTable::RenewLease(const Lease& lease, int64_t now_us) const {
   uint64_t word = lease.word_.load();
-  const uint64_t renewed = lease.permanent() ? 0 : WordOf(now_us + lease.ttl_us_);
+  const uint64_t renewed = lease.permanent() ? 0 : WordOf(now_us + lease.ttl_us());
   do {
     if (IsExpiring(word)) return {RenewOutcome::kUnknown};
     if (word == 0 && !lease.permanent()) break;  // restored: its TTL begins with SetLoaded
@@ -170,6 +170,35 @@ int64_t LeaseTable::DeadlineUs(const Lease& lease) {
   return lease.permanent() ? 0 : DeadlineOf(lease.word_.load());
 }
 
+bool LeaseTable::IsSilent(const Lease& lease, int64_t now_us) {
+  const int64_t deadline = DeadlineUs(lease);
+  return deadline != 0 && 2 * (now_us - deadline) + lease.ttl_us() > 0;
+}
+
+bool LeaseTable::HasDeadline(uint64_t handle, int64_t deadline_us) const {
+  const HandleShard& shard = HandleShardOf(handle);
+  base::MutexLock lock(shard.mu);
+  const auto it = shard.by_handle.find(handle);
+  return it != shard.by_handle.end() && it->second->incarnation() == handle &&
+         DeadlineUs(*it->second) == deadline_us;
+}
+
+void LeaseTable::ForEach(absl::FunctionRef<void(const Lease&)> visit) const {
+  // The tables hold pointers: the memory of those to come is asked for in time.
+  std::array<const Lease*, kAhead> ahead;
+  for (const Shard& shard : shards_) {
+    base::MutexLock lock(shard.mu);
+    size_t count = 0;
+    for (const LeasePtr& lease : shard.by_key) {
+      __builtin_prefetch(lease.get());
+      const Lease*& place = ahead[count % kAhead];
+      if (count++ >= kAhead) visit(*place);
+      place = lease.get();
+    }
+    for (size_t i = count - std::min(count, kAhead); i < count; ++i) visit(*ahead[i % kAhead]);
+  }
+}
+
 // Membership
 
 // Without a lock: nobody else changes the table.
@@ -186,7 +215,7 @@ void LeaseTable::Put(const LeaseSpec& spec) {
     const HashedKey hashed(lease->key());
     Shard& shard = ShardOf(hashed);
     base::MutexLock lock(shard.mu);
-    int64_t deadline = lease->permanent() ? 0 : Now() + lease->ttl_us_;
+    int64_t deadline = lease->permanent() ? 0 : Now() + lease->ttl_us();
     bool is_new = false;
     const auto it = shard.by_key.lazy_emplace(hashed, [&](const auto& emplace) {
       emplace(lease);
@@ -197,7 +226,7 @@ void LeaseTable::Put(const LeaseSpec& spec) {
       old = std::exchange(const_cast<LeasePtr&>(*it), lease);
       const uint64_t word = old->word_.fetch_or(kExpiring);
       const bool same = old->incarnation_ == lease->incarnation_ &&
-                        old->digest_ == lease->digest_ && old->ttl_us_ == lease->ttl_us_;
+                        old->digest_ == lease->digest_ && old->ttl_us() == lease->ttl_us();
       if (same && !lease->permanent()) deadline = DeadlineOf(word);
     }
     lease->word_ = WordOf(deadline);
@@ -249,8 +278,8 @@ void LeaseTable::SetLoaded() {
       if (lease->permanent() || lease->word_.load() != 0) continue;
       const double share = base::SeededRng(drawn ^ lease->incarnation()).Unit();
       const auto spread = static_cast<int64_t>(share * options_.restart_spread *
-                                               static_cast<double>(lease->ttl_us_));
-      const int64_t deadline = Now() + lease->ttl_us_ + spread;
+                                               static_cast<double>(lease->ttl_us()));
+      const int64_t deadline = Now() + lease->ttl_us() + spread;
       lease->word_ = WordOf(deadline);
       File(lease, deadline);
     }
@@ -290,7 +319,7 @@ uint64_t LeaseTable::size() const { return size_.load(); }
 // Expiry
 
 int64_t LeaseTable::LookAt(const Lease& lease, int64_t deadline_us) const {
-  return std::min(deadline_us, Now() + lease.ttl_us_);
+  return std::min(deadline_us, Now() + lease.ttl_us());
 }
 
 void LeaseTable::File(const LeasePtr& lease, int64_t deadline_us) {
@@ -299,40 +328,65 @@ void LeaseTable::File(const LeasePtr& lease, int64_t deadline_us) {
   wheel_.Insert(at, lease);
 }
 
-bool LeaseTable::Take(const LeasePtr& lease, int64_t now_us) {
-  uint64_t word = lease->word_.load();
-  while (!IsExpiring(word)) {
-    const int64_t deadline = DeadlineOf(word);
-    if (deadline > now_us) {
-      wheel_.Insert(LookAt(*lease, deadline), lease);
-      return false;
-    }
-    if (lease->word_.compare_exchange_weak(word, word | kExpiring)) return true;
-  }
+bool LeaseTable::IsDue(const LeasePtr& lease, int64_t now_us) {
+  const uint64_t word = lease->word_.load();
+  if (IsExpiring(word)) return false;
+  const int64_t deadline = DeadlineOf(word);
+  if (deadline <= now_us) return true;
+  wheel_.Insert(LookAt(*lease, deadline), lease);
   return false;
 }
 
+bool LeaseTable::Expire(const LeasePtr& lease, int64_t now_us) {
+  uint64_t word = lease->word_.load();
+  do {
+    if (IsExpiring(word)) return false;
+    if (DeadlineOf(word) > now_us) {
+      wheel_.Insert(LookAt(*lease, DeadlineOf(word)), lease);
+      return false;
+    }
+  } while (!lease->word_.compare_exchange_weak(word, word | kExpiring));
+  return true;
+}
+
 std::vector<LeasePtr> LeaseTable::TakeExpired(size_t max) {
+  return TakeExpired(max, [](const Lease&) { return std::nullopt; }).expired;
+}
+
+LeaseTable::Due LeaseTable::TakeExpired(size_t max, MayGo may_go) {
   if (!loaded_.load()) return {};
-  std::vector<std::pair<uint64_t, LeasePtr>> taken;
+  std::vector<std::pair<int64_t, LeasePtr>> due;
+  const int64_t now = Now();
   {
     base::MutexLock lock(wheel_mu_);
-    const int64_t now = Now();
     std::vector<LeasePtr> fresh;
     wheel_.Advance(now, fresh);
     std::move(fresh.begin(), fresh.end(), std::back_inserter(due_));
-    while (!due_.empty() && taken.size() < max) {
+    while (!due_.empty() && due.size() < max) {
       LeasePtr lease = std::move(due_.front());
       due_.pop_front();
-      if (Take(lease, now)) taken.emplace_back(lease->word_.load(), std::move(lease));
+      if (IsDue(lease, now)) due.emplace_back(DeadlineUs(*lease), std::move(lease));
     }
   }
   // The wheel orders them by its ticks already.
-  std::stable_sort(taken.begin(), taken.end(),
+  std::stable_sort(due.begin(), due.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<LeasePtr> out;
-  out.reserve(taken.size());
-  for (auto& [word, lease] : taken) out.push_back(std::move(lease));
+  // Asked without the lock: who answers may look into the table.
+  std::vector<std::optional<absl::Duration>> kept_for;
+  kept_for.reserve(due.size());
+  for (const auto& [deadline, lease] : due) kept_for.push_back(may_go(*lease));
+  Due out;
+  out.expired.reserve(due.size());
+  base::MutexLock lock(wheel_mu_);
+  for (size_t i = 0; i < due.size(); ++i) {
+    LeasePtr& lease = due[i].second;
+    if (kept_for[i]) {
+      ++out.kept;
+      wheel_.Insert(LookAt(*lease, now + absl::ToInt64Microseconds(*kept_for[i])), lease);
+    } else if (Expire(lease, now)) {
+      out.expired.push_back(std::move(lease));
+    }
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "server/core/field_writer.h"
+#include "server/core/zone_tag.h"
 
 namespace muster::core {
 namespace {
@@ -154,6 +155,7 @@ LeaseSpec MakeLeaseSpec(std::string_view key, uint64_t mod_seq, uint64_t incarna
   spec.ttl = absl::Milliseconds(record.ttl_ms);
   spec.superseded = record.superseded;
   spec.never_reported = record.never_reported;
+  spec.zone = ZoneTag(ZoneOf(record.endpoint));
   return spec;
 }
 

@@ -64,7 +64,13 @@ Registry::Registry(storage::Engine& engine, Catalog& catalog, LeaseTable& leases
       held_(held),
       clock_(clock),
       options_(options),
-      turns_(std::make_unique<Turns>()) {}
+      turns_(std::make_unique<Turns>()),
+      judge_(catalog, leases, held, clock, options_.brake,
+             [&catalog](std::string_view service_key) -> std::optional<double> {
+               const SettingsPtr settings = catalog.SettingsOf(service_key);
+               if (settings == nullptr || !settings->has_brake_share()) return std::nullopt;
+               return settings->brake_share();
+             }) {}
 
 Registry::~Registry() = default;
 

@@ -35,6 +35,7 @@
 #include "server/core/instance.h"
 #include "server/core/instance_change.h"
 #include "server/core/lease.h"
+#include "server/core/lease_judge.h"
 #include "server/core/lease_table.h"
 #include "storage/engine.h"
 
@@ -52,6 +53,7 @@ struct RegistryOptions {
   // Of instances and nodes that are in maintenance, and of services that have settings.
   uint64_t max_maintenance = 100'000;
   uint64_t max_settings = 100'000;
+  BrakeOptions brake{};  // off
 };
 
 // Where a call came from.
@@ -136,12 +138,15 @@ class Registry {
   // nearly gone, so that user writes go in between: 20,000 a second, or all within 1.5 s of when
   // the most of them were due if that is more, at most 512 a turn. Returns how many it took. While
   // the store takes no writes they are held instead, and one a second is proposed to see whether it
-  // does again. By one thread.
+  // does again. Whom the brake keeps (expiry_brake.h) is held, too; after a thousand of them it
+  // returns 0, so that others have the thread: come again soon while is_removing. By one thread.
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }
   // Some are under way, or wait for their turn.
   bool is_removing() const { return removals_under_way() > 0 || leases_.due() > 0; }
+  // Of the brake.
+  BrakeStanding brake() const { return judge_.standing(); }
   // Upkeep: prunes tombstones, up to 256 of each service, and forgets services that are long empty.
   // All at once: for tests.
   void Maintain();
@@ -231,6 +236,8 @@ class Registry {
   ReportListener report_listener_;
   std::atomic<size_t> removals_under_way_{0};
   // Of ExpireDue, for its thread.
+  LeaseJudge judge_;
+  size_t kept_in_a_row_ = 0;
   base::SteadyTime last_turn_;
   bool herd_ = false;     // the last turn was full
   size_t most_due_ = 0;   // in this herd, since it was last given time

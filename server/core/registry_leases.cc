@@ -32,6 +32,8 @@ constexpr absl::Duration kLeastTime = absl::Milliseconds(100);
 constexpr absl::Duration kRemovalRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRemovalRetry = absl::Seconds(60);
 constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
+// Judging whom the brake keeps takes a few microseconds each; others wait for the thread.
+constexpr size_t kMostKept = 1024;
 
 }  // namespace
 
@@ -83,6 +85,7 @@ std::shared_ptr<Registry::Write> Registry::MakeRemoval(const LeasePtr& lease) {
 void Registry::Removed(const Lease& lease, const absl::Status& status) {
   if (status.ok()) {
     try_removal_at_us_ = 0;
+    if (held_.size() > 0) held_.Release(lease.key(), HoldReason::kBrake);
     return;
   }
   const std::optional<Reason> reason = base::ReasonOf(status);
@@ -92,6 +95,7 @@ void Registry::Removed(const Lease& lease, const absl::Status& status) {
   }
   try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
   HoldOverdue(lease);
+  held_.Release(lease.key(), HoldReason::kBrake);  // it had let go of it
 }
 
 void Registry::HoldOverdue(const Lease& lease) {
@@ -124,10 +128,16 @@ size_t Registry::ExpireDue() {
   // Nearly all of the last turn are gone.
   if (removals_under_way_.load() > kTurn / 2) return 0;
   const size_t most = SizeOfTurn();
-  const auto due = leases_.TakeExpired(most);
-  herd_ = due.size() == most;
+  // While the store takes nothing there is nothing to judge.
+  const bool judges = try_removal_at_us_.load() == 0;
+  const LeaseTable::Due due = leases_.TakeExpired(
+      most, [this, judges](const Lease& lease) -> std::optional<absl::Duration> {
+        return judges ? judge_.MayGo(lease) : std::nullopt;
+      });
+  judge_.Tend();
+  herd_ = due.expired.size() + due.kept == most;
   Writes writes;
-  for (const auto& lease : due) {
+  for (const auto& lease : due.expired) {
     const int64_t try_at_us = try_removal_at_us_.load();
     if (try_at_us != 0) {
       const base::SteadyTime now = clock_.Steady();
@@ -141,7 +151,10 @@ size_t Registry::ExpireDue() {
     writes.push_back(MakeRemoval(lease));
   }
   BeginMany(std::move(writes));
-  return due.size();
+  kept_in_a_row_ = due.kept == 0 ? 0 : kept_in_a_row_ + due.kept;
+  if (kept_in_a_row_ < kMostKept) return due.expired.size() + due.kept;
+  kept_in_a_row_ = 0;
+  return 0;
 }
 
 }  // namespace muster::core

@@ -155,6 +155,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
     out.add_warnings("the disk is nearly full: registrations are refused until it has space");
   }
   AddHeldSets(rooms_.held, out);
+  if (options_.brake) AddBrake(options_.brake(), out);
   AddLimit("limits.instances", out.instances(), options_.max_instances, out);
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
   AddLimit("limits.waiting_calls", watches.waiting_calls, options_.max_waiting_calls, out);

@@ -17,6 +17,7 @@
 #include "muster/v1/admin.grpc.pb.h"
 #include "server/core/catalog.h"
 #include "server/core/held_set.h"
+#include "server/core/lease_judge.h"
 #include "server/core/lease_table.h"
 #include "server/rpc/calls.h"
 #include "server/rpc/server_state.h"
@@ -67,6 +68,8 @@ class AdminService : public AdminMethods {
     std::function<WatchCounts()> watches;
     // Unset: not told.
     std::function<ConnectionCounts()> connections;
+    // Unset: not told.
+    std::function<core::BrakeStanding()> brake{};
   };
   AdminService(const Rooms& rooms, Options options);
   ~AdminService() override { Stop(); }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "server/rpc/slices.h"
 #include "server/rpc/watch_events.h"
 #include "storage/schema.h"
@@ -76,6 +77,14 @@ void AddHeldSets(const core::HeldSet& held, v1::StatusResponse& to) {
   });
   if (count == 0) return;
   to.add_warnings(absl::StrCat("overdue endpoints are held in the answers: ", count));
+}
+
+void AddBrake(const core::BrakeStanding& brake, v1::StatusResponse& to) {
+  if (brake.groups == 0) return;
+  const std::string since = absl::FormatTime(
+      absl::RFC3339_sec, absl::FromUnixMicros(brake.since.us), absl::UTCTimeZone());
+  to.add_warnings(absl::StrCat("the brake holds ", brake.held, " overdue leases of ", brake.groups,
+                               " groups since ", since, "; see docs/lifetime.md"));
 }
 
 std::vector<grpc::ByteBuffer> ToldHeld::Tell(uint64_t sub_id, const core::HeldService* held) {

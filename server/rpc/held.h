@@ -14,6 +14,7 @@
 #include "muster/v1/admin.pb.h"
 #include "muster/v1/discovery.pb.h"
 #include "server/core/held_set.h"
+#include "server/core/lease_judge.h"
 #include "server/core/query.h"
 
 namespace muster::rpc {
@@ -23,6 +24,9 @@ void AddHeld(const core::HeldService& held, const core::QueryPage& page, v1::Dis
 
 // The first sets, each with its first keys, and a warning that says how many are held in all.
 void AddHeldSets(const core::HeldSet& held, v1::StatusResponse& to);
+
+// A warning while the brake holds.
+void AddBrake(const core::BrakeStanding& brake, v1::StatusResponse& to);
 
 // What one subscription was told: a version for each zone.
 class ToldHeld {

@@ -63,6 +63,11 @@ TEST(Config, DefaultsOfTheSectionsAreThePromisedOnes) {
   EXPECT_EQ(config->rocksdb.block_cache_bytes, 64u << 20);
   EXPECT_EQ(config->rocksdb.min_free_bytes, 256u << 20);
   EXPECT_EQ(config->rocksdb.reserve_bytes, 16u << 20);
+  EXPECT_EQ(config->brake.share, 0.3);
+  EXPECT_EQ(config->brake.min_leases, 5u);
+  EXPECT_EQ(config->brake.hold, absl::Seconds(60));
+  EXPECT_EQ(config->brake.release_share, 0.15);
+  EXPECT_EQ(config->brake.release_interval, absl::Seconds(10));
 }
 
 TEST(Config, ReadsEveryKindOfValue) {
@@ -77,6 +82,7 @@ log_level: debug
 log_format: json
 leases: {default_ttl: 1m30s, restart_spread: 0}
 rocksdb: {sync: false}
+brake: {share: 0, min_leases: 10, hold: 0s, release_share: 1, release_interval: 100ms}
 )");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(base::FormatHostPort(config->grpc_listen), "[::1]:0");
@@ -89,6 +95,11 @@ rocksdb: {sync: false}
   EXPECT_EQ(config->leases.default_ttl, absl::Seconds(90));
   EXPECT_EQ(config->leases.restart_spread, 0);
   EXPECT_FALSE(config->rocksdb.sync);
+  EXPECT_EQ(config->brake.share, 0);
+  EXPECT_EQ(config->brake.min_leases, 10u);
+  EXPECT_EQ(config->brake.hold, absl::ZeroDuration());
+  EXPECT_EQ(config->brake.release_share, 1);
+  EXPECT_EQ(config->brake.release_interval, absl::Milliseconds(100));
 }
 
 struct BadValue {
@@ -147,6 +158,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"rocksdb: {block_cache_bytes: 5}", "rocksdb.block_cache_bytes", "1048576 to"},
         BadValue{"rocksdb: {min_free_bytes: 2199023255552}", "rocksdb.min_free_bytes", "0 to"},
         BadValue{"rocksdb: {reserve_bytes: 2199023255552}", "rocksdb.reserve_bytes", "0 to"},
+        BadValue{"brake: {share: 1.01}", "brake.share", "0 to 1"},
+        BadValue{"brake: {share: -0.1}", "brake.share", "0 to 1"},
+        BadValue{"brake: {min_leases: 0}", "brake.min_leases", "1 to"},
+        BadValue{"brake: {hold: 60}", "brake.hold", "like 250ms"},
+        BadValue{"brake: {hold: 25h}", "brake.hold", "0s to 24h"},
+        BadValue{"brake: {release_share: 0}", "brake.release_share", "0.01 to 1"},
+        BadValue{"brake: {release_share: 1.5}", "brake.release_share", "0.01 to 1"},
+        BadValue{"brake: {release_interval: 50ms}", "brake.release_interval", "100ms to 1h"},
         BadValue{"grpc_listen: 0.0.0.0:8502", "grpc_listen", "--insecure"},
         BadValue{"http_listen: 0.0.0.0:8500", "http_listen", "--insecure"},
         BadValue{"dns_listen: '[::]:53'", "dns_listen", "--insecure"}));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -286,6 +287,129 @@ TEST_F(LoadedLeaseTableTest, AGivenBackLeaseIsTakenAgainAfterTheDelay) {
   EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed);
   EXPECT_FALSE(table_.IsOverdue("a"));
   EXPECT_THAT(UntilTaken("a", absl::Minutes(1)), AllOf(Ge(kTtl), Le(kTtl + kStep)));
+}
+
+TEST_F(LoadedLeaseTableTest, WhoMayNotGoStaysAndIsAskedAboutAgain) {
+  table_.Put(Spec("a", 1));
+  table_.Put(Spec("b", 2));
+  for (int i = 0; i < 31; ++i) {
+    clock_.Advance(kStep);
+    table_.Tick();
+  }
+  std::vector<std::string> asked;
+  const auto take = [&] {
+    return table_.TakeExpired(10, [&](const Lease& lease) -> std::optional<absl::Duration> {
+      asked.push_back(std::string(lease.key()));
+      if (lease.key() == "b") return std::nullopt;
+      return absl::Seconds(1);
+    });
+  };
+  auto due = take();
+  EXPECT_EQ(due.kept, 1u);
+  ASSERT_EQ(due.expired.size(), 1u);
+  EXPECT_EQ(due.expired[0]->key(), "b");
+  EXPECT_EQ(RenewHandle(2), RenewOutcome::kUnknown);
+  EXPECT_TRUE(table_.IsOverdue("a"));
+  asked.clear();
+  for (int tenth = 1; tenth <= 10; ++tenth) {
+    clock_.Advance(kStep);
+    table_.Tick();
+    due = take();
+    EXPECT_EQ(due.kept, tenth < 10 ? 0u : 1u) << tenth;
+    EXPECT_THAT(due.expired, IsEmpty());
+  }
+  EXPECT_THAT(asked, ElementsAre("a"));
+  EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed) << "it never was expiring";
+}
+
+// Between the question and the answer.
+TEST_F(LoadedLeaseTableTest, WhoIsRenewedWhileItIsAskedAboutStays) {
+  table_.Put(Spec("a", 1));
+  for (int i = 0; i < 31; ++i) {
+    clock_.Advance(kStep);
+    table_.Tick();
+  }
+  const auto due = table_.TakeExpired(10, [&](const Lease&) -> std::optional<absl::Duration> {
+    EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed);
+    return std::nullopt;
+  });
+  EXPECT_EQ(due.kept, 0u);
+  EXPECT_THAT(due.expired, IsEmpty());
+  EXPECT_THAT(UntilTaken("a", absl::Minutes(1)), AllOf(Ge(kTtl - kStep), Le(kTtl + kStep)));
+}
+
+// Whatever the time after which it was to be asked about again.
+TEST_F(LoadedLeaseTableTest, WhoWasKeptRenewedAndFallsDueAgainIsTakenInTime) {
+  table_.Put(Spec("a", 1));
+  for (int i = 0; i < 31; ++i) {
+    clock_.Advance(kStep);
+    table_.Tick();
+  }
+  EXPECT_EQ(table_.TakeExpired(10, [](const Lease&) { return absl::Minutes(1); }).kept, 1u);
+  EXPECT_EQ(RenewHandle(1), RenewOutcome::kRenewed);
+  EXPECT_THAT(UntilTaken("a", absl::Minutes(2)), AllOf(Ge(kTtl - kStep), Le(kTtl + kStep)));
+}
+
+TEST_F(LoadedLeaseTableTest, ForEachVisitsEveryLeaseOnce) {
+  std::vector<std::string> wanted, seen;
+  table_.ForEach([&](const Lease& lease) { seen.push_back(std::string(lease.key())); });
+  EXPECT_THAT(seen, IsEmpty());
+  for (uint64_t i = 1; i <= 5000; ++i) {
+    wanted.push_back(absl::StrCat("key ", i));
+    table_.Put(Spec(wanted.back(), i));
+  }
+  table_.ForEach([&](const Lease& lease) { seen.push_back(std::string(lease.key())); });
+  std::sort(seen.begin(), seen.end());
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(seen, wanted);
+}
+
+TEST_F(LoadedLeaseTableTest, ADeadlineIsThatOfThePresentLife) {
+  table_.Put(Spec("a", 1));
+  const int64_t deadline = LeaseTable::DeadlineUs(*table_.Find("a"));
+  EXPECT_TRUE(table_.HasDeadline(1, deadline));
+  EXPECT_FALSE(table_.HasDeadline(1, deadline + 1));
+  EXPECT_FALSE(table_.HasDeadline(2, deadline));
+  table_.Put(Spec("a", 2, kTtl, {1}));
+  EXPECT_FALSE(table_.HasDeadline(1, deadline));
+  EXPECT_TRUE(table_.HasDeadline(2, deadline));
+  table_.Erase("a");
+  EXPECT_FALSE(table_.HasDeadline(2, deadline));
+}
+
+TEST_F(LeaseTableTest, ALeaseThatARestartBeganAnewIsNotSilent) {
+  table_.Restore(Spec("a", 1));
+  EXPECT_FALSE(LeaseTable::IsSilent(*table_.Find("a"), table_.NowUs())) << "not begun yet";
+  clock_.Advance(absl::Minutes(1));
+  table_.SetLoaded();
+  const auto lease = table_.Find("a");
+  EXPECT_FALSE(LeaseTable::IsSilent(*lease, table_.NowUs()));
+  EXPECT_FALSE(LeaseTable::IsSilent(*lease, table_.NowUs() + absl::ToInt64Microseconds(kTtl / 2)));
+  EXPECT_TRUE(LeaseTable::IsSilent(*lease, table_.NowUs() + absl::ToInt64Microseconds(kTtl) + 1));
+}
+
+TEST(Lease, KeepsItsSpec) {
+  LeaseSpec spec = Spec("a", 7, absl::Hours(24 * 366), {1, 2});
+  spec.fenced = spec.never_reported = true;
+  spec.life.fill(9);
+  spec.zone = 0xfedcba98;
+  base::FakeClock clock;
+  base::SeededRng rng(1);
+  LeaseTable table(clock, rng, {});
+  table.Put(spec);
+  const LeaseSpec kept = table.Find("a")->spec();
+  EXPECT_EQ(kept.key, "a");
+  EXPECT_EQ(kept.ttl, spec.ttl);
+  EXPECT_EQ(kept.zone, spec.zone);
+  EXPECT_EQ(kept.life, spec.life);
+  EXPECT_TRUE(kept.fenced && kept.never_reported);
+  EXPECT_EQ(kept.superseded.size(), 2u);
+  spec.ttl = absl::Hours(24 * 366 * 1000);
+  table.Put(spec);
+  EXPECT_EQ(table.Find("a")->ttl(), absl::Microseconds((int64_t{1} << 46) - 1));
+  spec.ttl = absl::ZeroDuration();
+  table.Put(spec);
+  EXPECT_TRUE(table.Find("a")->permanent());
 }
 
 TEST_F(LoadedLeaseTableTest, OnlyALeaseCanBeOverdue) {

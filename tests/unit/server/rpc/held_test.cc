@@ -164,6 +164,15 @@ TEST_F(HeldTest, StatusShowsTheSets) {
   EXPECT_THAT(status.warnings(), ElementsAre(HasSubstr("held in the answers: 17")));
 }
 
+TEST(Brake, StatusWarnsWhileItHolds) {
+  v1::StatusResponse status;
+  AddBrake({}, status);
+  EXPECT_TRUE(status.warnings().empty());
+  AddBrake({.held = 12, .groups = 3, .since = {1'767'225'600'000'000}}, status);
+  EXPECT_THAT(status.warnings(), ElementsAre("the brake holds 12 overdue leases of 3 groups since "
+                                             "2026-01-01T00:00:00Z; see docs/lifetime.md"));
+}
+
 TEST_F(HeldTest, StatusStaysSmall) {
   for (int i = 0; i < 150; ++i) Register(absl::StrCat("s", i), "a", "z");
   FallDue();
