@@ -405,35 +405,50 @@ TEST_F(GrpcProbeTest, AWatchOfAServerThatStopsIsLost) {
   EXPECT_THAT(again.ends[0].result, IsResult(Outcome::kFailing, false, "Connection refused"));
 }
 
-// The server answers neither Check nor anything on the stream, as one does that is stopped.
-TEST_F(GrpcProbeTest, AWatchThatGivesNoSignOfLifeIsLost) {
-  GrpcServer server(&health_);
-  v1::Check check = GrpcCheck(absl::Milliseconds(300));
+v1::Check EachSecond() {
+  v1::Check check;
+  check.mutable_grpc();
   check.mutable_interval()->set_seconds(1);
-  const auto prober = Make(check, server.port());
+  return WithTimeout(std::move(check), absl::Milliseconds(300));
+}
+
+// The server answers neither Check nor anything on the stream, as one does that is stopped.
+TEST_F(GrpcProbeTest, AWatchThatGivesNoSignOfLifeAnyMoreFails) {
+  GrpcServer server(&health_);
+  const auto prober = Make(EachSecond(), server.port());
   Watched watched;
   Watch(*prober, watched);
   ASSERT_TRUE(RunUntilStatuses(watched, 1));
-  // Signs of life, and more than one: 700 ms apart.
   ASSERT_TRUE(RunUntil([&] { return health_.checks() == 2; }));
   RunFor(absl::Milliseconds(50));
   ASSERT_TRUE(watched.ends.empty());
   health_.Hang(true);
   const auto start = base::RealClock().Steady();
   ASSERT_TRUE(RunUntilEnd(watched));
-  EXPECT_EQ(watched.ends[0].cause, WatchEnd::Cause::kLost);
+  EXPECT_EQ(watched.ends[0].cause, WatchEnd::Cause::kFailed);
   EXPECT_THAT(watched.ends[0].result,
               IsResult(Outcome::kFailing, false, "gave no sign of life for 300ms"));
   const absl::Duration took = base::RealClock().Steady() - start;
-  EXPECT_GE(took, absl::Milliseconds(800));
-  EXPECT_LT(took, absl::Milliseconds(1500));
+  EXPECT_GE(took, absl::Milliseconds(1200));
+  EXPECT_LT(took, absl::Milliseconds(1900));
+}
+
+// As with one that takes one call at a time: whether it is dead is to be found out by a run.
+TEST_F(GrpcProbeTest, AWatchThatNeverGaveASignOfLifeIsLost) {
+  GrpcServer server(&health_);
+  health_.Hang(true);
+  const auto prober = Make(EachSecond(), server.port());
+  Watched watched;
+  Watch(*prober, watched);
+  ASSERT_TRUE(RunUntilStatuses(watched, 1));
+  ASSERT_TRUE(RunUntilEnd(watched));
+  EXPECT_EQ(watched.ends[0].cause, WatchEnd::Cause::kLost);
+  EXPECT_EQ(health_.checks(), 1);
 }
 
 TEST_F(GrpcProbeTest, AnyAnswerIsASignOfLife) {
   GrpcServer server(&health_);
-  v1::Check check = GrpcCheck(absl::Milliseconds(300));
-  check.mutable_interval()->set_seconds(1);
-  const auto prober = Make(check, server.port());
+  const auto prober = Make(EachSecond(), server.port());
   health_.Answer({grpc::StatusCode::UNIMPLEMENTED, "only Watch"});
   Watched watched;
   Watch(*prober, watched);
