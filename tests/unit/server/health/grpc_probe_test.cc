@@ -222,7 +222,7 @@ TEST_F(GrpcProbeTest, TheConnectionIsKept) {
 
 TEST_F(GrpcProbeTest, NobodyThereIsNotReached) {
   EXPECT_THAT(Run(GrpcCheck(), ClosedPort()),
-              IsResult(Outcome::kFailing, false, "Connection refused"));
+              IsResult(Outcome::kFailing, false, "connection refused by 127.0.0.1:"));
   EXPECT_LT(took_, absl::Seconds(2));
 }
 
@@ -361,7 +361,8 @@ TEST_F(GrpcProbeTest, AWatchOfNobodyFails) {
   Watch(*prober, watched);
   ASSERT_TRUE(RunUntilEnd(watched));
   EXPECT_EQ(watched.ends[0].cause, WatchEnd::Cause::kFailed);
-  EXPECT_THAT(watched.ends[0].result, IsResult(Outcome::kFailing, false, "Connection refused"));
+  EXPECT_THAT(watched.ends[0].result,
+              IsResult(Outcome::kFailing, false, "connection refused by 127.0.0.1:"));
 }
 
 TEST_F(GrpcProbeTest, AWatchWithoutAFirstStatusTimesOut) {
@@ -402,7 +403,8 @@ TEST_F(GrpcProbeTest, AWatchOfAServerThatStopsIsLost) {
   Watch(*prober, again);
   ASSERT_TRUE(RunUntilEnd(again));
   EXPECT_EQ(again.ends[0].cause, WatchEnd::Cause::kFailed);
-  EXPECT_THAT(again.ends[0].result, IsResult(Outcome::kFailing, false, "Connection refused"));
+  EXPECT_THAT(again.ends[0].result,
+              IsResult(Outcome::kFailing, false, "connection refused by 127.0.0.1:"));
 }
 
 v1::Check EachSecond() {
