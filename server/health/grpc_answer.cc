@@ -22,17 +22,48 @@ std::string Asked(std::string_view service) {
 // What connecting ends with when nobody is there. gRPC has no code for it, only the text of the
 // operating system.
 constexpr std::array<std::string_view, 6> kUnreached = {
-    "Connection refused",   "No route to host", "Network is unreachable",
-    "Connection timed out", "Host is down",     "Network is down"};
+    "Cannot assign requested address", "Connection timed out", "Host is down", "Network is down",
+    "Network is unreachable",          "No route to host"};
 // What this server lacks.
-constexpr std::array<std::string_view, 5> kOurs = {
-    "Too many open files", "No buffer space available", "Cannot allocate memory",
-    "Cannot assign requested address", "Out of memory"};
+constexpr std::array<std::string_view, 3> kOurs = {
+    "Cannot allocate memory", "No buffer space available", "Too many open files"};
+constexpr std::array<std::string_view, 1> kNoPort = {"Cannot assign requested address"};
 
 bool HoldsOneOf(std::string_view text, const auto& parts) {
   return std::any_of(parts.begin(), parts.end(), [text](std::string_view part) {
     return absl::StrContains(base::Av(text), base::Av(part));
   });
+}
+
+// Out of "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.7:80: No route to
+// host" the end.
+std::string_view Cause(std::string_view message) {
+  constexpr std::string_view kLast = "last error: ";
+  const size_t last = message.find(kLast);
+  if (last == std::string_view::npos) return message;
+  message.remove_prefix(last + kLast.size());
+  for (int part = 0; part < 2; ++part) {
+    const size_t end = message.find(": ");
+    if (end == std::string_view::npos) break;
+    message.remove_prefix(end + 2);
+  }
+  return message;
+}
+
+ProbeResult NoAnswer(std::string_view message, std::string_view peer) {
+  if (HoldsOneOf(message, std::array<std::string_view, 1>{"Connection refused"})) {
+    return Failing(false, absl::StrCat("connection refused by ", base::Av(peer)));
+  }
+  ProbeResult result =
+      Failing(!HoldsOneOf(message, kUnreached),
+              absl::StrCat("no gRPC answer from ", base::Av(peer), ": ", base::Av(Cause(message))));
+  // Without IPv6 on this machine, no address of it can be assigned: of that, no end is in sight.
+  const bool no_port = HoldsOneOf(message, kNoPort) && !peer.starts_with('[');
+  if (HoldsOneOf(message, kOurs) || no_port) {
+    result.outcome = ProbeResult::Outcome::kNotRun;
+    result.reached = false;
+  }
+  return result;
 }
 
 std::string_view CodeName(grpc::StatusCode code) {
@@ -91,16 +122,7 @@ ProbeResult JudgeServing(int serving, std::string_view service) {
 ProbeResult JudgeFailure(const GrpcAnswer& answer, std::string_view service,
                          std::string_view peer) {
   const std::string message = answer.status.error_message();
-  if (!answer.from_target) {
-    ProbeResult result =
-        Failing(!HoldsOneOf(message, kUnreached),
-                absl::StrCat("no gRPC answer from ", base::Av(peer), ": ", message));
-    if (HoldsOneOf(message, kOurs)) {
-      result.outcome = ProbeResult::Outcome::kNotRun;
-      result.reached = false;
-    }
-    return result;
-  }
+  if (!answer.from_target) return NoAnswer(message, peer);
   if (answer.status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failing(true, absl::StrCat(Asked(service), " is NOT_FOUND by ", base::Av(peer),
                                       message.empty() ? "" : ": ", message));

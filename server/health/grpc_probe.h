@@ -1,11 +1,10 @@
 // Checks a target by grpc.health.v1.Health: Check in a run, Watch as a watch.
 //
-// A watch tells of each change at once. While nothing comes, it asks for a sign of life by calling
-// Check over the same connection, so that a target that is stopped or gone is found out in time: a
-// timeout before the next interval is over, or half an interval after the last sign, whichever is
-// later. Whatever it answers is a sign. HTTP/2's pings don't do for that: servers that allow one in
-// five minutes, as is the default of most, close the connection of who sends more. Statuses come at
-// most every 50 ms, one after the other.
+// A watch tells of each change at once. When nothing has come for an interval, it asks for a sign
+// of life by calling Check over the same connection, so that a target that is stopped or gone is
+// found out within the timeout after that. Whatever it answers is a sign. HTTP/2's pings don't do
+// for that: servers that allow one in five minutes, as is the default of most, close the connection
+// of who sends more. Statuses come at most every 50 ms, one after the other.
 //
 // The certificate of a target over TLS is looked at by gRPC.
 //

@@ -1,6 +1,5 @@
 #include "server/health/grpc_run.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -113,8 +112,7 @@ void GrpcWatchRun::OnEnd(const GrpcAnswer& answer) {
 
 void GrpcWatchRun::OnSignOfLife() {
   awaiting_ = Awaiting::kChange;
-  const GrpcPlan& plan = check_->plan;
-  Extend(std::max(plan.interval - plan.timeout, plan.interval / 2));
+  Extend(check_->plan.interval);
 }
 
 void GrpcWatchRun::AskForSignOfLife() {
@@ -124,7 +122,9 @@ void GrpcWatchRun::AskForSignOfLife() {
                      [self = Self()](const GrpcAnswer& answer, int /*serving*/) {
                        if (self->over()) return;
                        // Otherwise the watch itself ends, or the time does.
-                       if (answer.from_target) self->OnSignOfLife();
+                       if (!answer.from_target) return;
+                       self->signs_ = true;
+                       self->OnSignOfLife();
                      });
 }
 
@@ -139,7 +139,8 @@ void GrpcWatchRun::OnTimeout() {
       return AskForSignOfLife();
     case Awaiting::kSignOfLife:
       check_->channel.Drop();
-      return End(WatchEnd::Cause::kLost,
+      // A target that allows one call at a time on a connection gives none either.
+      return End(signs_ ? WatchEnd::Cause::kFailed : WatchEnd::Cause::kLost,
                  Failing(false, absl::StrCat(peer(), " gave no sign of life for ",
                                              base::FormatDuration(timeout_))));
   }

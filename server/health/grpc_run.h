@@ -63,6 +63,7 @@ class GrpcWatchRun : public Run {
   ProbeDone on_status_;
   WatchEnd::Cause cause_ = WatchEnd::Cause::kFailed;
   Awaiting awaiting_ = Awaiting::kFirstStatus;
+  bool signs_ = false;  // of life, when they were asked for
   std::shared_ptr<grpc::Channel> channel_;
   bool fresh_ = false;
   std::shared_ptr<GrpcWatchCall> watch_;

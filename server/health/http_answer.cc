@@ -71,7 +71,7 @@ bool HttpAnswer::Feed(std::string_view bytes) {
 
 // Beast looks for the end of the head first: what speaks another protocol, and then waits, would
 // not be told from a slow answer.
-bool HttpAnswer::Looks() {
+bool HttpAnswer::LooksLikeHttp() {
   const size_t count = std::min(buffer_.size(), kStart.size());
   if (buffer_.compare(0, count, kStart, 0, count) == 0) return true;
   problem_ =
@@ -81,9 +81,11 @@ bool HttpAnswer::Looks() {
 
 bool HttpAnswer::Parse() {
   while (!buffer_.empty()) {
-    if (!has_head() && !Looks()) return true;
+    if (!begun_ && !LooksLikeHttp()) return true;
     ErrorCode error;
-    buffer_.erase(0, parser_->put(boost::asio::buffer(buffer_), error));
+    const size_t taken = parser_->put(boost::asio::buffer(buffer_), error);
+    begun_ = begun_ || taken > 0;
+    buffer_.erase(0, taken);
     if (error && error != http::error::need_more) {
       problem_ = error.message();
       return true;
@@ -95,11 +97,12 @@ bool HttpAnswer::Parse() {
     }
     if (interim) {
       parser_ = std::make_unique<Parser>(head_only_);
+      begun_ = false;
       continue;
     }
     complete_ = parser_->is_done() || body_cut();
     if (complete_) return true;
-    if (error == http::error::need_more) break;
+    if (error || taken == 0) break;  // it needs more
   }
   if (buffer_.size() <= kMaxHead) return false;
   problem_ = absl::StrCat("a line of over ", kMaxHead, " bytes");

@@ -44,14 +44,15 @@ class HttpAnswer {
  private:
   struct Parser;
 
-  bool Looks();
+  // False: what came isn't the beginning of an answer.
+  bool LooksLikeHttp();
   bool Parse();
   bool TakeHead();
 
   const bool head_only_;
   std::unique_ptr<Parser> parser_;
   std::string buffer_;
-  bool begun_ = false;
+  bool begun_ = false;  // the parser has taken the start line, or more
   int interim_ = 0;
   unsigned status_ = 0;
   std::string reason_;

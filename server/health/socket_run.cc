@@ -20,11 +20,13 @@ ProbeResult CannotConnect(const std::string& peer, boost::system::error_code err
   }
   ProbeResult result =
       Failing(false, absl::StrCat("cannot connect to ", peer, ": ", error.message()));
+  // Without IPv6 on this machine, no address of it can be assigned: of that, no end is in sight.
+  const bool no_port =
+      error == make_error_condition(errc_t::address_not_available) && !peer.starts_with('[');
   const auto is = [&error](errc_t code) { return error == make_error_condition(code); };
   // Descriptors, ports or memory of this server, of which the target knows nothing.
   if (is(errc_t::too_many_files_open) || is(errc_t::too_many_files_open_in_system) ||
-      is(errc_t::no_buffer_space) || is(errc_t::not_enough_memory) ||
-      is(errc_t::address_not_available)) {
+      is(errc_t::no_buffer_space) || is(errc_t::not_enough_memory) || no_port) {
     result.outcome = ProbeResult::Outcome::kNotRun;
   }
   return result;
