@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -121,9 +120,7 @@ class Brake : public testing::Test {
   static constexpr uint64_t kAll = kServices * kEach + kPairs * 2;
 
   Brake() {
-    std::ofstream(dir_.path("musterd.yaml")) << kConfig;
-    server_ = std::make_unique<Musterd>(
-        dir_.path("data"), std::vector<std::string>{"--config", dir_.path("musterd.yaml")});
+    server_ = std::make_unique<Musterd>(dir_.path("data"), WithConfig(dir_, kConfig));
     remote_ = std::make_unique<Remote>(server_->address());
     fleet_ = std::make_unique<Fleet>(server_->address());
   }

@@ -79,7 +79,7 @@ class FullDisk : public testing::Test {
   // Ignored signals stay ignored in the programs that are started: a write beyond the limit fails
   // there, as one to a full disk does, and kills nobody. Works for root as well.
   FullDisk() : before_(signal(SIGXFSZ, SIG_IGN)) {
-    server_ = std::make_unique<Musterd>(dir_.path("data"));
+    server_ = std::make_unique<Musterd>(dir_.path("data"), flags_);
     remote_ = std::make_unique<Remote>(server_->address());
   }
   ~FullDisk() override { signal(SIGXFSZ, before_); }
@@ -122,12 +122,13 @@ class FullDisk : public testing::Test {
   void Restart() {
     const int port = server_->port();
     server_->Stop();
-    server_ = std::make_unique<Musterd>(dir_.path("data"), std::vector<std::string>{}, port);
+    server_ = std::make_unique<Musterd>(dir_.path("data"), flags_, port);
     remote_ = std::make_unique<Remote>(server_->address());
   }
 
   void (*before_)(int);
   TempDir dir_;
+  const std::vector<std::string> flags_ = WithoutBrake(dir_);
   std::unique_ptr<Musterd> server_;
   std::unique_ptr<Remote> remote_;
 };

@@ -125,7 +125,7 @@ class ZonesScenario : public ::testing::Test {
   }
 
   const TempDir dir_;
-  Musterd server_{dir_.path("data")};
+  Musterd server_{dir_.path("data"), WithoutBrake(dir_)};
   std::map<std::string, std::unique_ptr<Process>> services_;
   std::map<std::string, Callers> callers_;
 };

@@ -34,6 +34,16 @@ TempDir::~TempDir() {
   fs::remove_all(dir_, ignored);
 }
 
+std::vector<std::string> WithConfig(const TempDir& dir, const std::string& yaml) {
+  const std::string file = dir.path("musterd.yaml");
+  std::ofstream(file) << yaml;
+  return {"--config", file};
+}
+
+std::vector<std::string> WithoutBrake(const TempDir& dir) {
+  return WithConfig(dir, "brake: {share: 0}\n");
+}
+
 Process::Process(const std::vector<std::string>& argv, const std::string& stderr_file) {
   int pipe_fds[2];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) {

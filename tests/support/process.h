@@ -30,6 +30,12 @@ class TempDir {
   std::filesystem::path dir_;
 };
 
+// Flags of musterd that give it a configuration file, written to `dir`, with this text.
+std::vector<std::string> WithConfig(const TempDir& dir, const std::string& yaml);
+// For tests of what becomes of services whose leases ended: most of theirs end at once, and the
+// brake would hold them for minutes.
+std::vector<std::string> WithoutBrake(const TempDir& dir);
+
 class Process {
  public:
   // argv[0] is the program's path. stdout is read by ReadLine; stderr goes to the test's own, or to

@@ -218,7 +218,9 @@ absl::StatusOr<Plan> PlanExpiry(const Options& options) {
                     .services = options.Scaled(kServices),
                     .ttl = options.quick ? absl::Seconds(1) : absl::Seconds(5),
                     .window = options.round};
-  auto muster = WithClient(StartMusterd());
+  auto dir = std::make_unique<test::TempDir>();
+  const std::vector<std::string> flags = test::WithoutBrake(*dir);
+  auto muster = WithClient(StartMusterd(flags, std::move(dir)));
   if (!muster.ok()) return muster.status();
   const auto filled = Fill(*(*muster)->client, 0, setup.staying, setup.services);
   if (!filled.ok()) return filled.status();
