@@ -66,9 +66,10 @@ class MaintenanceScenario : public testing::Test {
     const grpc::Status status = remote_->registry->SetMaintenance(&context, request, &response);
     ASSERT_TRUE(status.ok()) << status.error_message();
   }
-  std::vector<std::string> Ids(Remote& remote) {
+  static std::vector<std::string> Ids(Remote& remote, const std::string& service = kService) {
     std::vector<std::string> out;
-    for (const auto& endpoint : remote.Discover(kService).endpoints()) out.push_back(endpoint.id());
+    const v1::DiscoverResponse answer = remote.Discover(service);
+    for (const auto& endpoint : answer.endpoints()) out.push_back(endpoint.id());
     return out;
   }
   std::vector<std::string> Ids() { return Ids(*remote_); }
@@ -157,9 +158,13 @@ TEST_F(MaintenanceScenario, ANodeStaysAwayOverACrashThatComesAtAnyMoment) {
     bool ok = false;
     ASSERT_TRUE(queue.Next(&tag, &ok));
     // Whether the node's record was written or not, its instances come to agree with it.
+    EXPECT_TRUE(Eventually([&] {
+      const size_t count = Ids().size();
+      return (count == 0 || count == kInstances / 2) && Ids(*remote_, "db").size() == count;
+    })) << round;
+    ExpectSound(*remote_);
     Set(OfNode(on));
     EXPECT_EQ(Ids().size(), on ? 0u : kInstances / 2u) << round;
-    ExpectSound(*remote_);
   }
 }
 
