@@ -8,7 +8,7 @@ namespace {
 
 bool Same(const rpc::PageToken& a, const rpc::PageToken& b) {
   return a.request == b.request && a.epoch == b.epoch && a.seq == b.seq &&
-         a.remaining == b.remaining && a.after.group == b.after.group &&
+         a.remaining == b.remaining && a.panic == b.panic && a.after.group == b.after.group &&
          a.after.node == b.after.node && a.after.id == b.after.id;
 }
 
@@ -29,6 +29,7 @@ void PageToken(std::string_view data) {
   made.epoch = bytes.Number();
   made.seq = bytes.Number();
   made.remaining = bytes.Number();
+  made.panic = bytes.Number() % 2 == 1;
   made.after.group = static_cast<uint32_t>(bytes.Number());
   made.after.node = std::string(bytes.Text());
   made.after.id = std::string(bytes.Text());

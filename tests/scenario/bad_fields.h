@@ -136,4 +136,82 @@ inline std::vector<BadInstance> BadFields() {
   };
 }
 
+template <typename Request>
+struct BadRequest {
+  std::string what;
+  std::function<void(Request&)> spoil;
+  Wanted wanted;
+};
+
+// Of an empty request that says "on".
+inline std::vector<BadRequest<v1::SetMaintenanceRequest>> BadMaintenance() {
+  using R = v1::SetMaintenanceRequest;
+  return {
+      {"neither key nor node", [](R&) {}, BadField("target", "target is not set")},
+      {"maintenance of no id", [](R& r) { r.mutable_key()->set_service("bad"); },
+       BadField("key.id", "id is empty")},
+      {"maintenance of no service", [](R& r) { r.mutable_key()->set_id("b-1"); },
+       BadName("key.service", "service name is empty")},
+      {"maintenance of no node", [](R& r) { r.mutable_node(); },
+       BadField("node.node", "node is empty; allowed: 1 to 255 bytes")},
+      {"maintenance of a long node",
+       [](R& r) { r.mutable_node()->set_node(std::string(256, 'n')); },
+       BadField("node.node", "has 256 bytes; at most 255")},
+      {"maintenance of a node with a zero",
+       [](R& r) { r.mutable_node()->set_node(std::string("a\0b", 3)); },
+       BadField("node.node", "node")},
+      {"maintenance in a namespace with a space",
+       [](R& r) {
+         r.mutable_node()->set_node("n1");
+         r.mutable_node()->set_namespace_("a b");
+       },
+       BadName("node.namespace", "contains ' ' at 1")},
+      {"a long reason",
+       [](R& r) {
+         r.mutable_node()->set_node("n1");
+         r.set_reason(std::string(513, 'r'));
+       },
+       BadField("reason", "has 513 bytes; at most 512")},
+      {"a reason with an escape sequence",
+       [](R& r) {
+         r.mutable_node()->set_node("n1");
+         r.set_reason("a\x1b[2Jb");
+       },
+       BadField("reason", "allowed: printable UTF-8")},
+  };
+}
+
+// Of a request for a service that nobody knows.
+inline std::vector<BadRequest<v1::SetServiceSettingsRequest>> BadSettings() {
+  using R = v1::SetServiceSettingsRequest;
+  const auto share = [](double value) {
+    return [value](R& r) { r.mutable_settings()->set_brake_share(value); };
+  };
+  const auto ttl = [](int64_t seconds) {
+    return [seconds](R& r) { r.mutable_settings()->mutable_default_ttl()->set_seconds(seconds); };
+  };
+  const std::string allowed = "allowed: 0 to 1";
+  return {
+      {"settings of no service", [](R& r) { r.clear_service(); },
+       BadName("service", "service name is empty")},
+      {"settings of a long service", [](R& r) { r.set_service(std::string(129, 's')); },
+       BadName("service", "has 129 bytes; at most 128")},
+      {"settings in a bad namespace", [](R& r) { r.set_namespace_("a b"); },
+       BadName("namespace", "contains ' ' at 1")},
+      {"a negative share", share(-0.5), BadField("settings.brake_share", "is -0.5; " + allowed)},
+      {"a share of 2", share(2), BadField("settings.brake_share", "is 2; " + allowed)},
+      {"a share that is no number", share(std::numeric_limits<double>::quiet_NaN()),
+       BadField("settings.brake_share", allowed)},
+      {"an endless share", share(std::numeric_limits<double>::infinity()),
+       BadField("settings.brake_share", allowed)},
+      {"a default ttl of 0 s", ttl(0), BadField("settings.default_ttl", "allowed: 1s to 24h")},
+      {"a huge default ttl", ttl(std::numeric_limits<int64_t>::max()),
+       BadField("settings.default_ttl", "allowed: 1s to 24h")},
+      {"slow start",
+       [](R& r) { r.mutable_settings()->mutable_slow_start()->set_seconds(1); },
+       {grpc::StatusCode::INVALID_ARGUMENT, "NOT_IN_THIS_RELEASE", "settings.slow_start",
+        "slow_start is not in this release"}},
+  };
+}
+
 }  // namespace muster::test

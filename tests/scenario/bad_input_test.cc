@@ -96,6 +96,7 @@ class BadInput : public testing::Test {
   void Cycle(uint32_t seed);
   void BadRegistrations(Remote& remote);
   void BadWrites(Remote& remote);
+  void BadOperatorCalls(Remote& remote);
   void BadReads(Remote& remote);
   void NoMessages(Remote& remote);
   void HalfClosed(Remote& remote);
@@ -186,6 +187,30 @@ void BadInput::BadWrites(Remote& remote) {
               {StatusCode::NOT_FOUND, "CHECK_NOT_FOUND", "", "check"}, "report for no check");
 }
 
+void BadInput::BadOperatorCalls(Remote& remote) {
+  for (const auto& bad : BadMaintenance()) {
+    v1::SetMaintenanceRequest request;
+    request.set_on(true);
+    bad.spoil(request);
+    grpc::ClientContext context;
+    Remote::Prepare(context);
+    v1::SetMaintenanceResponse response;
+    ExpectError(remote.registry->SetMaintenance(&context, request, &response), bad.wanted,
+                bad.what);
+  }
+  for (const auto& bad : BadSettings()) {
+    v1::SetServiceSettingsRequest request;
+    request.set_service("bad");
+    bad.spoil(request);
+    grpc::ClientContext context;
+    Remote::Prepare(context);
+    v1::SetServiceSettingsResponse response;
+    ExpectError(remote.registry->SetServiceSettings(&context, request, &response), bad.wanted,
+                bad.what);
+  }
+  EXPECT_EQ(remote.Discover("bad").empty_reason(), v1::UNKNOWN_SERVICE);
+}
+
 void BadInput::BadReads(Remote& remote) {
   v1::DiscoverRequest request;
   ExpectError(Discover(remote, request), BadName("service", "service name is empty"), "no service");
@@ -204,10 +229,6 @@ void BadInput::BadReads(Remote& remote) {
               {StatusCode::INVALID_ARGUMENT, "NOT_IN_THIS_RELEASE", "selector.filter", "filter"},
               "filter");
   request.clear_selector();
-  request.set_panic(true);
-  ExpectError(Discover(remote, request),
-              {StatusCode::INVALID_ARGUMENT, "NOT_IN_THIS_RELEASE", "panic", "panic"}, "panic");
-  request.clear_panic();
   request.mutable_min_revision()->set_epoch(7);
   ExpectError(Discover(remote, request),
               {StatusCode::FAILED_PRECONDITION, "EPOCH_CHANGED", "min_revision.epoch",
@@ -251,10 +272,12 @@ void BadInput::NoMessages(Remote& remote) {
   ExpectError(RawCall(remote.channel, "/muster.v1.Discovery/Watch", garbage),
               BadField("", "request is not a muster.v1.WatchRequest"), "garbage for Watch");
   const Wanted unreadable = BadField("", "request can't be read");
-  for (const char* method : {"/muster.v1.Registry/Register", "/muster.v1.Registry/BatchRegister",
-                             "/muster.v1.Registry/Heartbeat", "/muster.v1.Registry/KeepAlive",
-                             "/muster.v1.Discovery/ListServices",
-                             "/muster.v1.Discovery/WatchServices", "/muster.v1.Admin/ListLeases"}) {
+  for (const char* method :
+       {"/muster.v1.Registry/Register", "/muster.v1.Registry/BatchRegister",
+        "/muster.v1.Registry/Heartbeat", "/muster.v1.Registry/KeepAlive",
+        "/muster.v1.Registry/SetMaintenance", "/muster.v1.Registry/SetServiceSettings",
+        "/muster.v1.Discovery/ListServices", "/muster.v1.Discovery/WatchServices",
+        "/muster.v1.Admin/ListLeases"}) {
     ExpectError(RawCall(remote.channel, method, garbage), unreadable, method);
   }
   // A service name of two bytes that are not UTF-8.
@@ -460,6 +483,7 @@ void BadInput::Cycle(uint32_t seed) {
   Remote remote(server_->address());
   BadRegistrations(remote);
   BadWrites(remote);
+  BadOperatorCalls(remote);
   BadReads(remote);
   NoMessages(remote);
   HalfClosed(remote);
