@@ -116,8 +116,8 @@ class Calls {
   explicit Calls(const std::function<Ask()>& for_a_thread) {
     for (int t = 0; t < kThreads; ++t) {
       threads_.emplace_back([this, ask = for_a_thread()] {
-        constexpr absl::Duration kPause = absl::Seconds(1) / kPerSecond * kThreads;
-        for (absl::Time next = Now(); !stop_; next += kPause) {
+        const absl::Duration pause = absl::Seconds(1) / kPerSecond * kThreads;
+        for (absl::Time next = Now(); !stop_; next += pause) {
           absl::SleepFor(next - Now());
           Count(ask());
         }
