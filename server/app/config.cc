@@ -7,6 +7,7 @@
 #include "base/duration_text.h"
 #include "base/errors.h"
 #include "base/text.h"
+#include "server/health/target_guard.h"
 #include "server/security/listener_policy.h"
 
 namespace muster::app {
@@ -85,6 +86,9 @@ class FieldReader {
 
   void Fail(std::string_view path, std::string_view what) {
     if (status_.ok()) status_ = FieldError(path, what);
+  }
+  void Fail(absl::Status status) {
+    if (status_.ok()) status_ = std::move(status);
   }
   const absl::Status& status() const { return status_; }
 
@@ -183,6 +187,8 @@ void ReadHealth(const config::v1::Health& in, FieldReader& reader, config::v1::H
   out = in;
   reader.Ranged<uint32_t>("health.max_probes", in.max_probes(), 0, 100'000);
   out.set_ca(reader.Text("health.ca", in.ca()));
+  const auto guard = health::TargetGuard::Make(in, /*loopback_ok=*/true);
+  if (!guard.ok()) reader.Fail(guard.status());
 }
 
 void ReadBrake(const config::v1::Brake& in, FieldReader& reader, core::BrakeOptions& out) {

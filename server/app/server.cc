@@ -148,27 +148,33 @@ struct Server::Rooms {
                            .rng = rng,
                            .executor = pump},
                           MakeWatchOptions(config), config.limits.waiting_calls),
-        admin_service({.catalog = catalog,
-                       .leases = leases,
-                       .held = held,
-                       .engine = *engine,
-                       .authorizer = authorizer,
-                       .state = state,
-                       .clock = base::RealClock()},
-                      {.version = std::string(Version()),
-                       .build = BuildText(),
-                       .max_instances = config.limits.instances,
-                       .max_subscriptions = config.limits.subscriptions,
-                       .max_waiting_calls = config.limits.waiting_calls,
-                       .watches = [this] { return Watches(); },
-                       .connections = [this] { return CountConnections(); },
-                       .brake = [this] { return registry.brake(); }}) {
+        admin_service(
+            {.catalog = catalog,
+             .leases = leases,
+             .held = held,
+             .engine = *engine,
+             .authorizer = authorizer,
+             .state = state,
+             .clock = base::RealClock()},
+            {.version = std::string(Version()),
+             .build = BuildText(),
+             .max_instances = config.limits.instances,
+             .max_subscriptions = config.limits.subscriptions,
+             .max_waiting_calls = config.limits.waiting_calls,
+             .watches = [this] { return Watches(); },
+             .connections = [this] { return CountConnections(); },
+             .brake = [this] { return registry.brake(); },
+             .probes = [this, most = config.health.max_probes()] { return Probes(most); }}) {
     registry_service.SetDrains(&discovery_service.drains());
   }
 
   rpc::WatchCounts Watches() const {
     return {discovery_service.watch_streams(), discovery_service.subscriptions(),
             discovery_service.waiting_calls()};
+  }
+  rpc::ProbeCounts Probes(uint64_t most) const {
+    const health::SchedulerCounts counts = health->counts();
+    return {.under_way = counts.probes, .waiting = counts.waiting, .max = most};
   }
   absl::Status Listen(const ResolvedConfig& config);
   absl::Status BuildGrpc(const ResolvedConfig& config);

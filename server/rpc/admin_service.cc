@@ -85,6 +85,14 @@ v1::VerifyResponse ToProto(const core::Verification& found) {
   return out;
 }
 
+void AddProbes(const ProbeCounts& probes, v1::StatusResponse& out) {
+  AddLimit("health.max_probes", probes.under_way, probes.max, out);
+  if (probes.waiting == 0) return;
+  out.add_warnings(absl::StrCat(probes.waiting,
+                                " probes wait for others to end, so checks run late: their targets "
+                                "hang, or health.max_probes is too low"));
+}
+
 }  // namespace
 
 AdminService::AdminService(const Rooms& rooms, Options options)
@@ -160,6 +168,7 @@ v1::StatusResponse AdminService::MakeStatus() const {
   AddLimit("limits.subscriptions", watches.subscriptions, options_.max_subscriptions, out);
   AddLimit("limits.waiting_calls", watches.waiting_calls, options_.max_waiting_calls, out);
   AddLimit("limits.write_queue", engine.queue_used, engine.queue_max, out);
+  if (options_.probes) AddProbes(options_.probes(), out);
   if (options_.connections) AddConnections(options_.connections(), rooms_.clock.Steady(), out);
   return out;
 }

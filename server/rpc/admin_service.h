@@ -41,6 +41,12 @@ struct ConnectionCounts {
   base::SteadyTime last_refused;
 };
 
+struct ProbeCounts {
+  uint64_t under_way = 0;
+  uint64_t waiting = 0;
+  uint64_t max = 0;
+};
+
 // All as bytes.
 using AdminMethods = v1::Admin::WithRawMethod_Status<v1::Admin::WithRawMethod_ListLeases<
     v1::Admin::WithRawMethod_Backup<v1::Admin::WithRawMethod_Verify<
@@ -70,6 +76,8 @@ class AdminService : public AdminMethods {
     std::function<ConnectionCounts()> connections;
     // Unset: not told.
     std::function<core::BrakeStanding()> brake{};
+    // Unset: not told.
+    std::function<ProbeCounts()> probes{};
   };
   AdminService(const Rooms& rooms, Options options);
   ~AdminService() override { Stop(); }
