@@ -55,7 +55,8 @@ void DrainCalls::Settled(const Call& settled, absl::StatusOr<core::Drained> drai
                                           .endpoint = std::move(drained->endpoint),
                                           .terms = settled.terms,
                                           .done = done});
-  if (id == 0) return;
+  // What was sent may have ended it.
+  if (!pump_.drains().waits(id)) return;
   settled.call.OnCancel([this, id] {
     executor_.Post(
         [this, id] { pump_.drains().End(id, absl::CancelledError("the caller gave up")); });

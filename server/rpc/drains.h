@@ -82,6 +82,7 @@ class Drains {
   // Ends those whose time is over.
   void Tick(base::SteadyTime now);
 
+  bool waits(Id id) const { return by_id_.contains(id); }
   size_t waiting() const { return by_id_.size(); }
 
  private:

@@ -1,12 +1,13 @@
 // A service that leaves as one should: on SIGTERM it drains, answers what is still on its way,
 // closes, and ends.
 //
-// usage: leaving_process REGISTRY SERVICE ID PORT (lines|grpc) DRAIN_MS QUIET_MS
+// usage: leaving_process REGISTRY SERVICE ID PORT (lines|grpc) DRAIN_MS MOMENT_MS
 //
 // lines: a connection may make one request after the other, a line, which is answered by the
-// service's id. grpc: grpc.health.v1. DRAIN_MS 0: it deregisters, and closes at once. QUIET_MS: it
-// closes when no request has come for so long. Prints "listening PORT", "held" when it is
-// registered, and "drained ELIGIBLE ACKED" or "not drained".
+// service's id. grpc: grpc.health.v1. DRAIN_MS 0: it deregisters, and closes at once. MOMENT_MS:
+// it serves for so long after it has drained, since a call that was chosen before may still be on
+// its way. Prints "listening PORT", "held" when it is registered, and "drained ELIGIBLE ACKED" or
+// "not drained".
 #include <arpa/inet.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
@@ -47,22 +48,9 @@ class Server {
   virtual uint16_t port() const = 0;
   // Takes no more connections; what was asked is answered.
   virtual void Close() = 0;
-  // Until no request has come for so long, at most five seconds.
-  void AwaitQuiet(absl::Duration quiet) const {
-    const absl::Time end = absl::Now() + absl::Seconds(5);
-    for (int64_t seen = -1; seen != requests_ && absl::Now() < end; absl::SleepFor(quiet)) {
-      seen = requests_;
-    }
-  }
 
  protected:
-  void Work() {
-    ++requests_;
-    absl::SleepFor(kWork);
-  }
-
- private:
-  std::atomic<int64_t> requests_{0};
+  static void Work() { absl::SleepFor(kWork); }
 };
 
 class Lines : public Server {
@@ -176,7 +164,7 @@ int Main(const std::vector<std::string>& arguments) {
     server = std::make_unique<Lines>(arguments[2], port);
   }
   const absl::Duration drain = absl::Milliseconds(std::atoi(arguments[5].c_str()));
-  const absl::Duration quiet = absl::Milliseconds(std::atoi(arguments[6].c_str()));
+  const absl::Duration moment = absl::Milliseconds(std::atoi(arguments[6].c_str()));
   std::cout << "listening " << server->port() << std::endl;
   const auto client = Client::Create({.servers = {arguments[0]}, .snapshot = false});
   if (!client.ok()) return 2;
@@ -195,7 +183,7 @@ int Main(const std::vector<std::string>& arguments) {
       return 3;
     }
     std::cout << "drained " << drained->eligible << " " << drained->acked << std::endl;
-    if (quiet > absl::ZeroDuration()) server->AwaitQuiet(quiet);
+    absl::SleepFor(moment);
   } else {
     (*registration)->Deregister(absl::Seconds(5)).IgnoreError();
     std::cout << "not drained" << std::endl;

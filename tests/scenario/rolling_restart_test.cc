@@ -174,7 +174,7 @@ class RollingRestart : public ::testing::Test {
   void Start(Instance& instance, int port) const {
     instance.process = std::make_unique<Process>(
         std::vector<std::string>{BinDir() + "/../tests/bin/leaving_process", server_.address(),
-                                 "web", instance.id, absl::StrCat(port), how_, drain_ms_, "100"});
+                                 "web", instance.id, absl::StrCat(port), how_, drain_ms_, "50"});
     const auto listening = instance.process->ReadLine();
     ASSERT_TRUE(listening.has_value());
     instance.port = std::stoi(listening->substr(std::string("listening ").size()));
@@ -288,13 +288,14 @@ TEST_F(RollingRestart, NorDoesOneOfGrpc) {
              [](const Instance& instance) { return absl::StrCat(instance.port); });
 }
 
-// A callback of the application's takes so long, and all that comes behind it comes later.
+// A callback of the application's takes so long, and what is chosen from is renewed behind it: much
+// later than instances end that don't wait for it.
 class SlowRollingRestart : public RollingRestart {
  protected:
   Client MakeSlowClient() {
     Client client = MakeClient();
     auto watching =
-        client.Watch("web", [](const client::Resolution&) { Pause(absl::Milliseconds(100)); });
+        client.Watch("web", [](const client::Resolution&) { Pause(absl::Milliseconds(300)); });
     EXPECT_TRUE(watching.ok()) << watching.status();
     watching_ = *std::move(watching);
     return client;
