@@ -80,9 +80,9 @@ void AddHeldSets(const core::HeldSet& held, v1::StatusResponse& to) {
 }
 
 void AddBrake(const core::BrakeStanding& brake, v1::StatusResponse& to) {
-  if (brake.groups == 0) return;
+  if (brake.held == 0) return;
   const std::string since = absl::FormatTime(
-      absl::RFC3339_sec, absl::FromUnixMicros(brake.since.us), absl::UTCTimeZone());
+      "%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMicros(brake.since.us), absl::UTCTimeZone());
   to.add_warnings(absl::StrCat("the brake holds ", brake.held, " overdue leases of ", brake.groups,
                                " groups since ", since, "; see docs/lifetime.md"));
 }

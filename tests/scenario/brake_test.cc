@@ -226,9 +226,13 @@ TEST_F(Brake, WhoIsCutOffForLongerLeavesAtTheDeclaredPace) {
   EXPECT_GT(pace, 0.9);
   EXPECT_LT(pace, 1.15);
   ASSERT_TRUE(Eventually([&] { return web_->gone().size() == 50 && web_->held().empty(); }, kSeen));
-  const auto status = remote_->Status();
-  EXPECT_THAT(status.held(), IsEmpty());
-  EXPECT_THAT(status.warnings(), IsEmpty()) << "the hold ended by itself";
+  EXPECT_TRUE(Eventually(
+      [&] {
+        const auto status = remote_->Status();
+        return status.held().empty() && status.warnings().empty();
+      },
+      kSeen))
+      << "the hold ended by itself";
   EXPECT_EQ(web_->seen().problem, "");
 }
 

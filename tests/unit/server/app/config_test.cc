@@ -162,7 +162,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"brake: {share: -0.1}", "brake.share", "0 to 1"},
         BadValue{"brake: {min_leases: 0}", "brake.min_leases", "1 to"},
         BadValue{"brake: {hold: 60}", "brake.hold", "like 250ms"},
-        BadValue{"brake: {hold: 25h}", "brake.hold", "0s to 24h"},
+        BadValue{"brake: {hold: 25h}", "brake.hold", "0 to 24h"},
         BadValue{"brake: {release_share: 0}", "brake.release_share", "0.01 to 1"},
         BadValue{"brake: {release_share: 1.5}", "brake.release_share", "0.01 to 1"},
         BadValue{"brake: {release_interval: 50ms}", "brake.release_interval", "100ms to 1h"},

@@ -167,6 +167,7 @@ TEST_F(HeldTest, StatusShowsTheSets) {
 TEST(Brake, StatusWarnsWhileItHolds) {
   v1::StatusResponse status;
   AddBrake({}, status);
+  AddBrake({.held = 0, .groups = 3}, status);
   EXPECT_TRUE(status.warnings().empty());
   AddBrake({.held = 12, .groups = 3, .since = {1'767'225'600'000'000}}, status);
   EXPECT_THAT(status.warnings(), ElementsAre("the brake holds 12 overdue leases of 3 groups since "
