@@ -21,6 +21,8 @@ using base::Reason;
 using storage::Family;
 
 constexpr size_t kRewrittenAtOnce = 256;
+// Every 100 ms or so, and behind a registration.
+constexpr size_t kStraysAtOnce = 4096;
 constexpr size_t kServicesAtOnce = 1024;
 constexpr absl::Duration kRetryStrays = absl::Seconds(1);
 
@@ -288,7 +290,7 @@ void Registry::RewritePart(const std::shared_ptr<Rewriting>& all) {
 void Registry::RewriteStrays() {
   MaintenanceSet& marks = catalog_.maintenance();
   if (!marks.has_strays() || clock_.Steady().us < rewrite_strays_at_us_) return;
-  std::vector<std::string> keys = marks.TakeStrays(kRewrittenAtOnce);
+  std::vector<std::string> keys = marks.TakeStrays(kStraysAtOnce);
   if (keys.empty()) return;
   const size_t count = keys.size();
   RewriteStates(std::move(keys), [&marks, count](const auto&) { marks.Ended(count); });
