@@ -264,6 +264,20 @@ TEST_F(MaintenanceTest, AnInstanceComesBackWhenNeitherHoldsIt) {
   EXPECT_EQ(State("a"), v1::ACTIVE);
 }
 
+// They are looked at 1,024 at a time.
+TEST_F(MaintenanceTest, ANodeIsLookedForInEveryService) {
+  constexpr int kServices = 2050;
+  for (int i = 0; i < kServices; ++i) {
+    auto request = Request("a");
+    request.mutable_instance()->set_service(absl::StrCat("s", i));
+    ASSERT_TRUE(core_.Register(request).ok());
+  }
+  ASSERT_TRUE(Set(OfNode("n1", true)).ok());
+  int away = 0;
+  for (int i = 0; i < kServices; ++i) away += core_.View(absl::StrCat("s", i))->inactive();
+  EXPECT_EQ(away, kServices);
+}
+
 // What else the node's record says stays.
 TEST_F(MaintenanceTest, TheRestOfANodesRecordStays) {
   const std::string key = storage::EncodeNodeKey("default", "n1");
