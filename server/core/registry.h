@@ -123,7 +123,7 @@ class Registry {
 
   // Takes an instance, or all of a node, out of the answers or back in. `done` runs when each
   // instance that is registered has the state. Cost of a node: a look into each service of its
-  // namespace.
+  // namespace, 1,024 at a time, so that other answers go in between.
   using MaintenanceDone = std::function<void(absl::StatusOr<v1::SetMaintenanceResponse>)>;
   void SetMaintenance(const v1::SetMaintenanceRequest& request, MaintenanceDone done);
 
@@ -194,8 +194,9 @@ class Registry {
   // Creates the service's record, if there is none.
   storage::Unit NewService(std::string_view service_key, const std::string& display,
                            const SettingsPtr& settings) const;
-  // Of the node: those whose state isn't what it has to be.
-  std::vector<std::string> FindContradicting(const std::string& ns, const std::string& node) const;
+  // Rewrites those of a node whose state isn't what it has to be.
+  struct Sweep;
+  void SweepPart(const std::shared_ptr<Sweep>& sweep);
   // Gives instances the state that they have to have. What fails is tried again later.
   struct Rewriting;
   void RewriteStates(std::vector<std::string> keys, std::function<void(absl::Status)> done);

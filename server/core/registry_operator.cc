@@ -21,6 +21,8 @@ using base::Reason;
 using storage::Family;
 
 constexpr size_t kRewrittenAtOnce = 256;
+// Every 100 ms or so, and behind a registration.
+constexpr size_t kStraysAtOnce = 4096;
 constexpr size_t kServicesAtOnce = 1024;
 constexpr absl::Duration kRetryStrays = absl::Seconds(1);
 
@@ -58,6 +60,14 @@ void AppendContradicting(const ServiceInfo& info, const std::string& node,
 }
 
 }  // namespace
+
+// A look for the instances of a node, some services at a time.
+struct Registry::Sweep {
+  std::string ns, node;
+  std::string after;  // the key of the last service that was looked at
+  std::vector<std::string> keys;
+  std::function<void(absl::Status)> done;
+};
 
 // Instances whose states are written anew, some at a time.
 struct Registry::Rewriting {
@@ -111,7 +121,11 @@ void Registry::SetMaintenance(const v1::SetMaintenanceRequest& request, Maintena
       answer(status);
     };
     if (!marked.ok()) return end(marked.status());
-    RewriteStates(FindContradicting(ns, node), end);
+    auto sweep = std::make_shared<Sweep>();
+    sweep->ns = ns;
+    sweep->node = node;
+    sweep->done = end;
+    SweepPart(sweep);
   };
   Begin(std::move(write));
 }
@@ -236,20 +250,20 @@ storage::Unit Registry::NewService(std::string_view service_key, const std::stri
   return unit;
 }
 
-std::vector<std::string> Registry::FindContradicting(const std::string& ns,
-                                                     const std::string& node) const {
-  std::vector<std::string> found;
-  std::string after;
-  for (;;) {
-    // Some at a time, so that new services don't wait for the end of it.
-    size_t looked_at = 0;
-    catalog_.List(ns, "", after, [&](const ServiceInfo& info) {
-      AppendContradicting(info, node, catalog_.maintenance(), found);
-      after = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
-      return ++looked_at < kServicesAtOnce;
-    });
-    if (looked_at < kServicesAtOnce) return found;
+void Registry::SweepPart(const std::shared_ptr<Sweep>& sweep) {
+  size_t looked_at = 0;
+  catalog_.List(sweep->ns, "", sweep->after, [&](const ServiceInfo& info) {
+    AppendContradicting(info, sweep->node, catalog_.maintenance(), sweep->keys);
+    if (++looked_at < kServicesAtOnce) return true;
+    sweep->after = storage::EncodeServiceKey(info.identity->ns, info.identity->service);
+    return false;
+  });
+  if (looked_at < kServicesAtOnce) {
+    return RewriteStates(std::move(sweep->keys), std::move(sweep->done));
   }
+  // A barrier that writes nothing: what else was settled is answered before the next part.
+  engine_.Propose({{storage::Unit{}}}, storage::WriteClass::kInternal,
+                  [this, sweep](const auto&) { SweepPart(sweep); });
 }
 
 void Registry::RewriteStates(std::vector<std::string> keys,
@@ -288,7 +302,7 @@ void Registry::RewritePart(const std::shared_ptr<Rewriting>& all) {
 void Registry::RewriteStrays() {
   MaintenanceSet& marks = catalog_.maintenance();
   if (!marks.has_strays() || clock_.Steady().us < rewrite_strays_at_us_) return;
-  std::vector<std::string> keys = marks.TakeStrays(kRewrittenAtOnce);
+  std::vector<std::string> keys = marks.TakeStrays(kStraysAtOnce);
   if (keys.empty()) return;
   const size_t count = keys.size();
   RewriteStates(std::move(keys), [&marks, count](const auto&) { marks.Ended(count); });

@@ -1,12 +1,15 @@
 // Maintenance of instances and nodes. Settings of services: service_settings_test.cc.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "base/errors.h"
 #include "server/core/delta.h"
 #include "server/core/maintenance_change.h"
@@ -141,8 +144,10 @@ TEST_F(MaintenanceTest, AnInstanceLeavesTheAnswersAndComesBack) {
 TEST_F(MaintenanceTest, ItOutlivesLivesRemovalsAndRestarts) {
   ASSERT_TRUE(core_.Register(Request("a", "n1", 'a')).ok());
   ASSERT_TRUE(Set(OfInstance("a", true)).ok());
+  const uint64_t commits = Commits();
   ASSERT_TRUE(core_.Register(Request("a", "n1", 'b')).ok());
   EXPECT_EQ(State("a"), v1::MAINTENANCE) << "another life";
+  EXPECT_EQ(Commits() - commits, 1u) << "it was never back in between";
   auto moved = Request("a", "n1", 'b');
   moved.mutable_instance()->set_port(81);
   ASSERT_TRUE(core_.Register(moved).ok());
@@ -170,6 +175,7 @@ TEST_F(MaintenanceTest, OfWhatIsNotRegisteredItIsKept) {
   EXPECT_EQ(core_.View("api"), nullptr) << "no service begins with it";
   ASSERT_TRUE(core_.Register(Request("a")).ok());
   EXPECT_EQ(State("a"), v1::MAINTENANCE);
+  EXPECT_EQ(core_.catalog.maintenance().begun(), 0u) << "nothing had to be put right";
 }
 
 TEST_F(MaintenanceTest, WhatIsSoAlreadyIsNotWritten) {
@@ -258,6 +264,20 @@ TEST_F(MaintenanceTest, AnInstanceComesBackWhenNeitherHoldsIt) {
   EXPECT_EQ(State("a"), v1::ACTIVE);
 }
 
+// They are looked at 1,024 at a time.
+TEST_F(MaintenanceTest, ANodeIsLookedForInEveryService) {
+  constexpr int kServices = 2050;
+  for (int i = 0; i < kServices; ++i) {
+    auto request = Request("a");
+    request.mutable_instance()->set_service(absl::StrCat("s", i));
+    ASSERT_TRUE(core_.Register(request).ok());
+  }
+  ASSERT_TRUE(Set(OfNode("n1", true)).ok());
+  int away = 0;
+  for (int i = 0; i < kServices; ++i) away += core_.View(absl::StrCat("s", i))->inactive();
+  EXPECT_EQ(away, kServices);
+}
+
 // What else the node's record says stays.
 TEST_F(MaintenanceTest, TheRestOfANodesRecordStays) {
   const std::string key = storage::EncodeNodeKey("default", "n1");
@@ -328,6 +348,75 @@ TEST_F(MaintenanceTest, ARegistrationThatWasOnItsWayIsNotMissed) {
   EXPECT_EQ(core_.catalog.maintenance().begun(), core_.catalog.maintenance().ended());
 }
 
+// The same when the node's instances had been written already.
+TEST_F(MaintenanceTest, WhatContradictsIsPutRightBehindTheNextRegistration) {
+  ASSERT_TRUE(core_.Register(Request("a")).ok());
+  ASSERT_TRUE(Set(OfNode("n1", true)).ok());
+  Rewrite("a", [](auto& record) { record.set_state(v1::ACTIVE); });
+  EXPECT_EQ(State("a"), v1::ACTIVE);
+  EXPECT_TRUE(Problems(core_).empty()) << "it is known, and will be seen to";
+  ASSERT_TRUE(core_.Register(Request("other", "n2")).ok());
+  EXPECT_EQ(State("a"), v1::MAINTENANCE);
+  EXPECT_EQ(State("other", "n2"), v1::ACTIVE);
+  EXPECT_EQ(core_.catalog.maintenance().begun(), core_.catalog.maintenance().ended());
+}
+
+// Two threads register all the time while the node goes and comes.
+TEST(MaintenanceUnderLoadTest, InTheEndEveryStateIsRight) {
+  constexpr int kIds = 200;
+  constexpr int kUnderWay = 100;
+  base::SystemRng rng;
+  Catalog catalog;
+  WatchHub hub;
+  LeaseTable leases(base::RealClock(), rng, {});
+  HeldSet held(catalog, leases, hub, base::RealClock());
+  Applier applier(catalog, leases, hub);
+  storage::MemoryEngine engine({.clock = base::RealClock(), .rng = rng});
+  Registry registry(engine, catalog, leases, held, base::RealClock(), {});
+  ASSERT_TRUE(engine.Open({&applier}).ok());
+  leases.SetLoaded();
+  std::atomic<bool> stop{false};
+  std::atomic<int> under_way{0};
+  std::vector<std::thread> writers;
+  for (const char* who : {"x", "y"}) {
+    writers.emplace_back([&, who] {
+      for (int i = 0; !stop; ++i) {
+        while (under_way > kUnderWay) std::this_thread::yield();
+        auto request = Request(absl::StrCat(who, i % kIds));
+        request.mutable_instance()->set_port(static_cast<uint32_t>(1 + i % 60'000));
+        ++under_way;
+        registry.Register(std::move(request), {}, [&](const auto& result) {
+          EXPECT_TRUE(result.ok()) << result.status();
+          --under_way;
+        });
+      }
+    });
+  }
+  for (int turn = 1; turn <= 41; ++turn) {
+    absl::Notification done;
+    registry.SetMaintenance(OfNode("n1", turn % 2 == 1), [&](const auto& result) {
+      EXPECT_TRUE(result.ok()) << result.status();
+      done.Notify();
+    });
+    done.WaitForNotification();
+  }
+  stop = true;
+  for (std::thread& writer : writers) writer.join();
+  // What was left to be put right goes on behind the answers, and with upkeep.
+  const MaintenanceSet& marks = catalog.maintenance();
+  while (under_way > 0 || marks.begun() != marks.ended()) {
+    registry.MaintainPart();
+    std::this_thread::yield();
+  }
+  const auto view = catalog.Get("default", "api")->view;
+  EXPECT_GT(view->size(), 0u);
+  EXPECT_EQ(view->inactive(), view->size());
+  const auto found = Verify(engine, catalog, leases, [] { return false; });
+  ASSERT_TRUE(found.ok());
+  for (const std::string& problem : found->problems) ADD_FAILURE() << problem;
+  engine.Close();
+}
+
 // The same of one instance, where turns see to it.
 TEST_F(MaintenanceTest, OfOneInstanceItWaitsForItsTurn) {
   std::optional<Answer> marked;
@@ -357,8 +446,6 @@ TEST_F(MaintenanceTest, AStartFinishesWhatWasBegun) {
   CoreStack restarted(clock_, store_);
   EXPECT_TRUE(Problems(restarted).empty()) << "it is being seen to";
   restarted.registry.MaintainPart();
-  restarted.Run();
-  restarted.registry.MaintainPart();  // 256 at a time
   restarted.Run();
   for (int i = 0; i < 300; ++i) {
     ASSERT_EQ(StateIn(restarted, absl::StrCat("i", i)), v1::MAINTENANCE) << i;

@@ -127,6 +127,30 @@ TEST_F(ServiceSettingsTest, ItIsNotForgottenAndItsPruningKeepsThem) {
   EXPECT_EQ(core_.View("api"), nullptr) << "without them it is";
 }
 
+// Upkeep goes through its list in parts.
+TEST_F(ServiceSettingsTest, OneThatGetsThemInTheMiddleOfUpkeepStays) {
+  for (int i = 100; i < 200; ++i) {
+    auto request = Settings(absl::StrCat("s", i));
+    request.mutable_settings()->set_panic(true);
+    ASSERT_TRUE(Set(request).ok());
+    request.clear_settings();
+    ASSERT_TRUE(Set(request).ok());
+  }
+  clock_.Advance(absl::Hours(25));
+  core_.registry.MaintainPart();
+  core_.Run();
+  ASSERT_LT(core_.catalog.service_count(), 100u) << "it has begun";
+  auto last = Settings("s199");
+  last.mutable_settings()->set_panic(true);
+  ASSERT_TRUE(Set(last).ok());
+  for (int part = 0; part < 100; ++part) {
+    core_.registry.MaintainPart();
+    core_.Run();
+  }
+  EXPECT_EQ(core_.catalog.service_count(), 1u);
+  EXPECT_NE(core_.View("s199"), nullptr);
+}
+
 TEST_F(ServiceSettingsTest, TheyOutliveARestart) {
   ASSERT_TRUE(Set(WithTtl(5)).ok());
   core_.engine.Close();
