@@ -43,6 +43,7 @@ void AddCommands(CLI::App& app, Context& context) {
   AddDrainCommand(app, context);
   AddHeartbeatCommand(app, context);
   AddReportCommand(app, context);
+  AddCheckCommand(app, context);
   AddDiscoverCommand(app, context);
   AddWatchCommand(app, context);
   AddResolveCommand(app, context);
@@ -53,6 +54,7 @@ void AddCommands(CLI::App& app, Context& context) {
   AddDescribeCommand(app, context);
   AddMaintenanceCommand(app, context);
   AddSettingsCommand(app, context);
+  AddHealthCommand(app, context);
   AddAdminCommands(app, context);
   AddLeasesCommand(app, context);
   AddBackupCommands(app, context);
@@ -117,6 +119,7 @@ int RunCli(const std::vector<std::string>& args, Stdio stdio, const base::Clock&
       stdio.out_is_terminal && !globals.no_color && (plain == nullptr || *plain == '\0');
   context.interactive = stdio.in_is_terminal;
   context.out_is_terminal = stdio.out_is_terminal;
+  context.out_columns = stdio.out_columns;
   return Finish(context, context.run());
 }
 

@@ -7,6 +7,7 @@
 // and NO_COLOR.
 #pragma once
 
+#include <cstddef>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ struct Stdio {
   std::ostream& err;
   bool in_is_terminal = false;
   bool out_is_terminal = false;
+  size_t out_columns = 0;  // of the terminal; 0 = unknown
 };
 
 // `args` without the program's name.

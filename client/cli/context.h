@@ -55,6 +55,8 @@ struct Context {
   // Questions can be asked.
   bool interactive = false;
   bool out_is_terminal = false;
+  // Of the terminal that is written to; 0 = there is none, or it doesn't say.
+  size_t out_columns = 0;
 
   // Set by the sub-command that was named; returns the exit code.
   std::function<int()> run;
@@ -89,11 +91,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 void AddAdminCommands(CLI::App& app, Context& context);
 void AddBackupCommands(CLI::App& app, Context& context);
+void AddCheckCommand(CLI::App& app, Context& context);
 void AddDeregisterCommand(CLI::App& app, Context& context);
 void AddDescribeCommand(CLI::App& app, Context& context);
 void AddDiscoverCommand(CLI::App& app, Context& context);
 void AddDoctorCommand(CLI::App& app, Context& context);
 void AddDrainCommand(CLI::App& app, Context& context);
+void AddHealthCommand(CLI::App& app, Context& context);
 void AddHeartbeatCommand(CLI::App& app, Context& context);
 void AddLeasesCommand(CLI::App& app, Context& context);
 void AddMaintenanceCommand(CLI::App& app, Context& context);

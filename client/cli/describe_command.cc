@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/text.h"
+#include "client/cli/check_view.h"
 #include "client/cli/context.h"
 #include "client/cli/render.h"
 #include "muster/v1/discovery.grpc.pb.h"
@@ -43,20 +43,8 @@ std::string MaintenanceText(const v1::Maintenance& maintenance) {
                       maintenance.reason().empty() ? "" : ": ", maintenance.reason());
 }
 
-std::string CheckKind(const v1::Check& check) {
-  switch (check.kind_case()) {
-    case v1::Check::kHttp:
-      return "http " + check.http().url();
-    case v1::Check::kTcp:
-      return "tcp " + check.tcp().target();
-    case v1::Check::kGrpc:
-      return "grpc " + check.grpc().target();
-    case v1::Check::kTtl:
-      return "ttl " + SpanText(check.ttl().ttl());
-    default:
-      return "unknown";
-  }
-}
+// Of an output, where no terminal says how wide it is.
+constexpr size_t kMostOutput = 200;
 
 void AddInstance(const v1::Instance& instance, Sheet* sheet) {
   sheet->Add("service", absl::StrCat(instance.namespace_(), "/", instance.service()));
@@ -92,22 +80,38 @@ void AddLife(const v1::DescribeInstanceResponse& all, Sheet* sheet) {
   sheet->Add("made by", all.origin());
 }
 
+std::string CheckName(const v1::Check& check) {
+  return check.name().empty() ? check.id() : absl::StrCat(check.id(), " (", check.name(), ")");
+}
+
 void PrintChecks(Context& context, const v1::DescribeInstanceResponse& all) {
   if (all.checks().empty()) return;
-  Table table({"CHECK", "KIND", "STATUS", "SINCE", "OUTPUT"});
-  const auto add = [&](const std::string& id, const std::string& kind,
-                       const v1::CheckResult& result) {
-    table.Add({{id},
-               {kind},
-               {HealthName(result.status()), HealthColour(result.status())},
-               {result.has_at() ? TimeText(result.at()) : ""},
-               {result.output()}});
-  };
-  for (const auto& check : all.checks()) {
-    add(check.check().id(), CheckKind(check.check()), check.latest());
-    for (const auto& earlier : check.transitions()) add("", "earlier", earlier);
+  Table table({"CHECK", "KIND", "STATUS", "HISTORY", "SINCE", "LAST", "OUTPUT"});
+  for (const v1::CheckState& state : all.checks()) {
+    const auto* since = StatusSince(state);
+    table.Add({{CheckName(state.check())},
+               {CheckKindText(state.check(), all.instance())},
+               CheckStatusCell(state),
+               HistoryCell(state),
+               {since != nullptr ? TimeText(*since) : ""},
+               {state.latest().has_at() ? TimeText(state.latest().at()) : ""},
+               {FirstLine(state.latest().output(), kMostOutput)}});
   }
-  context.out << "\n" << table.Text(context.colours);
+  context.out << "\n" << table.Text(context.colours, context.out_columns);
+}
+
+// Newest first.
+void PrintTransitions(Context& context, const v1::DescribeInstanceResponse& all) {
+  Table table({"CHECK", "TIME", "BECAME", "OUTPUT"});
+  for (const v1::CheckState& state : all.checks()) {
+    for (const v1::CheckResult& change : state.transitions()) {
+      table.Add({{state.check().id()},
+                 {change.has_at() ? TimeText(change.at()) : ""},
+                 {HealthName(change.status()), HealthColour(change.status())},
+                 {FirstLine(change.output(), kMostOutput)}});
+    }
+  }
+  if (!table.empty()) context.out << "\n" << table.Text(context.colours, context.out_columns);
 }
 
 int RunDescribe(Context& context, const Flags& flags) {
@@ -131,6 +135,7 @@ int RunDescribe(Context& context, const Flags& flags) {
   AddLife(response, &sheet);
   context.out << sheet.Text(context.colours);
   PrintChecks(context, response);
+  PrintTransitions(context, response);
   return kDone;
 }
 

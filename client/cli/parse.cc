@@ -1,8 +1,5 @@
 #include "client/cli/parse.h"
 
-#include <google/protobuf/util/json_util.h>
-#include <yaml-cpp/yaml.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
@@ -18,49 +15,6 @@ namespace {
 absl::Status Wrong(const std::string& text, const std::string& allowed) {
   return absl::InvalidArgumentError(
       absl::StrCat("\"", base::EscapeForTerminal(text), "\": expected ", allowed));
-}
-
-std::string Quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppend(&out, "\\u00", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
-// Every scalar becomes a string: proto JSON reads numbers and booleans from strings as well, and
-// "version: 2.7" stays the text that was written.
-std::string ToJson(const YAML::Node& node) {
-  std::string out;
-  if (node.IsMap()) {
-    for (const auto& item : node) {
-      absl::StrAppend(&out, out.empty() ? "" : ",", Quoted(item.first.as<std::string>()), ":",
-                      ToJson(item.second));
-    }
-    return "{" + out + "}";
-  }
-  if (node.IsSequence()) {
-    for (const auto& item : node) absl::StrAppend(&out, out.empty() ? "" : ",", ToJson(item));
-    return "[" + out + "]";
-  }
-  return node.IsNull() ? "null" : Quoted(node.Scalar());
-}
-
-absl::StatusOr<std::string> YamlToJson(const std::string& text) {
-  try {
-    const YAML::Node node = YAML::Load(text);
-    if (!node.IsMap()) return absl::InvalidArgumentError("not a JSON or YAML map");
-    return ToJson(node);
-  } catch (const YAML::Exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat("not YAML: ", e.what()));
-  }
 }
 
 }  // namespace
@@ -202,21 +156,6 @@ absl::Status ParseQuickInstance(const std::vector<std::string>& words, v1::Insta
     if (!address.ok()) return address.status();
     instance->set_address(address->host);
     instance->set_port(address->port);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ParseInstanceText(const std::string& text, v1::Instance* instance) {
-  if (!base::IsUtf8(text)) return absl::InvalidArgumentError("the file is not UTF-8");
-  const auto parsed = google::protobuf::util::JsonStringToMessage(text, instance);
-  if (parsed.ok()) return absl::OkStatus();
-  const auto json = YamlToJson(text);
-  if (!json.ok()) return json.status();
-  instance->Clear();
-  const auto status = google::protobuf::util::JsonStringToMessage(*json, instance);
-  if (!status.ok()) {
-    return absl::InvalidArgumentError(
-        base::EscapeForTerminal("not an instance: " + std::string(status.message())));
   }
   return absl::OkStatus();
 }

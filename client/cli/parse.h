@@ -46,8 +46,6 @@ absl::StatusOr<uint64_t> ParseIncarnation(const std::string& text);
 absl::StatusOr<std::vector<std::string>> ParseAddresses(const std::string& text);
 // The short form of `register`: "NAME", "NAME:PORT", or "NAME" with "ADDRESS:PORT".
 absl::Status ParseQuickInstance(const std::vector<std::string>& words, v1::Instance* instance);
-// A v1.Instance as proto JSON, or the same as YAML.
-absl::Status ParseInstanceText(const std::string& text, v1::Instance* instance);
 
 void SetDuration(absl::Duration from, google::protobuf::Duration* to);
 absl::Duration ToDuration(const google::protobuf::Duration& from);

@@ -1,14 +1,19 @@
 // register: once, or with the lease kept until a signal comes.
 #include <CLI/CLI.hpp>
+#include <istream>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/backoff.h"
 #include "base/duration_text.h"
 #include "base/text.h"
 #include "client/cli/context.h"
+#include "client/cli/instance_file.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/parse.h"
-#include "client/cli/render.h"
+#include "client/cli/parse_check.h"
+#include "client/cli/register_batch.h"
+#include "client/cli/yaml_tree.h"
 #include "client/rpc_error.h"
 #include "muster/v1/registry.grpc.pb.h"
 
@@ -24,10 +29,15 @@ struct Flags {
   std::vector<std::string> words;
   std::string service, id, node, name_space, address, port, version, protocol, zone, region, weight;
   std::string ttl, life, file;
-  std::vector<std::string> tags, metadata, named_ports, ttl_checks;
+  std::vector<std::string> tags, metadata, named_ports, ttl_checks, probes;
   bool permanent = false;
   bool keepalive = false;
+  // The first that was given beside --file.
+  std::string beside_file;
 };
+
+// What `--file -` is called.
+constexpr std::string_view kStandardInput = "standard input";
 
 void SetText(const std::string& from, std::string* to) {
   if (!from.empty()) *to = from;
@@ -52,13 +62,22 @@ absl::Status SetNumbers(const Flags& flags, v1::Instance* instance) {
   return absl::OkStatus();
 }
 
-absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
-  if (!flags.file.empty()) {
-    const auto text = ReadFile(flags.file);
-    if (!text.ok()) return text.status();
-    const absl::Status parsed = ParseInstanceText(*text, instance);
-    if (!parsed.ok()) return parsed;
+absl::Status AddChecks(const Flags& flags, v1::Instance* instance) {
+  for (const std::string& text : flags.ttl_checks) {
+    const auto check = ParseTtlCheck(text);
+    if (!check.ok()) return check.status();
+    *instance->add_checks() = *check;
   }
+  for (const std::string& spec : flags.probes) {
+    const auto check = ParseProbe(spec, "--check-ttl ID=30s for that");
+    if (!check.ok()) return check.status();
+    *instance->add_checks() = *check;
+  }
+  return absl::OkStatus();
+}
+
+// On top of what the file says.
+absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
   const absl::Status quick = ParseQuickInstance(flags.words, instance);
   if (!quick.ok()) return quick;
   SetText(flags.service, instance->mutable_service());
@@ -74,11 +93,7 @@ absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
   const auto metadata = ParsePairs("--meta", flags.metadata);
   if (!metadata.ok()) return metadata.status();
   for (const auto& [key, value] : *metadata) (*instance->mutable_metadata())[key] = value;
-  for (const std::string& text : flags.ttl_checks) {
-    const auto check = ParseTtlCheck(text);
-    if (!check.ok()) return check.status();
-    *instance->add_checks() = *check;
-  }
+  if (absl::Status status = AddChecks(flags, instance); !status.ok()) return status;
   if (instance->service().empty()) {
     if (flags.file.empty()) return absl::InvalidArgumentError("no service name given");
     return absl::InvalidArgumentError("the file names no service");
@@ -86,25 +101,55 @@ absl::Status SetInstance(const Flags& flags, v1::Instance* instance) {
   return SetNumbers(flags, instance);
 }
 
-absl::StatusOr<v1::RegisterRequest> MakeRequest(const Flags& flags, base::Rng& rng) {
-  v1::RegisterRequest request;
-  const absl::Status made = SetInstance(flags, request.mutable_instance());
-  if (!made.ok()) return made;
+absl::Status SetLease(const Flags& flags, v1::RegisterRequest* request) {
   if (!flags.ttl.empty()) {
     const auto ttl = base::ParseDuration(flags.ttl);
     if (!ttl.ok()) return ttl.status();
-    SetDuration(*ttl, request.mutable_ttl());
+    SetDuration(*ttl, request->mutable_ttl());
+    request->set_permanent(false);
   }
-  request.set_permanent(flags.permanent);
+  if (flags.permanent) {
+    request->clear_ttl();
+    request->set_permanent(true);
+  }
+  if (!request->permanent() || !flags.keepalive) return absl::OkStatus();
+  return absl::InvalidArgumentError("--keepalive: the file says permanent, so there is no lease");
+}
+
+// On top of what the file says, which is in `request`.
+absl::Status SetRequest(const Flags& flags, base::Rng& rng, v1::RegisterRequest* request) {
+  absl::Status status = SetInstance(flags, request->mutable_instance());
+  if (status.ok()) status = SetLease(flags, request);
+  if (!status.ok()) return status;
   if (!flags.life.empty()) {
     const auto life = ParseLife(flags.life);
     if (!life.ok()) return life.status();
-    request.set_life_id(*life);
+    request->set_life_id(*life);
   } else if (flags.keepalive) {
     // Registering again after a loss has to be the same life.
-    for (int i = 0; i < 16; ++i) request.mutable_life_id()->push_back(rng.Next() & 0xFF);
+    for (int i = 0; i < 16; ++i) request->mutable_life_id()->push_back(rng.Next() & 0xFF);
   }
-  return request;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadAll(Context& context, const std::string& path) {
+  if (path != "-") return ReadFile(path);
+  std::string text(kMaxYamlBytes + 1, '\0');
+  context.in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(context.in.gcount()));
+  return text;
+}
+
+// What the file says of each instance; without a file, of one that nothing is said of.
+absl::StatusOr<std::vector<v1::RegisterRequest>> ReadRequests(Context& context,
+                                                              const Flags& flags) {
+  if (flags.file.empty()) return std::vector<v1::RegisterRequest>(1);
+  const auto text = ReadAll(context, flags.file);
+  if (!text.ok()) return text.status();
+  auto requests = ParseInstances(*text, flags.file == "-" ? kStandardInput : flags.file);
+  if (!requests.ok() || requests->size() == 1 || flags.beside_file.empty()) return requests;
+  return absl::InvalidArgumentError(absl::StrCat(
+      flags.beside_file, " goes with a file of one instance; this one has ", requests->size()));
 }
 
 absl::Status CallRegister(Context& context, const v1::RegisterRequest& request,
@@ -220,14 +265,7 @@ class Keeper {
 
 void PrintRegistered(Context& context, const v1::RegisterResponse& response) {
   if (context.json) return context.PrintJson(response);
-  context.out << (response.changed() ? "registered " : "renewed ") << KeyText(response.key())
-              << " incarnation " << response.incarnation();
-  if (response.has_ttl()) {
-    context.out << " ttl " << base::FormatDuration(ToDuration(response.ttl()));
-  } else {
-    context.out << " permanent";
-  }
-  context.out << std::endl;
+  context.out << RegisteredText(response) << std::endl;
 }
 
 int RunKeepalive(Context& context, const v1::RegisterRequest& request) {
@@ -243,22 +281,39 @@ int RunKeepalive(Context& context, const v1::RegisterRequest& request) {
 }
 
 int RunRegister(Context& context, const Flags& flags) {
-  const auto request = MakeRequest(flags, context.rng);
-  if (!request.ok()) return context.Refuse(request.status());
-  if (flags.keepalive) return RunKeepalive(context, *request);
+  auto requests = ReadRequests(context, flags);
+  if (!requests.ok()) return context.Refuse(requests.status());
+  if (requests->size() > 1) return RegisterBatch(context, *requests);
+  v1::RegisterRequest& request = requests->front();
+  const absl::Status set = SetRequest(flags, context.rng, &request);
+  if (!set.ok()) return context.Refuse(set);
+  if (flags.keepalive) return RunKeepalive(context, request);
   if (const int code = context.Connect()) return code;
   v1::RegisterResponse response;
-  const absl::Status status = CallRegister(context, *request, &response);
+  const absl::Status status = CallRegister(context, request, &response);
   if (!status.ok()) return context.Fail(status);
   PrintRegistered(context, response);
   return kDone;
+}
+
+// The first that was given and is not the file.
+std::string GivenBesideFile(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() > 0 && !option->check_lname("file")) return option->get_name();
+  }
+  return "";
 }
 
 }  // namespace
 
 void AddRegisterCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("register", "Register an instance, or renew it");
-  command->footer("Example: muster register web 10.0.0.7:8080 --tag blue --keepalive");
+  command->footer(absl::StrCat(
+      kCheckHelp,
+      "\n--file holds the keys of v1.Instance, and ttl and permanent: one instance, which flags "
+      "add\n"
+      "to and override, or several as documents or as a list \"instances\", without other flags.\n"
+      "Example: muster register web 10.0.0.7:8080 --tag blue --probe http:/health --keepalive"));
   auto flags = std::make_shared<Flags>();
   command->add_option("instance", flags->words, "NAME[:PORT], or NAME ADDRESS:PORT")
       ->expected(0, 2);
@@ -282,18 +337,23 @@ void AddRegisterCommand(CLI::App& app, Context& context) {
       ->add_option("--check-ttl", flags->ttl_checks,
                    "id=30s: critical until reported; may be repeated")
       ->allow_extra_args(false);
+  command
+      ->add_option("--probe", flags->probes,
+                   "SPEC of an http, tcp or grpc check that the server runs; may be repeated")
+      ->allow_extra_args(false);
   auto* ttl = command->add_option("--ttl", flags->ttl, "Lease, 1s to 24h; unset = 30s");
   command->add_flag("--permanent", flags->permanent, "No lease; excludes --ttl and --keepalive");
   command->add_option("--life", flags->life, "32 hexadecimal digits that name this process's life");
   command->add_flag("--keepalive", flags->keepalive, "Keep the lease until SIGINT or SIGTERM");
   command->add_option("-f,--file", flags->file,
-                      "An instance as JSON or YAML; keys as in instance of describe -o json");
-  command->callback([&context, flags, ttl] {
+                      "Instances as YAML or JSON; - = standard input, 1 MiB at most");
+  command->callback([&context, flags, ttl, command] {
     // CLI11's own excludes() tells them in another order in each process.
     if (flags->permanent && ttl->count() > 0) throw CLI::ExcludesError("--permanent", "--ttl");
     if (flags->permanent && flags->keepalive) {
       throw CLI::ExcludesError("--permanent", "--keepalive");
     }
+    flags->beside_file = GivenBesideFile(*command);
     context.run = [&context, flags] { return RunRegister(context, *flags); };
   });
 }

@@ -2,21 +2,24 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/duration_text.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "client/cli/columns.h"
 #include "client/cli/parse.h"
 
 namespace muster::cli {
 namespace {
 
-// Code points, which is near enough to columns.
-size_t Width(const std::string& text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+// The last column of a table is never narrower.
+constexpr size_t kLeastLast = 20;
+
+std::string Show(const Cell& cell, bool colours) {
+  return colours && !cell.painted.empty() ? cell.painted : Paint(cell.text, cell.colour, colours);
 }
 
 }  // namespace
@@ -43,18 +46,23 @@ void Table::Add(std::vector<Cell> row) {
   rows_.push_back(std::move(row));
 }
 
-std::string Table::Text(bool colours) const {
-  std::vector<size_t> widths(rows_.front().size(), 0);
+std::string Table::Text(bool colours, size_t columns) const {
+  const size_t last = rows_.front().size() - 1;
+  std::vector<size_t> widths(last, 0);
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i].text));
+    for (size_t i = 0; i < last; ++i) widths[i] = std::max(widths[i], Columns(row[i].text));
   }
+  const size_t before = std::accumulate(widths.begin(), widths.end(), 2 * last);
+  const size_t room = columns > before + kLeastLast ? columns - before : kLeastLast;
   std::string out;
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      out += Paint(row[i].text, row[i].colour, colours);
-      if (i + 1 < row.size()) out.append(widths[i] - Width(row[i].text) + 2, ' ');
+    for (size_t i = 0; i < last; ++i) {
+      out += Show(row[i], colours);
+      out.append(widths[i] - Columns(row[i].text) + 2, ' ');
     }
-    out += '\n';
+    Cell cut = row[last];
+    if (columns > 0) cut.text = CutTo(cut.text, room);
+    absl::StrAppend(&out, Show(cut, colours), "\n");
   }
   return out;
 }
@@ -66,11 +74,11 @@ void Sheet::Add(const std::string& name, const std::string& text, Colour colour)
 
 std::string Sheet::Text(bool colours) const {
   size_t width = 0;
-  for (const auto& [name, cell] : lines_) width = std::max(width, Width(name));
+  for (const auto& [name, cell] : lines_) width = std::max(width, Columns(name));
   std::string out;
   for (const auto& [name, cell] : lines_) {
     absl::StrAppend(&out, Paint(name, Colour::kDim, colours),
-                    std::string(width - Width(name) + 2, ' '),
+                    std::string(width - Columns(name) + 2, ' '),
                     Paint(cell.text, cell.colour, colours), "\n");
   }
   return out;

@@ -22,6 +22,8 @@ struct Cell {
   // Escaped by the table.
   std::string text;
   Colour colour = Colour::kNone;
+  // Shown in place of the text when colours are on. As wide as the text; nothing escapes it.
+  std::string painted = {};
 };
 
 // Columns padded to their widest cell, two spaces between them.
@@ -31,7 +33,8 @@ class Table {
   // REQUIRES: as many cells as the header has.
   void Add(std::vector<Cell> row);
   bool empty() const { return rows_.size() == 1; }
-  std::string Text(bool colours) const;
+  // The last column is cut where a line would be wider than `columns`; 0 = there is no such limit.
+  std::string Text(bool colours, size_t columns = 0) const;
 
  private:
   std::vector<std::vector<Cell>> rows_;

@@ -13,8 +13,10 @@
 #include "client/cli/child.h"
 #include "client/cli/context.h"
 #include "client/cli/parse.h"
+#include "client/cli/parse_check.h"
 #include "client/cli/render.h"
 #include "client/cli/tcp_probe.h"
+#include "client/lease/check_wire.h"
 #include "client/lease/instance_request.h"
 #include "muster/client/client.h"
 
@@ -31,7 +33,7 @@ struct Flags {
   std::vector<std::string> program;
   std::string service, port, id, node, name_space, address, version, protocol, zone, region;
   std::string ttl = "30s", check, check_interval = "10s", drain = "5s";
-  std::vector<std::string> tags, metadata;
+  std::vector<std::string> tags, metadata, probes;
 };
 
 absl::Status SetDuration(const std::string& flag, const std::string& text, absl::Duration* to) {
@@ -100,6 +102,11 @@ absl::StatusOr<Plan> MakePlan(const Context& context, const Flags& flags) {
   } else {
     instance.ttl_checks.push_back(
         {.id = "process", .ttl = plan.options.ttl, .probe = [] { return client::HealthReport{}; }});
+  }
+  for (const std::string& spec : flags.probes) {
+    const auto check = ParseProbe(spec, "--check COMMAND, which is run here");
+    if (!check.ok()) return check.status();
+    instance.checks.push_back(client::FromWire(*check));
   }
   // Whatever else would be refused is, before the program is started.
   const auto request = client::ToRegister(instance, plan.options);
@@ -265,6 +272,10 @@ void AddRunCommand(CLI::App& app, Context& context) {
                       "Shell command: exit code 0 passing, 1 warning, else critical");
   command->add_option("--check-interval", flags->check_interval, "Between its runs, and of one run")
       ->capture_default_str();
+  command
+      ->add_option("--probe", flags->probes,
+                   "Check that the server runs, as of muster register --help; may be repeated")
+      ->allow_extra_args(false);
   command
       ->add_option("--drain", flags->drain,
                    "Waits at most so long; 0s = signals are passed on at once")

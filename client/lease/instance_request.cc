@@ -9,6 +9,7 @@
 #include "base/names.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "client/lease/check_wire.h"
 #include "client/wire.h"
 
 namespace muster::client {
@@ -94,12 +95,13 @@ absl::Status CheckTtlChecks(const std::vector<TtlCheck>& checks) {
   return absl::OkStatus();
 }
 
-absl::Status Check(const Instance& instance, const RegisterOptions& options) {
+absl::Status CheckInstance(const Instance& instance, const RegisterOptions& options) {
   absl::Status status = CheckNames(instance);
   if (status.ok()) status = CheckTexts(instance);
   if (status.ok()) status = CheckWeight("passing_weight", instance.passing_weight);
   if (status.ok()) status = CheckWeight("warning_weight", instance.warning_weight);
   if (status.ok()) status = CheckTtlChecks(instance.ttl_checks);
+  if (status.ok()) status = CheckServerChecks(instance);
   if (status.ok()) status = CheckDuration("ttl", options.ttl);
   if (status.ok() && options.drain < absl::ZeroDuration()) {
     status = Invalid("drain", "is below 0");
@@ -114,7 +116,7 @@ absl::Status Check(const Instance& instance, const RegisterOptions& options) {
 
 absl::StatusOr<v1::RegisterRequest> ToRegister(const Instance& instance,
                                                const RegisterOptions& options) {
-  if (absl::Status status = Check(instance, options); !status.ok()) return status;
+  if (absl::Status status = CheckInstance(instance, options); !status.ok()) return status;
   v1::RegisterRequest request;
   *request.mutable_ttl() = ToWire(options.ttl);
   v1::Instance& out = *request.mutable_instance();
@@ -142,6 +144,7 @@ absl::StatusOr<v1::RegisterRequest> ToRegister(const Instance& instance,
     wire.set_id(check.id);
     *wire.mutable_ttl()->mutable_ttl() = ToWire(check.ttl);
   }
+  for (const Check& check : instance.checks) *out.add_checks() = ToWire(check);
   return request;
 }
 

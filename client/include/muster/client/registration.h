@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "muster/client/check.h"
 #include "muster/client/endpoint.h"
 #include "muster/client/target.h"
 
@@ -30,8 +31,8 @@ struct HealthReport {
   std::string output = {};  // for people; the registry cuts it at 4 KiB
 };
 
-// A check that the process itself feeds. Critical until the first report; when no report comes
-// within `ttl` the registry may make it critical again (this release's server doesn't).
+// A check that the process itself feeds. Critical until the first report, and again when no report
+// comes within `ttl`. One that the registry runs is a Check (check.h).
 struct TtlCheck {
   std::string id;                          // unique in the instance, 1 to 64 bytes
   absl::Duration ttl = absl::Seconds(30);  // 1 s to 24 h
@@ -59,6 +60,7 @@ struct Instance {
   uint32_t passing_weight = 1;  // share of traffic, 0 to 65,535
   uint32_t warning_weight = 1;
   std::vector<TtlCheck> ttl_checks = {};
+  std::vector<Check> checks = {};  // by probes of the registry; the worst of all checks counts
 };
 
 struct RegistrationStatus {

@@ -152,8 +152,9 @@ Ran RunWords(const std::vector<std::string>& words, const RunOptions& options) {
   std::ostream err(&err_text);
   base::SystemRng rng;
   Ran ran;
-  ran.code = RunCli(words, {in, out, err, options.interactive, options.out_is_terminal},
-                    base::RealClock(), rng);
+  const Stdio stdio{
+      in, out, err, options.interactive, options.out_is_terminal, options.out_columns};
+  ran.code = RunCli(words, stdio, base::RealClock(), rng);
   ran.out = out_text.str();
   ran.err = err_text.str();
   return ran;

@@ -78,6 +78,9 @@ struct FakeDiscovery : public v1::Discovery::Service {
 struct FakeRegistry : public v1::Registry::Service {
   // Called "register_" because of the keyword.
   MUSTER_FAKE_UNARY(Register, register_)
+  MUSTER_FAKE_UNARY(BatchRegister, batch_register)
+  MUSTER_FAKE_UNARY(AddCheck, add_check)
+  MUSTER_FAKE_UNARY(RemoveCheck, remove_check)
   MUSTER_FAKE_UNARY(Deregister, deregister)
   MUSTER_FAKE_UNARY(ReportHealth, report_health)
   MUSTER_FAKE_UNARY(Drain, drain)
@@ -148,6 +151,7 @@ struct RunOptions {
   std::string input;
   bool interactive = false;
   bool out_is_terminal = false;
+  size_t out_columns = 0;
   // Standard output is full: from the start, or from this many bytes on.
   bool broken_output = false;
   size_t output_room = SIZE_MAX;

@@ -18,23 +18,6 @@ TEST(ParseTest, QuickForms) {
   EXPECT_FALSE(ParseQuickInstance({"web:1", "10.0.0.1:2"}, &b).ok());
 }
 
-TEST(ParseTest, InstanceAsYamlAndJson) {
-  v1::Instance yaml;
-  const auto status = ParseInstanceText(
-      "service: web\nport: 80\nversion: 2.70\ntags: [a, 1]\nmetadata: {k: 3}\n", &yaml);
-  ASSERT_TRUE(status.ok()) << status;
-  v1::Instance json;
-  ASSERT_TRUE(ParseInstanceText(R"({"service":"web","port":80,"version":"2.70",)"
-                                R"("tags":["a","1"],"metadata":{"k":"3"}})",
-                                &json)
-                  .ok());
-  EXPECT_EQ(yaml.DebugString(), json.DebugString());
-  EXPECT_EQ(yaml.version(), "2.70");
-  EXPECT_FALSE(ParseInstanceText("servise: web", &yaml).ok());
-  EXPECT_FALSE(ParseInstanceText("[1, 2", &yaml).ok());
-  EXPECT_EQ(ParseInstanceText("{\"id\": \"\xff\"}", &yaml).message(), "the file is not UTF-8");
-}
-
 TEST(ParseTest, ValuesOutOfRangeAreRefused) {
   EXPECT_FALSE(ParsePair("=v").ok());
   EXPECT_EQ(ParsePair("k=a=b")->second, "a=b");

@@ -206,8 +206,8 @@ TEST(DescribeTest, SaysEverything) {
             "defined       seq 0\n"
             "last visible  seq 0\n"
             "\n"
-            "CHECK  KIND     STATUS    SINCE  OUTPUT\n"
-            "main   ttl 10s  critical  -      disk\\x0afull\n");
+            "CHECK  KIND     STATUS    HISTORY  SINCE  LAST  OUTPUT\n"
+            "main   ttl 10s  critical  -        -      -     disk\n");
 }
 
 TEST(DescribeTest, SaysWhoseMaintenanceItIs) {

@@ -32,9 +32,9 @@ TEST(UsageTest, UnknownWordsAreNamed) {
       {{"watch"}, "watch: missing names; see muster watch --help"},
       {{"watch", "--bogus"}, "no flag '--bogus'; see muster watch --help"},
       {{"watch", "--versoin", "2"}, "no flag '--versoin'; did you mean '--version'?"},
-      {{"health", "--help"}, "no command 'health'; see muster --help"},
+      {{"wellness", "--help"}, "no command 'wellness'; see muster --help"},
       {{"--help", "regster"}, "no command 'regster'; did you mean 'register'?"},
-      {{"help", "health"}, "no command 'health'; see muster --help"},
+      {{"help", "wellness"}, "no command 'wellness'; see muster --help"},
       {{"hlp"}, "no command 'hlp'; did you mean 'help'?"},
       {{}, "a command is needed; see muster --help"},
   };
@@ -87,6 +87,18 @@ TEST(UsageTest, WrongValuesAreWrongUsage) {
       {"register", "web:70000"},
       {"restore", "file"},
       {"salvage"},
+      {"check"},
+      {"check", "add", "web", "web-1"},
+      {"check", "ad", "web", "web-1", "tcp,id=a"},
+      {"check", "add", "web", "web-1", "tcp"},
+      {"check", "add", "web", "web-1", "tcp,id=a,intervall=3s"},
+      {"check", "remove", "web", "web-1", "a", "--incarnation", "x"},
+      {"health"},
+      {"register", "web", "--probe", "http"},
+      {"register", "web", "--probe", "ttl:30s"},
+      {"run", "--service", "web", "--port", "0", "--probe", "ttl:30s", "--", "false"},
+      {"run", "--service", "web", "--port", "0", "--probe", "tcp,id=process", "--", "false"},
+      {"run", "--service", "web", "--port", "0", "--probe", "tcp,interval=1ms", "--", "false"},
   };
   for (const auto& words : cases) {
     const Ran ran = RunWords(words);
@@ -134,9 +146,9 @@ TEST(UsageTest, EveryCommandHasHelpWithAnExample) {
   const Ran all = RunWords({"--help"});
   EXPECT_EQ(all.code, 0);
   for (const char* name :
-       {"register", "deregister", "drain", "heartbeat", "report", "discover", "watch", "wait",
-        "services", "describe", "maintenance", "settings", "status", "log-level", "verify",
-        "leases", "backup", "restore", "salvage"}) {
+       {"register", "deregister", "drain",       "heartbeat", "report", "check",   "discover",
+        "watch",    "wait",       "services",    "describe",  "health", "status",  "log-level",
+        "settings", "verify",     "maintenance", "leases",    "backup", "restore", "salvage"}) {
     EXPECT_THAT(all.out, HasSubstr(std::string("\n  ") + name + " "));
     const Ran one = RunWords({name, "--help"});
     EXPECT_EQ(one.code, 0);
