@@ -81,11 +81,6 @@ std::string FirstLine(const std::string& output, size_t columns) {
   return CutTo(line, columns);
 }
 
-std::string MaintenanceText(const v1::Maintenance& maintenance) {
-  return absl::StrCat(maintenance.instance() ? "of the instance" : "of its node",
-                      maintenance.reason().empty() ? "" : ": ", maintenance.reason());
-}
-
 std::string AgeText(absl::Duration age) {
   struct Unit {
     int64_t seconds;

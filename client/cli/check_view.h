@@ -23,8 +23,6 @@ Cell HistoryCell(const v1::CheckState& state);
 const google::protobuf::Timestamp* StatusSince(const v1::CheckState& state);
 // What there is before the first line break, at most `columns` wide, and escaped.
 std::string FirstLine(const std::string& output, size_t columns);
-// "of the instance: disk swap", "of its node".
-std::string MaintenanceText(const v1::Maintenance& maintenance);
 // "42s", "3m12s", "5d3h": the two largest units. Never less than 0.
 std::string AgeText(absl::Duration age);
 

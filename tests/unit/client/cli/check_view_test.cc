@@ -69,12 +69,6 @@ TEST(CheckViewTest, Ages) {
   EXPECT_EQ(AgeText(absl::InfiniteDuration()), "106751991167300d15h");
 }
 
-TEST(CheckViewTest, WhoseMaintenanceItIs) {
-  EXPECT_EQ(MaintenanceText(Text<v1::Maintenance>("instance: true node: true reason: 'swap'")),
-            "of the instance: swap");
-  EXPECT_EQ(MaintenanceText(Text<v1::Maintenance>("node: true")), "of its node");
-}
-
 TEST(TableTest, TheLastColumnIsCutToTheTerminal) {
   Table table({"A", "OUTPUT"});
   table.Add({{"日本"}, {std::string(30, 'x'), Colour::kRed}});

@@ -109,5 +109,17 @@ TEST(ConfigYaml, ApplyTextSetsOneFieldAndNamesAWrongValue) {
   EXPECT_EQ(status.message(), "insecure: \"maybe\" is not allowed; allowed: true, false");
 }
 
+TEST(ConfigYaml, ListsOfTextsAreReadAndPrinted) {
+  config::v1::Config config = DefaultConfig();
+  ASSERT_TRUE(ApplyYaml("health: {allow: [10.0.0.0/8, \"fd00::/8\"], ports:}", "x", config).ok());
+  EXPECT_THAT(config.health().allow(), testing::ElementsAre("10.0.0.0/8", "fd00::/8"));
+  config::v1::Config again = DefaultConfig();
+  ASSERT_TRUE(ApplyYaml(ToYaml(config), "x", again).ok());
+  EXPECT_EQ(again.SerializeAsString(), config.SerializeAsString());
+  EXPECT_THAT(Error("health:\n  allow: 10.0.0.0/8\n"),
+              HasSubstr(":2: \"health.allow\" is \"10.0.0.0/8\"; allowed: a list of texts"));
+  EXPECT_THAT(Error("health: {allow: [[a]]}"), HasSubstr("is a list; allowed: a list of texts"));
+}
+
 }  // namespace
 }  // namespace muster::app
