@@ -23,6 +23,7 @@ namespace muster::test {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kService[] = "targets";
 constexpr absl::Duration kInterval = absl::Seconds(1);
@@ -327,6 +328,40 @@ TEST_F(HealthScenarioTest, TheServerAsksOnlyWhereItMay) {
     EXPECT_EQ(latest.status(), v1::CRITICAL) << id;
     EXPECT_THAT(latest.output(), HasSubstr("may not be probed")) << id;
   }
+}
+
+// What a target says reaches neither a terminal nor a log as it came.
+TEST_F(HealthScenarioTest, WhatATargetSaysIsEscaped) {
+  Target target(dir_, "target", Kind::kHttp, authority_);
+  target.Say("escape");
+  Process server(
+      {BinDir() + "/musterd", "--data-dir", dir_.path("data"), "--grpc-listen", "127.0.0.1:0"},
+      dir_.path("log"));
+  const std::string ready = server.ReadLine().value_or("");
+  const std::string address = ready.substr(ready.find('=') + 1);
+  remote_ = std::make_unique<Remote>(address);
+  Register("a", target.port(), target.Check());
+  ASSERT_TRUE(Eventually([&] { return Describe("a").checks(0).has_latest(); }));
+  EXPECT_THAT(Describe("a").checks(0).latest().output(), HasSubstr("\x1b]0;owned\x07"))
+      << "the target's own words are kept";
+  target.Signal(SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return Describe("a").checks(0).transitions_size() == 2; }));
+  std::string shown = ReadText(dir_.path("log"));
+  const std::vector<std::vector<std::string>> commands = {{"describe", kService, "a"},
+                                                          {"health", kService}};
+  for (const auto& command : commands) {
+    std::vector<std::string> argv = {BinDir() + "/muster", "--addr", address};
+    argv.insert(argv.end(), command.begin(), command.end());
+    Process muster(argv);
+    std::string out;
+    while (const auto line = muster.ReadLine()) absl::StrAppend(&out, *line, "\n");
+    EXPECT_EQ(muster.Wait(), 0) << command[0];
+    EXPECT_THAT(out, HasSubstr("critical"));
+    shown += out;
+  }
+  EXPECT_THAT(shown, HasSubstr("\\x1b"));
+  EXPECT_EQ(shown.find_first_of("\x1b\x07\r"), std::string::npos) << shown;
+  EXPECT_THAT(shown, Not(HasSubstr("\nlevel=error msg=forged")));
 }
 
 }  // namespace
