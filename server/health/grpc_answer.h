@@ -15,7 +15,8 @@ namespace muster::health {
 
 struct GrpcAnswer {
   grpc::Status status;
-  // The status is the target's, and wasn't made up by gRPC on our side.
+  // The status is the target's, or that of a connection that it had accepted and that broke: gRPC
+  // doesn't tell these apart. False: gRPC made it up, as there was no connection.
   bool from_target = false;
 };
 

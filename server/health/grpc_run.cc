@@ -18,6 +18,12 @@ bool IsNewlyConnected(grpc::Channel* channel, bool fresh) {
   return fresh && channel != nullptr && channel->GetState(false) == GRPC_CHANNEL_READY;
 }
 
+// The end of a connection that was kept, which gRPC reports as if the target had answered it, says
+// that the target was restarted, or that something between us forgot it: a new one is to tell.
+bool TakesNewConnection(const GrpcAnswer& answer, bool fresh) {
+  return !fresh && answer.status.error_code() == grpc::StatusCode::UNAVAILABLE;
+}
+
 }  // namespace
 
 GrpcRun::GrpcRun(std::shared_ptr<GrpcCheck> check, ProbeDone done)
@@ -26,6 +32,7 @@ GrpcRun::GrpcRun(std::shared_ptr<GrpcCheck> check, ProbeDone done)
 
 void GrpcRun::Try(const boost::asio::ip::tcp::endpoint& endpoint) {
   NowDoing("waiting for the answer to Check of", peer());
+  endpoint_ = endpoint;
   channel_ = check_->channel.To(endpoint, target_, fresh_);
   call_ = CallCheck(environment_, channel_, check_->plan.service,
                     [self = Self()](const GrpcAnswer& answer, int serving) {
@@ -37,6 +44,10 @@ void GrpcRun::AbandonTry() { call_->Cancel(); }
 
 void GrpcRun::OnAnswer(const GrpcAnswer& answer, int serving) {
   if (answer.status.ok()) return Finish(JudgeServing(serving, check_->plan.service));
+  if (TakesNewConnection(answer, fresh_)) {
+    check_->channel.Drop();
+    return Try(endpoint_);
+  }
   ProbeResult result = JudgeFailure(answer, check_->plan.service, peer());
   if (!answer.from_target) {
     check_->channel.Drop();
@@ -67,6 +78,7 @@ GrpcWatchRun::GrpcWatchRun(std::shared_ptr<GrpcCheck> check, WatchCallbacks call
 
 void GrpcWatchRun::Try(const boost::asio::ip::tcp::endpoint& endpoint) {
   NowDoing("waiting for the first status from", peer());
+  endpoint_ = endpoint;
   channel_ = check_->channel.To(endpoint, target_, fresh_);
   const auto guarded = [self = Self()](auto method) {
     return [self, method](const auto& what) {
@@ -99,6 +111,10 @@ void GrpcWatchRun::OnEnd(const GrpcAnswer& answer) {
     return End(WatchEnd::Cause::kUnsupported, JudgeFailure(answer, check_->plan.service, peer()));
   }
   const bool given = awaiting_ != Awaiting::kFirstStatus;
+  if (!given && TakesNewConnection(answer, fresh_)) {
+    check_->channel.Drop();
+    return Try(endpoint_);
+  }
   if (!answer.from_target) {
     check_->channel.Drop();
     if (!given && TryNext()) return;

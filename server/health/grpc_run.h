@@ -31,6 +31,7 @@ class GrpcRun : public Run {
   std::shared_ptr<GrpcRun> Self() { return std::static_pointer_cast<GrpcRun>(shared_from_this()); }
 
   const std::shared_ptr<GrpcCheck> check_;
+  boost::asio::ip::tcp::endpoint endpoint_;
   std::shared_ptr<grpc::Channel> channel_;
   bool fresh_ = false;
   std::shared_ptr<GrpcCall> call_;
@@ -64,6 +65,7 @@ class GrpcWatchRun : public Run {
   WatchEnd::Cause cause_ = WatchEnd::Cause::kFailed;
   Awaiting awaiting_ = Awaiting::kFirstStatus;
   bool signs_ = false;  // of life, when they were asked for
+  boost::asio::ip::tcp::endpoint endpoint_;
   std::shared_ptr<grpc::Channel> channel_;
   bool fresh_ = false;
   std::shared_ptr<GrpcWatchCall> watch_;

@@ -9,6 +9,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "muster/v1/discovery.grpc.pb.h"
 #include "tests/scenario/certificates.h"
+#include "tests/unit/server/health/grpc_callbacks.h"
 #include "tests/unit/server/health/probing.h"
 #include "tests/unit/server/health/targets.h"
 
@@ -147,6 +148,8 @@ struct Watched {
 
 class GrpcProbeTest : public Probing {
  protected:
+  void SetUp() override { KeepGrpcCallbacks(); }
+
   static v1::Check GrpcCheck(absl::Duration timeout = absl::Seconds(5),
                              const std::string& service = "") {
     v1::Check check;
@@ -239,6 +242,20 @@ TEST_F(GrpcProbeTest, WhoComesBackIsFoundByTheNextRun) {
   EXPECT_EQ(Run(*prober).outcome, Outcome::kPassing);
 }
 
+// The old connection is found dead, or isn't noticed to be until the call: neither is a failure of
+// the server that is there now.
+TEST_F(GrpcProbeTest, AServerThatWasRestartedBetweenTwoRunsIsWell) {
+  auto server = std::make_unique<GrpcServer>(&health_);
+  const auto port = server->port();
+  const auto prober = Make(GrpcCheck(), port);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_THAT(Run(*prober), IsResult(Outcome::kPassing, true, "SERVING")) << i;
+    server.reset();
+    server = std::make_unique<GrpcServer>(&health_, grpc::InsecureServerCredentials(),
+                                          static_cast<int>(port));
+  }
+}
+
 TEST_F(GrpcProbeTest, WhatSpeaksAnotherProtocolIsReached) {
   TestTarget http(std::string("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
   EXPECT_THAT(Run(GrpcCheck(absl::Seconds(3)), http.port()),
@@ -270,6 +287,16 @@ TEST_F(GrpcProbeTest, ACallThatHangsInAServerThatIsThereIsReached) {
   health_.Hang(true);
   EXPECT_THAT(Run(GrpcCheck(absl::Milliseconds(500)), server.port()),
               IsResult(Outcome::kFailing, true, "timed out after 500ms"));
+}
+
+// That a connection was made once says nothing of a target that doesn't answer now.
+TEST_F(GrpcProbeTest, SilenceOnAnOldConnectionIsNotReached) {
+  GrpcServer server(&health_);
+  const auto prober = Make(GrpcCheck(absl::Milliseconds(500)), server.port());
+  EXPECT_EQ(Run(*prober).outcome, Outcome::kPassing);
+  health_.Hang(true);
+  EXPECT_THAT(Run(*prober), IsResult(Outcome::kFailing, false, "timed out after 500ms"));
+  EXPECT_THAT(Run(*prober), IsResult(Outcome::kFailing, true, "timed out after 500ms"));
 }
 
 TEST_F(GrpcProbeTest, OnlyCheckedAddressesAreConnectedTo) {
