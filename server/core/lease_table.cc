@@ -368,9 +368,10 @@ LeaseTable::Due LeaseTable::TakeExpired(size_t max, MayGo may_go) {
       if (IsDue(lease, now)) due.emplace_back(DeadlineUs(*lease), std::move(lease));
     }
   }
-  // The wheel orders them by its ticks already.
-  std::stable_sort(due.begin(), due.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  // The wheel orders them by its ticks already. By key, so that chance decides nothing.
+  std::sort(due.begin(), due.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first < b.first : a.second->key() < b.second->key();
+  });
   // Asked without the lock: who answers may look into the table.
   std::vector<std::optional<absl::Duration>> kept_for;
   kept_for.reserve(due.size());

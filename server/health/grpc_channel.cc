@@ -2,6 +2,7 @@
 
 #include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/impl/codegen/client_unary_call.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
@@ -13,6 +14,34 @@
 
 namespace muster::health {
 namespace {
+struct CallbackQueue;  // only a name
+}  // namespace
+}  // namespace muster::health
+
+// A stub reaches a channel's queue by members that only classes of gRPC's own may use, this
+// template among them; with a type that is ours it is ours.
+template <>
+class grpc::internal::BlockingUnaryCallImpl<muster::health::CallbackQueue,
+                                            muster::health::CallbackQueue> {
+ public:
+  static void Open(ChannelInterface& channel) { channel.CallbackCQ(); }
+};
+
+namespace muster::health {
+namespace {
+
+// The process's queue of callbacks goes with the last channel that uses it; when that ends on one
+// of the queue's own threads, gRPC 1.51 gives it up twice and aborts. This channel never ends.
+void KeepCallbackQueue() {
+  using Queue = grpc::internal::BlockingUnaryCallImpl<CallbackQueue, CallbackQueue>;
+  static const bool kept = [] {
+    const auto& channel = *new std::shared_ptr<grpc::Channel>(
+        grpc::CreateChannel("ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials()));
+    Queue::Open(*channel);
+    return true;
+  }();
+  static_cast<void>(kept);
+}
 
 // Answers of the health service have a few bytes.
 constexpr int kMaxMessage = 64 * 1024;
@@ -67,6 +96,7 @@ std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpo
                                                const Target& target, bool& fresh) {
   fresh = channel_ == nullptr || endpoint_ != endpoint;
   if (!fresh) return channel_;
+  KeepCallbackQueue();
   const std::string address =
       base::FormatHostPort({endpoint.address().to_string(), endpoint.port()});
   channel_ = grpc::CreateCustomChannel(

@@ -203,8 +203,8 @@ TEST_F(HealthTest, DescribeSaysHowChecksAreAndWere) {
 
 TEST_F(HealthTest, DescribeSaysWhyAnInstanceIsInMaintenance) {
   const Ran ran = RunAt(server_, {"describe", "web", "web-2"});
-  EXPECT_THAT(ran.out, HasSubstr("\nmaintenance   of its node: disk\\x1b[31m swap, since "
-                                 "2026-09-21T14:13:20Z\n"));
+  EXPECT_THAT(ran.out, HasSubstr("\nmaintenance   of its node, since 2026-09-21T14:13:20Z: "
+                                 "disk\\x1b[31m swap\n"));
 }
 
 }  // namespace
