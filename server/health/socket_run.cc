@@ -3,6 +3,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
 #include "base/net_address.h"
 #include "base/text.h"
@@ -13,22 +15,30 @@ namespace {
 
 namespace asio = boost::asio;
 
+// Descriptors, ports or memory of this server, of which the target knows nothing.
+bool IsOurLack(int error, const std::string& peer) {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      return true;
+    case EADDRNOTAVAIL:
+      // Without IPv6 on this machine, no address of it can be assigned: of that, no end is in
+      // sight.
+      return !peer.starts_with('[');
+    default:
+      return false;
+  }
+}
+
 ProbeResult CannotConnect(const std::string& peer, boost::system::error_code error) {
-  using boost::system::errc::errc_t;
   if (error == asio::error::connection_refused) {
     return Failing(false, absl::StrCat("connection refused by ", peer));
   }
   ProbeResult result =
       Failing(false, absl::StrCat("cannot connect to ", peer, ": ", error.message()));
-  // Without IPv6 on this machine, no address of it can be assigned: of that, no end is in sight.
-  const bool no_port =
-      error == make_error_condition(errc_t::address_not_available) && !peer.starts_with('[');
-  const auto is = [&error](errc_t code) { return error == make_error_condition(code); };
-  // Descriptors, ports or memory of this server, of which the target knows nothing.
-  if (is(errc_t::too_many_files_open) || is(errc_t::too_many_files_open_in_system) ||
-      is(errc_t::no_buffer_space) || is(errc_t::not_enough_memory) || no_port) {
-    result.outcome = ProbeResult::Outcome::kNotRun;
-  }
+  if (IsOurLack(error.value(), peer)) result.outcome = ProbeResult::Outcome::kNotRun;
   return result;
 }
 
