@@ -25,7 +25,9 @@ class RunScenario : public ::testing::Test {
   RunScenario() : server_(std::make_unique<Musterd>(dir_.path("data"))) {}
 
   std::unique_ptr<Process> Muster(std::vector<std::string> words) {
-    std::vector<std::string> argv = {BinDir() + "/muster", "--addr", server_->address()};
+    // A snapshot of an earlier server at the same address would be believed.
+    std::vector<std::string> argv = {"/usr/bin/env", "XDG_CACHE_HOME=" + dir_.path("cache"),
+                                     BinDir() + "/muster", "--addr", server_->address()};
     argv.insert(argv.end(), words.begin(), words.end());
     return std::make_unique<Process>(argv, dir_.path("stderr"));
   }
