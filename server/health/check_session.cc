@@ -152,7 +152,9 @@ void CheckSession::EndRun() {
 
 void CheckSession::RunAt(base::SteadyTime at) {
   EndRun();
-  next_run_ = std::max(at, host_.Now());
+  // One that is late keeps its place in the interval, or those that waited for each other in a
+  // crowd would stay together.
+  next_run_ = at + interval_ < host_.Now() ? host_.Now() : at;
   has_next_run_ = true;
   WakeNext();
 }
@@ -172,7 +174,7 @@ void CheckSession::OnResult(ProbeResult result) {
   const double unit = host_.rng().Unit();
   const absl::Duration wait =
       std::exchange(fresh_, false) ? interval * unit * kMean : interval * (1 - unit * kEarly);
-  RunAt(started_ + wait);
+  RunAt(next_run_ + wait);
   MayDeregister();
 }
 
@@ -195,7 +197,7 @@ void CheckSession::OnWatchEnd(WatchEnd end) {
       return RunAt(started_ + kRetry);
     case WatchEnd::Cause::kFailed:
       // That it is silent took as long as a run that began a timeout ago.
-      if (was_watching) started_ = host_.Now() - core::TimesOf(check_).timeout;
+      if (was_watching) next_run_ = host_.Now() - core::TimesOf(check_).timeout;
       return OnResult(std::move(end.result));
   }
 }

@@ -135,7 +135,7 @@ class CheckSession {
   bool watching_ = false;  // a watch has given a status
   bool polls_ = false;     // the target offers no watch
   base::SteadyTime started_{};
-  base::SteadyTime next_run_{};
+  base::SteadyTime next_run_{};  // or when the one under way was due
   base::SteadyTime ttl_ends_{};  // active time
   bool ttl_is_over_ = false;
   bool has_next_run_ = false;

@@ -302,6 +302,37 @@ TEST_F(CheckSchedulerTest, StartTimesAreEvenlySpread) {
   EXPECT_GT(expected, 45.0);
 }
 
+// Places are few, so that a crowd of new ones takes seconds to be served.
+TEST_F(CheckSchedulerTest, ACrowdDoesNotStayTogether) {
+  Make({.max_probes = 64});
+  constexpr int kChecks = 5000;
+  for (int i = 0; i < kChecks; ++i) {
+    Followed instance = Instance(absl::StrCat(i));
+    instance.address = absl::StrCat("10.0.", i % 200, ".1");
+    targets_.answers[absl::StrCat(instance.address, ":80/", i)] = Passing();
+    Set(instance, {Tcp(absl::StrCat(i))});
+  }
+  // 64 at a time, each for 20 ms: the first runs take 1.6 s, and second ones wait for them.
+  for (int i = 0; i < 650; ++i) {
+    clock_.Advance(absl::Milliseconds(20));
+    Turn();
+  }
+  std::vector<int> bins(95);
+  for (int& bin : bins) {
+    const size_t runs = targets_.runs.size();
+    for (int i = 0; i < 5; ++i) {
+      clock_.Advance(absl::Milliseconds(20));
+      Turn();
+    }
+    bin = static_cast<int>(targets_.runs.size() - runs);
+  }
+  double chi2 = 0, all = 0;
+  for (const int n : bins) all += n;
+  const double expected = all / 95;
+  for (const int n : bins) chi2 += (n - expected) * (n - expected) / expected;
+  EXPECT_LT(chi2, 142.1) << "94 degrees of freedom, p = 0.001";
+}
+
 TEST_F(CheckSchedulerTest, ATtlWithoutReportIsCritical) {
   Make();
   Set(Instance("a"), {Ttl(10)});
