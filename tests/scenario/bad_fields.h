@@ -143,6 +143,47 @@ struct BadRequest {
   Wanted wanted;
 };
 
+// Of a request that adds an http check in the place of another one.
+inline std::vector<BadRequest<v1::AddCheckRequest>> BadAdditions() {
+  using R = v1::AddCheckRequest;
+  const auto seconds = [](int64_t n) {
+    return [n](R& r) { r.mutable_check()->mutable_interval()->set_seconds(n); };
+  };
+  const auto url = [](const std::string& text) {
+    return [text](R& r) { r.mutable_check()->mutable_http()->set_url(text); };
+  };
+  return {
+      {"a 33rd check", [](R& r) { r.mutable_check()->set_id("one more"); },
+       BadField("check", "the instance has 32 checks; at most 32")},
+      {"check without id", [](R& r) { r.mutable_check()->clear_id(); },
+       BadField("check.id", "is empty")},
+      {"check without kind", [](R& r) { r.mutable_check()->clear_kind(); },
+       BadField("check.kind", "is not set; allowed: http, tcp, grpc, ttl")},
+      {"interval of 0", seconds(0), BadField("check.interval", "is 0; allowed: 1s to 24h")},
+      {"negative interval", seconds(-7), BadField("check.interval", "is -7s; allowed: 1s to 24h")},
+      {"huge interval", seconds(1'000'000'000'000),
+       BadField("check.interval", "allowed: 1s to 24h")},
+      {"timeout over the interval",
+       [](R& r) {
+         r.mutable_check()->mutable_interval()->set_seconds(2);
+         r.mutable_check()->mutable_timeout()->set_seconds(3);
+       },
+       BadField("check.timeout", "is 3s; allowed: 1ms to 2s")},
+      {"URL with a password", url("http://me:secret@10.0.0.1/"),
+       BadField("check.http.url", "has a user name or a password")},
+      {"URL of another scheme", url("gopher://10.0.0.1/"),
+       BadField("check.http.url", "allowed: /PATH, http://HOST:PORT/PATH")},
+      {"URL with a space", url("/a b"), BadField("check.http.url", "contains ' ' at 2")},
+      {"URL with an escape sequence", url("/\x1b[2J"), BadField("check.http.url", "\\x1b")},
+      {"header with a line end",
+       [](R& r) { (*r.mutable_check()->mutable_http()->mutable_headers())["A"] = "b\r\nC: d"; },
+       BadField("check.http.headers", "\\x0d")},
+      {"check of nobody",
+       [](R& r) { r.mutable_key()->set_id("nobody"); },
+       {grpc::StatusCode::NOT_FOUND, "INSTANCE_NOT_FOUND", "", "has no instance"}},
+  };
+}
+
 // Of an empty request that says "on".
 inline std::vector<BadRequest<v1::SetMaintenanceRequest>> BadMaintenance() {
   using R = v1::SetMaintenanceRequest;

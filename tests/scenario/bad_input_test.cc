@@ -97,6 +97,7 @@ class BadInput : public testing::Test {
   void BadRegistrations(Remote& remote);
   void BadWrites(Remote& remote);
   void BadOperatorCalls(Remote& remote);
+  void BadChecks(Remote& remote);
   void BadReads(Remote& remote);
   void NoMessages(Remote& remote);
   void HalfClosed(Remote& remote);
@@ -209,6 +210,46 @@ void BadInput::BadOperatorCalls(Remote& remote) {
                 bad.what);
   }
   EXPECT_EQ(remote.Discover("bad").empty_reason(), v1::UNKNOWN_SERVICE);
+}
+
+// Of an instance with 32 checks: nothing of it changes.
+void BadInput::BadChecks(Remote& remote) {
+  v1::RegisterRequest full = Good("full", "f-1");
+  for (int i = 0; i < 32; ++i) {
+    v1::Check* check = full.mutable_instance()->add_checks();
+    check->mutable_ttl()->mutable_ttl()->set_seconds(3600);
+    check->set_initial_status(v1::PASSING);
+  }
+  v1::RegisterResponse registered;
+  ASSERT_TRUE(remote.Register(full, &registered).ok());
+  for (const auto& bad : BadAdditions()) {
+    v1::AddCheckRequest request;
+    *request.mutable_key() = registered.key();
+    request.mutable_check()->set_id("check-1");
+    request.mutable_check()->mutable_http()->set_url("/");
+    bad.spoil(request);
+    grpc::ClientContext context;
+    Remote::Prepare(context);
+    v1::AddCheckResponse response;
+    ExpectError(remote.registry->AddCheck(&context, request, &response), bad.wanted, bad.what);
+  }
+  for (const auto& [id, wanted] : std::vector<std::pair<std::string, Wanted>>{
+           {"none", {StatusCode::NOT_FOUND, "CHECK_NOT_FOUND", "", "has no check \"none\""}},
+           {"a\x1b[2Jb", {StatusCode::NOT_FOUND, "CHECK_NOT_FOUND", "", "\\x1b"}},
+           {"", BadField("check_id", "is empty and the instance has 32 checks; say which")}}) {
+    v1::RemoveCheckRequest request;
+    *request.mutable_key() = registered.key();
+    request.set_check_id(id);
+    grpc::ClientContext context;
+    Remote::Prepare(context);
+    v1::RemoveCheckResponse response;
+    ExpectError(remote.registry->RemoveCheck(&context, request, &response), wanted, "remove " + id);
+  }
+  v1::RegisterResponse again;
+  ASSERT_TRUE(remote.Register(full, &again).ok());
+  EXPECT_FALSE(again.changed()) << "nothing was stored";
+  v1::DeregisterResponse gone;
+  EXPECT_TRUE(remote.Deregister(registered.key(), 0, &gone).ok());
 }
 
 void BadInput::BadReads(Remote& remote) {
@@ -484,6 +525,7 @@ void BadInput::Cycle(uint32_t seed) {
   BadRegistrations(remote);
   BadWrites(remote);
   BadOperatorCalls(remote);
+  BadChecks(remote);
   BadReads(remote);
   NoMessages(remote);
   HalfClosed(remote);
