@@ -4,6 +4,8 @@
 #include <google/protobuf/unknown_field_set.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -156,9 +158,17 @@ class CheckRules {
                         absl::StrCat("has ", http.headers().size(), " items of ", bytes,
                                      " bytes; at most ", kMaxHeaders, " of ", kMaxHeaderBytes));
     }
-    return CheckEach(http.headers(), [this](const std::string& name, const std::string& value) {
-      return Header(name, value);
-    });
+    auto each = CheckEach(
+        http.headers(),
+        [this](const std::string& name, const std::string& value) { return Header(name, value); });
+    if (!each.ok()) return each;
+    std::set<std::string> names;
+    for (const auto& [name, value] : http.headers()) {
+      if (names.insert(base::AsciiLower(name)).second) continue;
+      return FieldError(Ref("http.headers"),
+                        absl::StrCat("has ", base::AsciiLower(name), " twice; names have no case"));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Header(const std::string& name, const std::string& value) const {

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
+#include "base/names.h"
 #include "base/text.h"
 
 namespace muster::core {
@@ -17,6 +18,11 @@ absl::Status Wrong(std::string_view text, absl::string_view problem) {
                          absl::StrCat("is ", base::Quoted(text), problem));
 }
 
+bool CanBeUsed(const base::HostPort& at) {
+  if (at.port == 0 || base::IsUnspecified(at.host)) return false;
+  return base::IsIpLiteral(at.host) || base::HostNameProblem(at.host).empty();
+}
+
 absl::StatusOr<base::HostPort> ParseAuthority(std::string_view url, std::string_view authority,
                                               uint16_t usual_port) {
   const size_t bracket = authority.find(']');
@@ -25,10 +31,8 @@ absl::StatusOr<base::HostPort> ParseAuthority(std::string_view url, std::string_
   const std::string text =
       has_port ? std::string(authority) : absl::StrCat(base::Av(authority), ":", usual_port);
   auto at = base::ParseHostPort(text);
-  if (!at.ok() || at->port == 0 || base::IsUnspecified(at->host)) {
-    return Wrong(url, absl::StrCat(", whose host or port can't be used", kForms));
-  }
-  return at;
+  if (at.ok() && CanBeUsed(*at)) return at;
+  return Wrong(url, absl::StrCat(", whose host or port can't be used", kForms));
 }
 
 }  // namespace
@@ -72,7 +76,7 @@ absl::StatusOr<HttpTarget> ParseHttpTarget(std::string_view url) {
 
 absl::StatusOr<base::HostPort> ParseCheckTarget(std::string_view target) {
   auto at = base::ParseHostPort(target);
-  if (at.ok() && at->port != 0 && !base::IsUnspecified(at->host)) return at;
+  if (at.ok() && CanBeUsed(*at)) return at;
   return Wrong(target, "; allowed: HOST:PORT, IP:PORT, [IPV6]:PORT, with a port from 1 to 65535");
 }
 

@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "server/core/check_target.h"
 
 namespace muster::health {
 namespace {
@@ -29,14 +30,6 @@ bool IsToken(std::string_view text) {
   });
 }
 
-// The first byte that a request's first line can't hold.
-size_t FindBadInUrl(std::string_view url) {
-  const auto bad = std::find_if(url.begin(), url.end(), [](char c) {
-    return c <= ' ' || c == '\x7F' || c == '#' || static_cast<unsigned char>(c) >= 0x80;
-  });
-  return static_cast<size_t>(bad - url.begin());
-}
-
 bool IsHeaderValue(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
@@ -44,46 +37,12 @@ bool IsHeaderValue(std::string_view text) {
   });
 }
 
-struct Url {
-  bool tls = false;
-  std::string_view authority;  // "" = a path only
-  std::string path;
-};
-
-absl::StatusOr<Url> ParseUrl(std::string_view url, bool tls_of_path) {
-  if (const size_t at = FindBadInUrl(url); at < url.size()) {
-    return Bad(absl::StrCat("http.url contains ", base::CharacterAt(url, at),
-                            "; allowed: ASCII without spaces and '#'; others as %XX"));
-  }
-  if (absl::StartsWith(base::Av(url), "/")) return Url{tls_of_path, "", std::string(url)};
-  Url out;
-  if (absl::StartsWithIgnoreCase(base::Av(url), "https://")) {
-    out.tls = true;
-    url.remove_prefix(8);
-  } else if (absl::StartsWithIgnoreCase(base::Av(url), "http://")) {
-    url.remove_prefix(7);
-  } else {
-    return Bad(absl::StrCat("http.url is ", base::Quoted(url),
-                            "; allowed: http://…, https://… or a path such as /health"));
-  }
-  const size_t end = std::min(url.find_first_of("/?"), url.size());
-  out.authority = url.substr(0, end);
-  if (out.authority.empty()) return Bad("http.url has no host");
-  if (absl::StrContains(base::Av(out.authority), '@')) {
-    return Bad("http.url has a user name; give it as the header Authorization");
-  }
-  out.path = absl::StrCat(url.substr(end).starts_with('/') ? "" : "/", base::Av(url.substr(end)));
-  return out;
-}
-
-absl::StatusOr<Target> TargetOf(const Url& url, const InstanceTarget& instance) {
-  if (url.authority.empty()) return ParseTarget("", instance);
-  const size_t colon = url.authority.rfind(':');
-  const bool has_port =
-      colon != std::string_view::npos && !absl::EndsWith(base::Av(url.authority), "]");
-  if (has_port) return ParseTarget(url.authority, instance);
-  return ParseTarget(absl::StrCat(base::Av(url.authority), ":", url.tls ? kHttpsPort : kHttpPort),
-                     instance);
+absl::StatusOr<Target> TargetOf(const core::HttpTarget& url, const InstanceTarget& instance) {
+  if (url.own) return ParseTarget("", instance);
+  Target target;
+  target.host = url.at.host;
+  target.port = url.at.port;
+  return target;
 }
 
 std::string HostHeader(const Target& target) {
@@ -148,11 +107,11 @@ absl::StatusOr<HttpPlan> PlanHttp(const v1::Check::Http& http, const InstanceTar
   if (!IsToken(method)) {
     return Bad(absl::StrCat("http.method is ", base::Quoted(method), "; allowed: a token"));
   }
-  auto url = ParseUrl(http.url(), http.tls());
-  if (!url.ok()) return url.status();
+  const auto url = core::ParseHttpTarget(http.url());
+  if (!url.ok()) return Bad(absl::StrCat("http.url ", url.status().message()));
   auto target = TargetOf(*url, instance);
   if (!target.ok()) return target.status();
-  if (url->tls) {
+  if (url->own ? http.tls() : url->tls) {
     auto status = SetTls(*target, http.tls_skip_verify(), http.tls_server_name());
     if (!status.ok()) return status;
   }

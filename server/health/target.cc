@@ -1,25 +1,17 @@
 #include "server/health/target.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "base/errors.h"
 #include "base/names.h"
 #include "base/net_address.h"
 #include "base/text.h"
+#include "server/core/check_rules.h"
 
 namespace muster::health {
 namespace {
 
-constexpr absl::Duration kDefaultInterval = absl::Seconds(10);
-constexpr absl::Duration kDefaultTimeout = absl::Seconds(5);
-
 absl::Status Bad(std::string_view message) {
   return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField, message);
-}
-
-absl::Duration FromProto(const google::protobuf::Duration& value) {
-  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
 }
 
 }  // namespace
@@ -62,16 +54,8 @@ absl::Status SetTls(Target& target, bool skip_verify, std::string_view name) {
   return absl::OkStatus();
 }
 
-absl::Duration IntervalOf(const v1::Check& check) {
-  return check.has_interval() ? FromProto(check.interval()) : kDefaultInterval;
-}
+absl::Duration IntervalOf(const v1::Check& check) { return core::TimesOf(check).interval; }
 
-absl::Duration TimeoutOf(const v1::Check& check) {
-  if (check.has_timeout()) return FromProto(check.timeout());
-  const absl::Duration interval = IntervalOf(check);
-  const absl::Duration failing =
-      check.has_failing_interval() ? FromProto(check.failing_interval()) : interval;
-  return std::min({interval, failing, kDefaultTimeout});
-}
+absl::Duration TimeoutOf(const v1::Check& check) { return core::TimesOf(check).timeout; }
 
 }  // namespace muster::health

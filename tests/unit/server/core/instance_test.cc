@@ -488,6 +488,15 @@ const BadField kBadFields[] = {
      "is \"GET /x\"; allowed: a method such as GET, HEAD"},
     {"OwnHeader", [](auto& i) { (*AddHttp(i).mutable_headers())["content-length"] = "7"; },
      "instance.checks[0].http.headers", "has Content-Length, which the server sets itself"},
+    {"HeaderTwice",
+     [](auto& i) {
+       auto& headers = *AddHttp(i).mutable_headers();
+       headers["Host"] = "a";
+       headers["host"] = "b";
+     },
+     "instance.checks[0].http.headers", "has host twice; names have no case"},
+    {"UrlHost", [](auto& i) { AddHttp(i).set_url("http://-a-.example/"); },
+     "instance.checks[0].http.url", "whose host or port can't be used"},
     {"ManyHeaders",
      [](auto& i) {
        auto& headers = *AddHttp(i).mutable_headers();
