@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "base/duration_text.h"
 #include "base/text.h"
+#include "client/cli/check_view.h"
 #include "client/cli/context.h"
 #include "client/cli/render.h"
 #include "client/cli/source_text.h"
@@ -136,6 +137,9 @@ std::optional<Answer> AskServer(const ConnectionOptions& options, const std::str
   return Answer{*std::move(connection), std::move(response)};
 }
 
+// Bytes of an output at most.
+constexpr size_t kMostOutput = 200;
+
 // One that nobody has reported yet is critical.
 v1::Health HealthOf(const v1::CheckState& check) {
   const v1::Health status = check.latest().status();
@@ -144,8 +148,10 @@ v1::Health HealthOf(const v1::CheckState& check) {
 
 std::string CheckText(const v1::CheckState& check) {
   const v1::CheckResult& latest = check.latest();
-  const std::string why =
-      latest.status() == v1::HEALTH_UNSPECIFIED ? "nobody has reported it yet" : latest.output();
+  const bool none = latest.status() == v1::HEALTH_UNSPECIFIED;
+  const std::string why = !none                     ? FirstLine(latest.output(), kMostOutput)
+                          : check.check().has_ttl() ? "nobody has reported it yet"
+                                                    : "the server has no result of it yet";
   return absl::StrCat("the check ", base::Quoted(check.check().id()), " is ",
                       HealthName(HealthOf(check)), why.empty() ? "" : ": ", why);
 }

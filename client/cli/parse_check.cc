@@ -278,6 +278,9 @@ class SpecReader {
   }
 
   absl::Status UnknownKind(const std::string& given) const {
+    if (base::AsciiLower(given) == "https") {
+      return Wrong("no kind \"https\"; allowed: http:/PATH,tls and http:https://HOST:PORT/PATH");
+    }
     std::vector<std::string_view> names;
     for (const KindName& kind : kKinds) names.push_back(kind.name);
     const std::string nearest = base::NearestName(base::AsciiLower(given), names);

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "server/app/config_yaml.h"
 #include "server/app/version.h"
+#include "server/health/health_checks.h"
 #include "server/security/certificates.h"
 #include "server/security/token_store.h"
 
@@ -229,6 +230,9 @@ absl::Status CheckFiles(const ResolvedConfig& config) {
     absl::Status status =
         security::CheckCertificates({cert, key, client_ca}, base::RealClock().System());
     if (!status.ok()) return status;
+  }
+  if (absl::Status status = health::HealthChecks::CheckFiles(config.health); !status.ok()) {
+    return status;
   }
   if (config.tokens.empty()) return absl::OkStatus();
   return security::TokenStore(config.tokens).Load();

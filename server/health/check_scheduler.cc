@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/net_address.h"
 #include "base/text.h"
@@ -12,6 +13,7 @@ namespace {
 
 // Without anything to do it looks this often, to notice gaps.
 constexpr absl::Duration kLookEvery = absl::Milliseconds(500);
+constexpr absl::Duration kTellEvery = absl::Seconds(60);
 constexpr absl::Duration kGap = absl::Milliseconds(1500);
 
 base::HostPort TargetOf(const v1::Check& check, const Followed& instance) {
@@ -221,6 +223,18 @@ bool CheckScheduler::MayBeCutOff(const std::string& zone) const {
   }
   return static_cast<double>(it->second.unreachable) >
          options_.cut_off_share * static_cast<double>(it->second.checks);
+}
+
+void CheckScheduler::TellHeld(const std::string& zone) {
+  Zone& at = zones_[zone];
+  const base::SteadyTime now = clock_.Steady();
+  if (at.told_held.us != 0 && now < at.told_held + kTellEvery) return;
+  at.told_held = now;
+  base::Log(base::LogLevel::kWarn,
+            "instances that can't be reached stay for a minute more: too many at once",
+            {{"zone", zone},
+             {"unreachable_checks", absl::StrCat(at.unreachable)},
+             {"checks", absl::StrCat(at.checks)}});
 }
 
 void CheckScheduler::Deregister(const std::string& instance_key, uint64_t incarnation,

@@ -87,6 +87,7 @@ class CheckScheduler : public SessionHost {
   void Propose(uint64_t session, core::CheckOutcome outcome) override;
   void CountUnreachable(const std::string& zone, int change) override;
   bool MayBeCutOff(const std::string& zone) const override;
+  void TellHeld(const std::string& zone) override;
   void Deregister(const std::string& instance_key, uint64_t incarnation,
                   const std::string& why) override;
 
@@ -99,6 +100,7 @@ class CheckScheduler : public SessionHost {
   struct Zone {
     int64_t checks = 0;
     int64_t unreachable = 0;
+    base::SteadyTime told_held{};
   };
   struct Entry {
     std::unique_ptr<CheckSession> session;

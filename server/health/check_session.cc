@@ -260,8 +260,12 @@ void CheckSession::MayDeregister() {
   if (!check_.has_deregister_after_critical() || unreachable_since_.us == 0) return;
   if (state_.status() != v1::CRITICAL && !is_ttl()) return;
   absl::Duration after = core::FromProto(check_.deregister_after_critical());
-  if (host_.MayBeCutOff(instance_.zone)) after += kCutOffHold;
   const absl::Duration unreachable = host_.ActiveNow() - unreachable_since_;
+  if (unreachable < after) return;
+  if (host_.MayBeCutOff(instance_.zone)) {
+    host_.TellHeld(instance_.zone);
+    after += kCutOffHold;
+  }
   if (unreachable < after) return;
   host_.Deregister(instance_.key, instance_.incarnation,
                    absl::StrCat("check \"", check_.id(), "\" unreachable for ",

@@ -52,6 +52,8 @@ class SessionHost {
   virtual void CountUnreachable(const std::string& zone, int change) = 0;
   // So many targets are unreachable at once that rather this server is cut off.
   virtual bool MayBeCutOff(const std::string& zone) const = 0;
+  // Says so, once a minute for each zone.
+  virtual void TellHeld(const std::string& zone) = 0;
   virtual void Deregister(const std::string& instance_key, uint64_t incarnation,
                           const std::string& why) = 0;
 };

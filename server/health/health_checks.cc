@@ -15,6 +15,7 @@
 #include "server/core/check_change.h"
 #include "server/health/check_directory.h"
 #include "server/health/prober_factory.h"
+#include "server/health/tls.h"
 
 namespace muster::health {
 namespace {
@@ -153,6 +154,10 @@ absl::StatusOr<std::unique_ptr<HealthChecks>> HealthChecks::Create(storage::Engi
 HealthChecks::HealthChecks(std::unique_ptr<Inside> inside) : inside_(std::move(inside)) {}
 
 HealthChecks::~HealthChecks() { Stop(); }
+
+absl::Status HealthChecks::CheckFiles(const config::v1::Health& config) {
+  return TlsTrust::Create(config.ca()).status();
+}
 
 storage::CommitSink& HealthChecks::sink() { return inside_->directory; }
 

@@ -38,6 +38,9 @@ class HealthChecks {
                                                               HealthOptions options);
   ~HealthChecks();
 
+  // What Create would say of the files that the configuration names.
+  static absl::Status CheckFiles(const config::v1::Health& config);
+
   storage::CommitSink& sink();
   void Start();
   // Ends all probes. Idempotent.
