@@ -9,6 +9,8 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <mutex>
+
 #include "absl/strings/str_cat.h"
 #include "base/net_address.h"
 
@@ -34,13 +36,10 @@ namespace {
 // of the queue's own threads, gRPC 1.51 gives it up twice and aborts. This channel never ends.
 void KeepCallbackQueue() {
   using Queue = grpc::internal::BlockingUnaryCallImpl<CallbackQueue, CallbackQueue>;
-  static const bool kept = [] {
-    const auto& channel = *new std::shared_ptr<grpc::Channel>(
-        grpc::CreateChannel("ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials()));
-    Queue::Open(*channel);
-    return true;
-  }();
-  static_cast<void>(kept);
+  static auto& kept = *new std::shared_ptr<grpc::Channel>(
+      grpc::CreateChannel("ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials()));
+  static std::once_flag opened;
+  std::call_once(opened, [] { Queue::Open(*kept); });
 }
 
 // Answers of the health service have a few bytes.

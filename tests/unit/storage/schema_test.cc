@@ -54,7 +54,8 @@ TEST(SchemaTest, KeysDecodeToTheirParts) {
   EXPECT_EQ(instance->service, "svc");
   EXPECT_EQ(instance->node, "");
   EXPECT_EQ(instance->id, "i\xc3\xa9");
-  const auto node = DecodeNodeKey(EncodeNodeKey("ns", "n1"));
+  const std::string node_key = EncodeNodeKey("ns", "n1");
+  const auto node = DecodeNodeKey(node_key);
   ASSERT_TRUE(node);
   EXPECT_EQ(node->ns, "ns");
   EXPECT_EQ(node->node, "n1");

@@ -54,7 +54,8 @@ TEST(ZoneOf, TakesFieldsOfEveryWireType) {
 TEST(ZoneOf, IsNoneOfBytesThatAreNoEndpoint) {
   const std::string whole = Full().SerializeAsString();
   for (size_t size = 0; size < whole.size(); ++size) {
-    const auto zone = ZoneOf(whole.substr(0, size));
+    const std::string part = whole.substr(0, size);
+    const auto zone = ZoneOf(part);
     EXPECT_TRUE(zone.empty() || zone == "z1") << size;
   }
   EXPECT_EQ(ZoneOf(std::string(20, '\xff')), "");

@@ -199,13 +199,13 @@ TEST_F(DrainsTest, WithoutWatchersItIsDoneAtOnce) {
 }
 
 TEST_F(DrainsTest, ChangesAskOnlyWhileADrainIsOnItsWay) {
+  Answer answer;  // outlives who may bring it
   Register("a");
   const auto watcher = Watch(true);
   const auto plain = Watch(false);
   Register("b");
   EXPECT_FALSE(NextChange(*watcher).ack_requested());
   EXPECT_FALSE(NextChange(*plain).ack_requested());
-  Answer answer;
   Begin("a", &answer);
   ReadAndAck(*watcher);
   EXPECT_FALSE(NextChange(*plain).ack_requested()) << "it never said that it would confirm";
