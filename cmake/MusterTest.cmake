@@ -5,11 +5,11 @@ include(GoogleTest)
 add_custom_target(muster_unit_tests)
 
 # muster_add_test(NAME x_test SOURCES … LIBS … [LABELS unit] [TIMEOUT seconds]
-#                 [SKIP_RETURN_CODE 77])
-# One program; each of its cases is a test of its own for ctest. Label unit_grpc: a unit test whose
+#                 [SKIP_RETURN_CODE 77] [SERIAL])
+# SERIAL: nothing else runs meanwhile. One program; each of its cases is a test of its own for ctest. Label unit_grpc: a unit test whose
 # calls go through gRPC, which ThreadSanitizer can't follow everywhere (tests/tsan_grpc.supp).
 function(muster_add_test)
-  cmake_parse_arguments(ARG "" "NAME;TIMEOUT;SKIP_RETURN_CODE" "SOURCES;LIBS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL" "NAME;TIMEOUT;SKIP_RETURN_CODE" "SOURCES;LIBS;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
@@ -25,6 +25,9 @@ function(muster_add_test)
   set(SKIP)
   if(ARG_SKIP_RETURN_CODE)
     set(SKIP SKIP_RETURN_CODE ${ARG_SKIP_RETURN_CODE})
+  endif()
+  if(ARG_SERIAL)
+    list(APPEND SKIP RUN_SERIAL TRUE)
   endif()
   add_executable(${ARG_NAME} ${ARG_SOURCES})
   set_target_properties(${ARG_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
@@ -63,8 +64,11 @@ std::string JsonValue(std::string_view value) {
 
 // What gRPC has to say. Most of its errors are of clients that do something wrong: a warning here.
 void ForwardGrpc(gpr_log_func_args* args) {
-  const base::LogLevel level =
-      args->severity == GPR_LOG_SEVERITY_DEBUG ? base::LogLevel::kDebug : base::LogLevel::kWarn;
+  // The end of a health check's handshake that took too long, which the check tells itself.
+  const bool told = absl::StrContains(args->message, "cancel_check_peer");
+  const base::LogLevel level = args->severity == GPR_LOG_SEVERITY_DEBUG || told
+                                   ? base::LogLevel::kDebug
+                                   : base::LogLevel::kWarn;
   base::Log(level, "grpc", {{"message", args->message}});
 }
 

@@ -239,6 +239,7 @@ absl::StatusOr<Change> AdditionOf(std::string_view key, const StoredInstance& pr
 
 absl::StatusOr<Change> RemovalOfCheck(std::string_view key, const StoredInstance& present,
                                       const std::string& check_id, ReadCheck read_check) {
+  if (check_id.empty()) return Wrong("check_id", "is empty; say which check is to go");
   const auto check = Named(present, check_id);
   if (!check.ok()) return check.status();
   Change out = ChangeOf(key, present);

@@ -20,6 +20,9 @@ absl::Status Wrong(std::string_view text, absl::string_view problem) {
 
 bool CanBeUsed(const base::HostPort& at) {
   if (at.port == 0 || base::IsUnspecified(at.host)) return false;
+  // 0x7f000001 would be an address to a resolver.
+  const size_t last = at.host.find_last_of('.') + 1;
+  if (absl::StartsWithIgnoreCase(base::Av(at.host).substr(last), "0x")) return false;
   return base::IsIpLiteral(at.host) || base::HostNameProblem(at.host).empty();
 }
 

@@ -46,8 +46,6 @@ void KeepCallbackQueue() {
 constexpr int kMaxMessage = 64 * 1024;
 constexpr int kMaxMetadata = 16 * 1024;
 constexpr int kPauseMs = 100;
-// As long as a check's timeout may be; the run ends before.
-constexpr int kConnectTimeoutMs = 24 * 3600 * 1000;
 
 namespace experimental = grpc::experimental;
 
@@ -71,7 +69,7 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const Target& target,
   return experimental::TlsCredentials(options);
 }
 
-grpc::ChannelArguments ArgumentsFor(const Target& target) {
+grpc::ChannelArguments ArgumentsFor(const Target& target, absl::Duration timeout) {
   grpc::ChannelArguments arguments;
   arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, base::FormatHostPort({target.host, target.port}));
   if (target.tls) arguments.SetSslTargetNameOverride(target.server_name);
@@ -83,7 +81,9 @@ grpc::ChannelArguments ArgumentsFor(const Target& target) {
   arguments.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, kMaxMessage);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kPauseMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  // How long a connection is tried, which a channel's end doesn't end. The run ends first.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   static_cast<int>(absl::ToInt64Milliseconds(timeout)) + kPauseMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kPauseMs);
   arguments.SetUserAgentPrefix("muster-health");
   return arguments;
@@ -100,7 +100,7 @@ std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpo
       base::FormatHostPort({endpoint.address().to_string(), endpoint.port()});
   channel_ = grpc::CreateCustomChannel(
       absl::StrCat(endpoint.address().is_v6() ? "ipv6:" : "ipv4:", address),
-      CredentialsFor(target, roots_), ArgumentsFor(target));
+      CredentialsFor(target, roots_), ArgumentsFor(target, timeout_));
   endpoint_ = endpoint;
   return channel_;
 }

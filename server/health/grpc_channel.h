@@ -12,14 +12,16 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "server/health/grpc_plan.h"
 
 namespace muster::health {
 
 class GrpcChannel {
  public:
-  // `roots`: PEM of authorities; "" = the system's.
-  explicit GrpcChannel(const std::string& roots) : roots_(roots) {}
+  // `roots`: PEM of authorities; "" = the system's. `timeout`: of the check's runs.
+  GrpcChannel(const std::string& roots, absl::Duration timeout)
+      : roots_(roots), timeout_(timeout) {}
 
   // `fresh`: it was made by this call.
   std::shared_ptr<grpc::Channel> To(const boost::asio::ip::tcp::endpoint& endpoint,
@@ -28,6 +30,7 @@ class GrpcChannel {
 
  private:
   const std::string& roots_;
+  const absl::Duration timeout_;
   boost::asio::ip::tcp::endpoint endpoint_;
   std::shared_ptr<grpc::Channel> channel_;
 };

@@ -11,7 +11,7 @@ class GrpcProber : public Prober {
  public:
   GrpcProber(ProbeEnvironment& environment, GrpcPlan plan)
       : check_(std::make_shared<GrpcCheck>(
-            GrpcCheck{environment, std::move(plan), GrpcChannel(environment.tls->roots())})) {}
+            GrpcCheck{environment, plan, GrpcChannel(environment.tls->roots(), plan.timeout)})) {}
 
   std::unique_ptr<Probe> Start(ProbeDone done) override {
     return BeginRun(std::make_shared<GrpcRun>(check_, std::move(done)));

@@ -32,8 +32,8 @@ struct ProbeResult {
     kPassing,
     kWarning,
     kFailing,
-    // This server couldn't make the probe, for want of descriptors, ports or memory. Says nothing
-    // about the target: what is known of it stays.
+    // This server couldn't make the probe, for want of descriptors, ports, memory, or threads that
+    // resolve names. Says nothing about the target: what is known of it stays.
     kNotRun,
   };
   Outcome outcome = Outcome::kFailing;

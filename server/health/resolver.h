@@ -24,6 +24,9 @@ class Resolver {
   // Calls `done` on the loop's thread, maybe within this call; not at all once `wanted` has
   // expired. Errors: UNAVAILABLE, with a message that says why.
   virtual void Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) = 0;
+
+  // Names wait for others: that one isn't resolved in time says nothing about it.
+  virtual bool IsCrowded() const { return false; }
 };
 
 }  // namespace muster::health

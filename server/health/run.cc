@@ -43,7 +43,12 @@ void Run::Begin() {
 
 void Run::Wait() {
   timer_.async_wait([self = shared_from_this()](boost::system::error_code error) {
-    if (!error && !self->over()) self->OnTimeout();
+    if (error || self->over()) return;
+    if (self->endpoints_.empty() && self->environment_.resolver->IsCrowded()) {
+      return self->Finish({ProbeResult::Outcome::kNotRun, false,
+                           absl::StrCat(self->TimeoutMessage(), ", behind other names")});
+    }
+    self->OnTimeout();
   });
 }
 

@@ -16,7 +16,7 @@
 namespace muster::health {
 namespace {
 
-constexpr size_t kThreads = 2;
+constexpr size_t kThreads = 8;
 constexpr size_t kMaxAddresses = 16;
 
 namespace ip = boost::asio::ip;
@@ -105,6 +105,11 @@ void SystemResolver::Resolve(const std::string& host, std::weak_ptr<const void> 
     }
   }
   queue_->changed.NotifyOne();
+}
+
+bool SystemResolver::IsCrowded() const {
+  base::MutexLock lock(queue_->mu);
+  return !queue_->requests.empty();
 }
 
 void SystemResolver::Work(const std::shared_ptr<Queue>& queue,

@@ -23,6 +23,7 @@ class SystemResolver : public Resolver {
   ~SystemResolver() override;
 
   void Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) override;
+  bool IsCrowded() const override;
 
  private:
   struct Queue;

@@ -30,7 +30,10 @@ const std::vector<Refused>& RefusedBlocks() {
       {Block("127.0.0.0/8"), "loopback", true},
       {Block("::1/128"), "loopback", true},
       {Block("169.254.169.254/32"), "metadata of a cloud"},
-      {Block("fd00:ec2::254/128"), "metadata of a cloud"},
+      {Block("fd00:ec2::/32"), "metadata of a cloud"},
+      {Block("fd20:ce::254/128"), "metadata of a cloud"},
+      {Block("fd00:c1::a9fe:a9fe/128"), "metadata of a cloud"},
+      {Block("fd00:42::42/128"), "metadata of a cloud"},
       {Block("100.100.100.200/32"), "metadata of a cloud"},
       {Block("168.63.129.16/32"), "metadata of a cloud"},
       {Block("192.0.0.192/32"), "metadata of a cloud"},
@@ -38,7 +41,9 @@ const std::vector<Refused>& RefusedBlocks() {
       {Block("fe80::/10"), "link-local"},
       {Block("224.0.0.0/4"), "multicast"},
       {Block("ff00::/8"), "multicast"},
+      {Block("fec0::/10"), "site-local"},
       {Block("255.255.255.255/32"), "broadcast"},
+      {Block("240.0.0.0/4"), "reserved"},
       {Block("2001::/32"), "Teredo"},
   };
   return *blocks;
@@ -48,6 +53,7 @@ const std::vector<Refused>& RefusedBlocks() {
 const std::vector<Cidr>& Embeddings() {
   static const auto* const blocks = new std::vector<Cidr>{
       Block("64:ff9b::/96"),     // NAT64
+      Block("64:ff9b:1::/96"),   // NAT64 of one's own (RFC 8215), as it is mostly used
       Block("::ffff:0:0:0/96"),  // translated
       Block("::/96"),            // compatible
       Block("2002::/16"),        // 6to4

@@ -236,7 +236,7 @@ void BadInput::BadChecks(Remote& remote) {
   for (const auto& [id, wanted] : std::vector<std::pair<std::string, Wanted>>{
            {"none", {StatusCode::NOT_FOUND, "CHECK_NOT_FOUND", "", "has no check \"none\""}},
            {"a\x1b[2Jb", {StatusCode::NOT_FOUND, "CHECK_NOT_FOUND", "", "\\x1b"}},
-           {"", BadField("check_id", "is empty and the instance has 32 checks; say which")}}) {
+           {"", BadField("check_id", "is empty; say which check is to go")}}) {
     v1::RemoveCheckRequest request;
     *request.mutable_key() = registered.key();
     request.set_check_id(id);

@@ -41,6 +41,8 @@ class FakeResolver : public Resolver {
   void Fail(const std::string& host, const std::string& why) {
     names_[host] = absl::UnavailableError(why);
   }
+  void SetCrowded() { crowded_ = true; }
+  bool IsCrowded() const override { return crowded_; }
   const std::vector<std::string>& asked() const { return asked_; }
   // Whether whoever asks for a name that hangs is still there.
   bool Wanted() const { return !hanging_.empty() && !hanging_.back().first.expired(); }
@@ -51,6 +53,7 @@ class FakeResolver : public Resolver {
  private:
   std::map<std::string, absl::StatusOr<Addresses>> names_;
   std::vector<std::string> asked_;
+  bool crowded_ = false;
   std::vector<std::pair<std::weak_ptr<const void>, Done>> hanging_;
 };
 

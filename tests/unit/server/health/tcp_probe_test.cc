@@ -63,6 +63,14 @@ TEST_F(TcpProbeTest, NamesAreResolvedForEachRun) {
   EXPECT_EQ(resolver_->asked(), (std::vector<std::string>{"db.example", "db.example"}));
 }
 
+// What others' names do is no failure of this one.
+TEST_F(TcpProbeTest, ANameThatIsWaitedForBehindOthersSaysNothing) {
+  resolver_->SetCrowded();
+  EXPECT_THAT(Run(TcpCheck("", absl::Milliseconds(200)), 80, "hangs.example"),
+              IsResult(Outcome::kNotRun, false,
+                       "timed out after 200ms resolving hangs.example, behind other names"));
+}
+
 TEST_F(TcpProbeTest, ANameThatHangsTimesOut) {
   EXPECT_THAT(Run(TcpCheck("", absl::Milliseconds(200)), 80, "hangs.example"),
               IsResult(Outcome::kFailing, false, "timed out after 200ms resolving hangs.example"));
