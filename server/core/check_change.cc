@@ -164,6 +164,19 @@ absl::Status CheckSize(const storage::v1::InstanceRecord& record) {
 
 }  // namespace
 
+std::optional<storage::v1::CheckRecord> ReadResult(const storage::Engine& engine, Family family,
+                                                   std::string_view key) {
+  const auto value = engine.Get(family, key);
+  if (!value.ok()) return std::nullopt;
+  const auto decoded = storage::DecodeValue(*value);
+  storage::v1::CheckRecord record;
+  if (!decoded.ok() ||
+      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
+    return std::nullopt;
+  }
+  return record;
+}
+
 void DeleteResults(std::string_view key, std::string_view check_id, ReadCheck read_check,
                    storage::Unit& unit) {
   const auto record = read_check(check_id);

@@ -4,10 +4,12 @@
 // A check's latest result stands in the family `checks`, its last changes of status in
 // `transitions` by their number, from 1.
 //
-// Thread safety: pure. Errors: base::Reason in each status.
+// Thread safety: pure, but for ReadResult, which reads the store. Errors: base::Reason in each
+// status.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -48,6 +50,10 @@ absl::StatusOr<Change> AdditionOf(std::string_view key, const StoredInstance& pr
                                   v1::Check check, ReadCheck read_check);
 absl::StatusOr<Change> RemovalOfCheck(std::string_view key, const StoredInstance& present,
                                       const std::string& check_id, ReadCheck read_check);
+
+// A record of family `checks` or `transitions`; nullopt when there is none that can be read.
+std::optional<storage::v1::CheckRecord> ReadResult(const storage::Engine& engine,
+                                                   storage::Family family, std::string_view key);
 
 // Appends what removes a check's result and transitions, if it has any.
 void DeleteResults(std::string_view key, std::string_view check_id, ReadCheck read_check,

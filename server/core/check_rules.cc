@@ -39,14 +39,6 @@ constexpr absl::Duration kDefaultTimeout = absl::Seconds(5);
 constexpr absl::Duration kMinTimeout = absl::Milliseconds(1);
 constexpr absl::Duration kMaxDeregister = absl::Hours(24 * 365);
 
-// RFC 9110, 5.6.2.
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
-           absl::StrContains("!#$%&'*+-.^_`|~", c);
-  });
-}
-
 // One check, and how its fields are called.
 class CheckRules {
  public:
@@ -121,7 +113,7 @@ class CheckRules {
   absl::Status Http(const v1::Check::Http& http) const {
     if (auto s = Url(http); !s.ok()) return s;
     if (auto s = Text("http.method", http.method(), 0, kMaxMethod); !s.ok()) return s;
-    if (!http.method().empty() && !IsToken(http.method())) {
+    if (!http.method().empty() && !IsHttpToken(http.method())) {
       return FieldError(Ref("http.method"), absl::StrCat("is ", Quoted(http.method()),
                                                          "; allowed: a method such as GET, HEAD"));
     }
@@ -172,7 +164,7 @@ class CheckRules {
   }
 
   absl::Status Header(const std::string& name, const std::string& value) const {
-    if (!IsToken(name)) {
+    if (!IsHttpToken(name)) {
       return FieldError(Ref("http.headers"), absl::StrCat("has the name ", Quoted(name),
                                                           "; allowed: letters, digits, - and _"));
     }

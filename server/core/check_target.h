@@ -24,6 +24,9 @@ struct HttpTarget {
 // "/health?full=1", "http://10.0.0.7:8080/health", "https://[fd00::7]/".
 absl::StatusOr<HttpTarget> ParseHttpTarget(std::string_view url);
 
+// What a method, and the name of a header, may be (RFC 9110, 5.6.2).
+bool IsHttpToken(std::string_view text);
+
 // "10.0.0.7:6379", "db.example:5432", "[fd00::7]:443"; port 0 is refused.
 absl::StatusOr<base::HostPort> ParseCheckTarget(std::string_view target);
 

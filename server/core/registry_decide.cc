@@ -51,15 +51,7 @@ absl::StatusOr<bool> Registry::Decide(Write& write) {
   };
   const auto read_check = [&](std::string_view id) -> std::optional<storage::v1::CheckRecord> {
     if (present && present->record.never_reported()) return std::nullopt;
-    auto value = engine_.Get(Family::kChecks, storage::EncodeCheckKey(write.key, id));
-    if (!value.ok()) return std::nullopt;
-    auto decoded = storage::DecodeValue(*value);
-    storage::v1::CheckRecord record;
-    if (!decoded.ok() || !record.ParseFromArray(decoded->payload.data(),
-                                                static_cast<int>(decoded->payload.size()))) {
-      return std::nullopt;
-    }
-    return record;
+    return ReadResult(engine_, Family::kChecks, storage::EncodeCheckKey(write.key, id));
   };
   if (write.kind == Write::Kind::kRegister) {
     return DecideRegister(write, read_present, present, read_check);

@@ -60,9 +60,8 @@ class CheckScheduler : public SessionHost {
 
   struct Definition {
     v1::Check check;
-    // What the store has of it; no `at_ms`: nothing.
-    storage::v1::CheckRecord result;
-    bool has_result = false;
+    storage::v1::CheckRecord result;  // what the store has of it
+    bool has_result = false;          // it has something
   };
   // An instance as it is now. A check that is as it was goes on. `fresh`: it was not there before.
   void Set(const Followed& instance, std::vector<Definition> checks, bool fresh);

@@ -22,15 +22,12 @@ namespace {
 
 using storage::Family;
 
-void ReadResult(const storage::Engine& engine, const std::string& instance_key,
-                CheckScheduler::Definition& to) {
-  const auto value =
-      engine.Get(Family::kChecks, storage::EncodeCheckKey(instance_key, to.check.id()));
-  if (!value.ok()) return;
-  const auto decoded = storage::DecodeValue(*value);
-  to.has_result =
-      decoded.ok() &&
-      to.result.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()));
+void SetResult(const storage::Engine& engine, const std::string& instance_key,
+               CheckScheduler::Definition& to) {
+  const auto result = core::ReadResult(engine, Family::kChecks,
+                                       storage::EncodeCheckKey(instance_key, to.check.id()));
+  to.has_result = result.has_value();
+  if (result) to.result = *result;
 }
 
 }  // namespace
@@ -74,7 +71,7 @@ struct HealthChecks::Inside : CheckStore {
   void Follow(const DirectoryChange& change) {
     auto checks = ReadChecks(change);
     if (!checks) return scheduler.Remove(change.key);
-    for (CheckScheduler::Definition& one : checks->checks) ReadResult(engine, change.key, one);
+    for (CheckScheduler::Definition& one : checks->checks) SetResult(engine, change.key, one);
     scheduler.Set(checks->instance, std::move(checks->checks), change.fresh);
   }
 

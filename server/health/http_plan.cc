@@ -22,14 +22,6 @@ absl::Status Bad(std::string_view message) {
   return base::MakeError(absl::StatusCode::kInvalidArgument, base::Reason::kInvalidField, message);
 }
 
-// RFC 9110, 5.6.2.
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
-           absl::StrContains("!#$%&'*+-.^_`|~", c);
-  });
-}
-
 bool IsHeaderValue(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
@@ -59,7 +51,7 @@ using Headers = std::map<std::string, std::pair<std::string, std::string>>;
 absl::StatusOr<Headers> ReadHeaders(const v1::Check::Http& http) {
   Headers out;
   for (const auto& [name, value] : http.headers()) {
-    if (!IsToken(name)) {
+    if (!core::IsHttpToken(name)) {
       return Bad(absl::StrCat("http.headers has ", base::Quoted(name),
                               "; allowed: names of letters, digits and !#$%&'*+-.^_`|~"));
     }
@@ -104,7 +96,7 @@ std::string RequestText(std::string_view method, std::string_view path, const Ta
 absl::StatusOr<HttpPlan> PlanHttp(const v1::Check::Http& http, const InstanceTarget& instance,
                                   absl::Duration timeout) {
   const std::string method = http.method().empty() ? "GET" : http.method();
-  if (!IsToken(method)) {
+  if (!core::IsHttpToken(method)) {
     return Bad(absl::StrCat("http.method is ", base::Quoted(method), "; allowed: a token"));
   }
   const auto url = core::ParseHttpTarget(http.url());

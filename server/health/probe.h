@@ -62,12 +62,10 @@ struct WatchEnd {
     // `result` counts as that of a run: no status came within the timeout, the target can't be
     // reached, it refused, or it gave no sign of life within a timeout after an interval without.
     kFailed,
-    // The stream had given statuses and ended, or it may be dead: the target, or a proxy, closed
-    // the
-    // connection, as it also does when it restarts. `result` doesn't count: watch again, or Start,
-    // at
-    // once (if the watch lived for less than an interval: at the next one); what comes of that
-    // counts.
+    // The stream had given statuses and ended: the target, or a proxy, closed the connection, as it
+    // also does when it restarts. `result` doesn't count: watch again, or Start, at once; what
+    // comes
+    // of that counts.
     kLost,
   };
   Cause cause = Cause::kFailed;

@@ -40,19 +40,6 @@ void SetRevision(storage::Revision from, v1::Revision* to) {
   to->set_seq(from.seq);
 }
 
-std::optional<storage::v1::CheckRecord> ReadResult(const storage::Engine& engine, Family family,
-                                                   const std::string& key) {
-  const auto value = engine.Get(family, key);
-  if (!value.ok()) return std::nullopt;
-  const auto decoded = storage::DecodeValue(*value);
-  storage::v1::CheckRecord record;
-  if (!decoded.ok() ||
-      !record.ParseFromArray(decoded->payload.data(), static_cast<int>(decoded->payload.size()))) {
-    return std::nullopt;
-  }
-  return record;
-}
-
 void SetResult(const storage::v1::CheckRecord& record, v1::CheckResult* out) {
   out->set_status(record.status());
   out->set_output(record.output());
@@ -65,13 +52,13 @@ void AddCheck(const v1::Check& check, bool reported, const std::string& key,
   *state->mutable_check() = check;
   if (!reported) return;
   const std::string check_key = storage::EncodeCheckKey(key, check.id());
-  const auto latest = ReadResult(engine, Family::kChecks, check_key);
+  const auto latest = core::ReadResult(engine, Family::kChecks, check_key);
   if (!latest) return;
   SetResult(*latest, state->mutable_latest());
   const uint64_t last = latest->transitions();
   for (uint64_t n = last; n > 0 && n + core::kKeptTransitions > last; --n) {
     const auto one =
-        ReadResult(engine, Family::kTransitions, storage::EncodeTransitionKey(check_key, n));
+        core::ReadResult(engine, Family::kTransitions, storage::EncodeTransitionKey(check_key, n));
     if (one) SetResult(*one, state->add_transitions());
   }
 }
