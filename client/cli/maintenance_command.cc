@@ -23,13 +23,21 @@ std::string NameOf(const v1::SetMaintenanceRequest& request) {
       absl::StrCat(request.node().namespace_(), " node ", request.node().node()));
 }
 
-// It is kept of what isn't registered, too: whoever left out the node is told of it.
-void NoteUnknown(Context& context, const v1::InstanceKey& key) {
+// It is kept of what isn't registered, too: whoever left out the node is told of it. And who takes
+// an instance back in, that its node keeps it out.
+void NoteWhatIs(Context& context, const v1::InstanceKey& key, bool on) {
   v1::DescribeInstanceRequest request;
   *request.mutable_key() = key;
   v1::DescribeInstanceResponse response;
   const absl::Status status = CallUnary<v1::Discovery>(
       *context.connection, &v1::Discovery::Stub::DescribeInstance, request, &response);
+  if (status.ok() && !on && response.maintenance().node()) {
+    context.Note(absl::StrCat(
+        "it stays out: all of its node is in maintenance, which ends with muster maintenance off "
+        "--node ",
+        base::EscapeForTerminal(key.node()), " --namespace ",
+        base::EscapeForTerminal(key.namespace_())));
+  }
   if (!absl::IsNotFound(status)) return;
   context.Note(absl::StrCat("no such instance is registered now",
                             key.node().empty() ? "; one that has a node needs --node" : ""));
@@ -63,7 +71,7 @@ int RunMaintenance(Context& context, const Flags& flags) {
   } else {
     context.out << "maintenance of " << NameOf(request) << " is " << flags.turn << std::endl;
   }
-  if (!of_node) NoteUnknown(context, request.key());
+  if (!of_node) NoteWhatIs(context, request.key(), request.on());
   return kDone;
 }
 

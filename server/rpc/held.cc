@@ -84,7 +84,8 @@ void AddBrake(const core::BrakeStanding& brake, v1::StatusResponse& to) {
   const std::string since = absl::FormatTime(
       "%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMicros(brake.since.us), absl::UTCTimeZone());
   to.add_warnings(absl::StrCat("the brake holds ", brake.held, " overdue leases of ", brake.groups,
-                               " groups since ", since, "; see docs/lifetime.md"));
+                               brake.groups == 1 ? " group since " : " groups since ", since,
+                               "; see docs/lifetime.md"));
 }
 
 std::vector<grpc::ByteBuffer> ToldHeld::Tell(uint64_t sub_id, const core::HeldService* held) {

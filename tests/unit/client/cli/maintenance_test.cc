@@ -73,6 +73,17 @@ TEST_F(MaintenanceTest, WhatIsNotRegisteredIsToldOf) {
   EXPECT_EQ(ran.err, "muster: no such instance is registered now\n");
 }
 
+TEST_F(MaintenanceTest, ThatTheNodeKeepsItOutIsToldOf) {
+  server_.discovery.describe = [](const auto&, auto* response) {
+    response->mutable_maintenance()->set_node(true);
+    return Ok();
+  };
+  EXPECT_EQ(RunAt(server_, {"maintenance", "off", "web", "web-1", "--node", "n1"}).err,
+            "muster: it stays out: all of its node is in maintenance, which ends with muster "
+            "maintenance off --node n1 --namespace default\n");
+  EXPECT_EQ(RunAt(server_, {"maintenance", "on", "web", "web-1", "--node", "n1"}).err, "");
+}
+
 TEST_F(MaintenanceTest, RefusalsAreFailures) {
   server_.registry.set_maintenance = [](const auto&, auto*) {
     return Refused(grpc::StatusCode::PERMISSION_DENIED, "RIGHT_MISSING", "no right to write");

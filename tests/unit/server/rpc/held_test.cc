@@ -172,6 +172,9 @@ TEST(Brake, StatusWarnsWhileItHolds) {
   AddBrake({.held = 12, .groups = 3, .since = {1'767'225'600'000'000}}, status);
   EXPECT_THAT(status.warnings(), ElementsAre("the brake holds 12 overdue leases of 3 groups since "
                                              "2026-01-01T00:00:00Z; see docs/lifetime.md"));
+  status.Clear();
+  AddBrake({.held = 12, .groups = 1, .since = {1'767'225'600'000'000}}, status);
+  EXPECT_THAT(status.warnings(), ElementsAre(HasSubstr("leases of 1 group since")));
 }
 
 TEST_F(HeldTest, StatusStaysSmall) {
