@@ -196,8 +196,8 @@ void CheckScheduler::WakeAt(uint64_t session, base::SteadyTime at) {
   wakes_.push({at, session});
 }
 
-void CheckScheduler::AskSlot(uint64_t session, const std::string& host) {
-  slots_.Ask(session, host);
+void CheckScheduler::AskSlot(uint64_t session, const std::string& host, ProbeSlots::Lane lane) {
+  slots_.Ask(session, host, lane);
 }
 
 void CheckScheduler::LeaveSlot(uint64_t session) { slots_.Leave(session); }

@@ -81,7 +81,7 @@ class CheckScheduler : public SessionHost {
   base::Rng& rng() override { return rng_; }
   void NoticeGap() override;
   void WakeAt(uint64_t session, base::SteadyTime at) override;
-  void AskSlot(uint64_t session, const std::string& host) override;
+  void AskSlot(uint64_t session, const std::string& host, ProbeSlots::Lane lane) override;
   void LeaveSlot(uint64_t session) override;
   void Propose(uint64_t session, core::CheckOutcome outcome) override;
   void CountUnreachable(const std::string& zone, int change) override;

@@ -20,6 +20,10 @@ constexpr double kEarly = 1.0 / 20;
 constexpr double kMean = 1 - kEarly / 2;
 // Of a proposal that the store refused.
 constexpr absl::Duration kRetry = absl::Seconds(1);
+// A run that has its place for so long, or for its whole timeout, is a slow one.
+constexpr absl::Duration kSlow = absl::Seconds(1);
+// So that targets that answer now and then, and hang between, are slow ones.
+constexpr int kSlowFor = 8;
 // How much longer targets may stay that are unreachable together with many others.
 constexpr absl::Duration kCutOffHold = absl::Seconds(60);
 
@@ -60,7 +64,9 @@ CheckSession::CheckSession(uint64_t id, const Followed& instance, const v1::Chec
       prober_(std::move(prober)),
       problem_(std::move(problem)),
       state_(ThresholdsOf(check), StatusOf(check, result), result != nullptr) {
-  if (result != nullptr) stored_ = {result->status(), result->output()};
+  if (result == nullptr) return;
+  stored_ = {result->status(), result->output()};
+  is_known_ = result->status() == v1::PASSING || result->status() == v1::WARNING;
 }
 
 CheckSession::~CheckSession() {
@@ -131,11 +137,12 @@ void CheckSession::Wake() {
   if (!has_next_run_ || next_run_ > host_.Now()) return WakeNext();
   has_next_run_ = false;
   running_ = true;
-  host_.AskSlot(id_, aim_.host);
+  host_.AskSlot(id_, aim_.host, lane());
 }
 
 void CheckSession::Run() {
   started_ = host_.Now();
+  has_place_ = true;
   if (!polls_) {
     probe_ = prober_->Watch({.on_status = [this](ProbeResult r) { OnWatchStatus(std::move(r)); },
                              .on_end = [this](WatchEnd end) { OnWatchEnd(std::move(end)); }});
@@ -145,9 +152,29 @@ void CheckSession::Run() {
   probe_ = prober_->Start([this](ProbeResult result) { OnResult(std::move(result)); });
 }
 
+ProbeSlots::Lane CheckSession::lane() const {
+  if (slow_for_ > 0) return ProbeSlots::Lane::kSlow;
+  return is_known_ ? ProbeSlots::Lane::kQuick : ProbeSlots::Lane::kNew;
+}
+
+void CheckSession::LeavePlace() {
+  if (!std::exchange(running_, false)) return;
+  host_.LeaveSlot(id_);
+  if (!std::exchange(has_place_, false)) return;
+  host_.NoticeGap();
+  // How long it took says something of this server only.
+  if (started_ < host_.last_gap()) return;
+  is_known_ = true;
+  if (host_.Now() - started_ >= std::min(kSlow, core::TimesOf(check_).timeout)) {
+    slow_for_ = kSlowFor;
+  } else if (slow_for_ > 0) {
+    --slow_for_;
+  }
+}
+
 void CheckSession::EndRun() {
   probe_.reset();
-  if (std::exchange(running_, false)) host_.LeaveSlot(id_);
+  LeavePlace();
 }
 
 void CheckSession::RunAt(base::SteadyTime at) {
@@ -180,7 +207,7 @@ void CheckSession::OnResult(ProbeResult result) {
 
 void CheckSession::OnWatchStatus(ProbeResult result) {
   // It holds no place while nothing is asked.
-  if (std::exchange(running_, false)) host_.LeaveSlot(id_);
+  LeavePlace();
   watching_ = true;
   fresh_ = false;
   SetReached(true);

@@ -10,6 +10,9 @@
 // When this server was stopped or starved for over a second, reports and answers may lie unread:
 // the gap doesn't count for a ttl, and a run that spanned it and failed is made again.
 //
+// A check whose run took a second, or its whole timeout, is a slow one for eight more runs: such
+// ones have places of their own, and others don't wait for them.
+//
 // Thread safety: none: the health loop's thread. Ownership: host and prober factory outlive it;
 // destroying it cancels what is under way. Its proposals may be answered after its end: by id.
 #pragma once
@@ -26,6 +29,7 @@
 #include "server/core/check_change.h"
 #include "server/health/health_state.h"
 #include "server/health/probe.h"
+#include "server/health/probe_slots.h"
 
 namespace muster::health {
 
@@ -44,7 +48,7 @@ class SessionHost {
   // Calls session.Wake() at that time, or sooner.
   virtual void WakeAt(uint64_t session, base::SteadyTime at) = 0;
   // Calls session.Run() once there is a place, which it has until LeaveSlot.
-  virtual void AskSlot(uint64_t session, const std::string& host) = 0;
+  virtual void AskSlot(uint64_t session, const std::string& host, ProbeSlots::Lane lane) = 0;
   virtual void LeaveSlot(uint64_t session) = 0;
   // session.Proposed() is called later with what became of it, if it still lives.
   virtual void Propose(uint64_t session, core::CheckOutcome outcome) = 0;
@@ -114,6 +118,8 @@ class CheckSession {
   void OnResult(ProbeResult result);
   void OnWatchStatus(ProbeResult result);
   void OnWatchEnd(WatchEnd end);
+  ProbeSlots::Lane lane() const;
+  void LeavePlace();
   void EndRun();
   void RunAt(base::SteadyTime at);
   void SetReached(bool reached);
@@ -132,8 +138,11 @@ class CheckSession {
   const std::unique_ptr<Prober> prober_;
   const std::string problem_;
   HealthState state_;
-  bool fresh_ = false;     // its second run isn't drawn yet
-  bool running_ = false;   // it waits for a place or has one
+  bool fresh_ = false;    // its second run isn't drawn yet
+  bool running_ = false;  // it waits for a place or has one
+  bool has_place_ = false;
+  bool is_known_ = false;  // how long its runs take: it has had one, or passed before a restart
+  int slow_for_ = 0;       // so many runs in time until it is no longer taken for a slow one
   bool watching_ = false;  // a watch has given a status
   bool polls_ = false;     // the target offers no watch
   base::SteadyTime started_{};

@@ -4,62 +4,99 @@
 
 namespace muster::health {
 
-void ProbeSlots::MayTakeTurn(const std::string& name, Host& host) {
-  if (host.in_turn || host.line.empty() || host.taken >= most_of_host_) return;
-  host.in_turn = true;
-  turns_.push_back(name);
+bool ProbeSlots::HasRoom(Lane lane) const {
+  const auto taken = [this](Lane of) { return lanes_[static_cast<size_t>(of)].taken; };
+  switch (lane) {
+    case Lane::kSlow:
+      if (taken(Lane::kSlow) >= Part(most_, 2)) return false;
+      [[fallthrough]];
+    case Lane::kNew:
+      if (taken(Lane::kSlow) + taken(Lane::kNew) >= Part(most_, 3)) return false;
+      [[fallthrough]];
+    case Lane::kQuick:
+      return taken_ < most_;
+  }
+  return false;
 }
 
-void ProbeSlots::Ask(uint64_t id, const std::string& host) {
-  Host& at = hosts_[host];
-  at.line.push_back(id);
-  places_[id] = {host, false};
+bool ProbeSlots::HasRoom(const std::string& host) const {
+  const auto taken = taken_of_host_.find(host);
+  return taken == taken_of_host_.end() || taken->second < most_of_host_;
+}
+
+void ProbeSlots::MayTakeTurn(Lines& lane, const std::string& host) {
+  const auto line = lane.of_host.find(host);
+  if (line == lane.of_host.end() || line->second.in_turn || !HasRoom(host)) return;
+  line->second.in_turn = true;
+  lane.turns.push_back(host);
+}
+
+void ProbeSlots::Ask(uint64_t id, const std::string& host, Lane lane) {
+  At(lane).of_host[host].ids.push_back(id);
+  places_[id] = {host, lane, false};
   ++waiting_;
-  MayTakeTurn(host, at);
+  MayTakeTurn(At(lane), host);
+}
+
+std::optional<uint64_t> ProbeSlots::NextOf(Lane which) {
+  Lines& lane = At(which);
+  while (HasRoom(which) && !lane.turns.empty()) {
+    const std::string host = std::move(lane.turns.front());
+    lane.turns.pop_front();
+    const auto at = lane.of_host.find(host);
+    Line& line = at->second;
+    line.in_turn = false;
+    // It has taken its share in another lane meanwhile.
+    if (!HasRoom(host)) continue;
+    std::optional<uint64_t> next;
+    while (!next && !line.ids.empty()) {
+      const auto place = places_.find(line.ids.front());
+      // Else it left, and may have asked again in another lane.
+      if (place != places_.end() && !place->second.taken && place->second.lane == which) {
+        next = place->first;
+        place->second.taken = true;
+      }
+      line.ids.pop_front();
+    }
+    if (next) ++taken_of_host_[host];
+    if (line.ids.empty()) {
+      lane.of_host.erase(at);
+    } else {
+      MayTakeTurn(lane, host);
+    }
+    if (!next) continue;
+    ++lane.taken;
+    ++taken_;
+    --waiting_;
+    return next;
+  }
+  return std::nullopt;
 }
 
 std::optional<uint64_t> ProbeSlots::Next() {
-  while (taken_ < most_ && !turns_.empty()) {
-    const std::string name = std::move(turns_.front());
-    turns_.pop_front();
-    Host& host = hosts_.at(name);
-    host.in_turn = false;
-    while (!host.line.empty()) {
-      const uint64_t id = host.line.front();
-      host.line.pop_front();
-      const auto place = places_.find(id);
-      if (place == places_.end() || place->second.taken) continue;  // it left
-      place->second.taken = true;
-      ++host.taken;
-      ++taken_;
-      --waiting_;
-      MayTakeTurn(name, host);
-      return id;
-    }
-    if (host.taken == 0) hosts_.erase(name);
+  for (size_t tried = 0; tried < kLanes; ++tried) {
+    const auto lane = static_cast<Lane>(turn_);
+    turn_ = (turn_ + 1) % kLanes;
+    if (const auto next = NextOf(lane)) return next;
   }
   return std::nullopt;
 }
 
 void ProbeSlots::Leave(uint64_t id) {
-  const auto place = places_.find(id);
-  if (place == places_.end()) return;
-  const std::string name = std::move(place->second.host);
-  const bool taken = place->second.taken;
-  places_.erase(place);
-  if (!taken) {
+  const auto at = places_.find(id);
+  if (at == places_.end()) return;
+  const Place place = std::move(at->second);
+  places_.erase(at);
+  if (!place.taken) {
     // It is stepped over in its line.
     --waiting_;
     return;
   }
   --taken_;
-  Host& host = hosts_.at(name);
-  --host.taken;
-  if (host.taken == 0 && host.line.empty() && !host.in_turn) {
-    hosts_.erase(name);
-  } else {
-    MayTakeTurn(name, host);
-  }
+  --At(place.lane).taken;
+  const auto of_host = taken_of_host_.find(place.host);
+  if (--of_host->second == 0) taken_of_host_.erase(of_host);
+  for (Lines& lane : lanes_) MayTakeTurn(lane, place.host);
 }
 
 }  // namespace muster::health

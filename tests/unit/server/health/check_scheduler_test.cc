@@ -274,9 +274,76 @@ TEST_F(CheckSchedulerTest, NoMoreRunAtOnceThanAllowed) {
     Set(instance, {Tcp("up")});
   }
   Advance(absl::Seconds(3));
-  EXPECT_EQ(targets_.most_under_way, 8u) << "and none of them answers";
-  EXPECT_EQ(scheduler_->counts().waiting, 192u);
+  EXPECT_EQ(targets_.most_under_way, 6u) << "and none of them answers, of which nothing is known";
+  EXPECT_EQ(scheduler_->counts().waiting, 194u);
 }
+
+// Targets of many names hang, more than there are places, each for the whole of its interval, but
+// for every so-manieth run, in which they answer at once.
+class ManyHang : public CheckSchedulerTest, public testing::WithParamInterface<size_t> {
+ protected:
+  static constexpr absl::Duration kInterval = absl::Seconds(10);
+  Followed At(const std::string& host) {
+    Followed instance = Instance(host);
+    instance.address = host;
+    return instance;
+  }
+  void AdvanceHanging(absl::Duration d) {
+    for (; d > absl::ZeroDuration(); d -= absl::Milliseconds(10)) {
+      clock_.Advance(absl::Milliseconds(10));
+      for (size_t i = 0; i < targets_.runs.size(); ++i) {
+        const Targets::Run& run = targets_.runs[i];
+        if (run.done == nullptr || !run.target.starts_with("hangs")) continue;
+        const bool answers =
+            GetParam() > 0 && ++runs_of_[i] == 1 && ++runs_of_target_[run.target] % GetParam() == 0;
+        if (!answers && clock_.Steady() - run.at < kInterval) continue;
+        const ProbeDone done = run.done;
+        done(answers ? Passing() : Unreachable());
+      }
+      Turn();
+    }
+  }
+  // Of each target, the longest time from run to run since then.
+  absl::Duration LongestWait(base::SteadyTime since, std::string_view prefix) const {
+    std::map<std::string, base::SteadyTime> last;
+    absl::Duration longest = absl::ZeroDuration();
+    for (const Targets::Run& run : targets_.runs) {
+      if (!run.target.starts_with(prefix)) continue;
+      const auto [it, first] = last.emplace(run.target, run.at);
+      if (!first && run.at >= since) longest = std::max(longest, run.at - it->second);
+      it->second = run.at;
+    }
+    for (const auto& [target, at] : last) longest = std::max(longest, clock_.Steady() - at);
+    return longest;
+  }
+  std::map<size_t, size_t> runs_of_;
+  std::map<std::string, size_t> runs_of_target_;
+};
+
+TEST_P(ManyHang, TheyDelayEachOtherOnly) {
+  Make({.max_probes = 16});
+  v1::Check hanging = Tcp("up");
+  hanging.mutable_timeout()->set_seconds(10);
+  for (int i = 0; i < 30; ++i) Set(At(absl::StrCat("hangs", i)), {hanging});
+  for (int i = 0; i < 20; ++i) {
+    targets_.answers[absl::StrCat("well", i, ":80/up")] = Passing();
+    Set(At(absl::StrCat("well", i)), {Tcp("up")});
+  }
+  AdvanceHanging(absl::Seconds(60));
+  const base::SteadyTime settled = clock_.Steady();
+  AdvanceHanging(absl::Seconds(200));
+  EXPECT_LE(LongestWait(settled, "well"), kInterval + absl::Milliseconds(50));
+  EXPECT_LE(LongestWait(settled, "hangs"), 6 * kInterval) << "30 of them share 8 places";
+  EXPECT_GT(scheduler_->counts().waiting, 0u);
+  // One that comes isn't kept waiting, either.
+  targets_.answers["new:80/up"] = Passing();
+  Set(At("new"), {Tcp("up")});
+  AdvanceHanging(absl::Seconds(1));
+  EXPECT_EQ(std::count_if(targets_.runs.begin(), targets_.runs.end(),
+                          [](const Targets::Run& run) { return run.target == "new:80/up"; }),
+            1);
+}
+INSTANTIATE_TEST_SUITE_P(AnswerEvery, ManyHang, testing::Values(0, 2, 7));
 
 TEST_F(CheckSchedulerTest, StartTimesAreEvenlySpread) {
   Make({.max_probes = 100'000});
