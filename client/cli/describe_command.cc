@@ -32,6 +32,7 @@ std::string LocalityText(const v1::Locality& locality) {
 
 std::string LeaseText(const v1::LeaseState& lease) {
   if (lease.permanent()) return "permanent";
+  if (IsOverdue(lease)) return absl::StrCat("overdue, of ", SpanText(lease.ttl()));
   return absl::StrCat(SpanText(lease.remaining()), " left of ", SpanText(lease.ttl()));
 }
 
@@ -70,7 +71,8 @@ void AddLife(const v1::DescribeInstanceResponse& all, Sheet* sheet) {
   if (all.has_maintenance()) {
     sheet->Add("maintenance", MaintenanceText(all.maintenance()), Colour::kYellow);
   }
-  sheet->Add("lease", LeaseText(all.lease()));
+  sheet->Add("lease", LeaseText(all.lease()),
+             IsOverdue(all.lease()) ? Colour::kYellow : Colour::kNone);
   sheet->Add("incarnation",
              absl::StrCat(all.incarnation(), all.fenced() ? " (fenced)" : " (not fenced)"));
   sheet->Add("replaced", absl::StrJoin(all.superseded(), ","));

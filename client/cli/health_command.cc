@@ -69,7 +69,9 @@ Cell StateCell(const v1::DescribeInstanceResponse& all) {
   if (!all.maintenance().reason().empty()) {
     absl::StrAppend(&text, ": ", FirstLine(all.maintenance().reason(), kMostReason));
   }
-  return {text, state == v1::ACTIVE ? Colour::kNone : Colour::kYellow};
+  const bool overdue = IsOverdue(all.lease());
+  if (overdue) text += ", overdue";
+  return {text, state == v1::ACTIVE && !overdue ? Colour::kNone : Colour::kYellow};
 }
 
 std::string SinceText(const v1::CheckState& state, absl::Time now) {
@@ -139,8 +141,8 @@ void AddHealthCommand(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("health", "How each check of a service is and has been");
   command->footer(
       "HISTORY has a cell for each change of status, at most 10, the oldest left: P passing,\n"
-      "W warning, C critical. SINCE is how long ago the last one was. -o json prints a line for "
-      "each\n"
+      "W warning, C critical. SINCE is how long ago the last one was. An overdue instance didn't\n"
+      "renew its lease: it is held, or about to be removed. -o json prints a line for each\n"
       "instance, as describe does. Exit code 1 when there is no instance.\n"
       "Example: muster health web --node n1");
   auto flags = std::make_shared<Flags>();

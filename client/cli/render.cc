@@ -150,6 +150,11 @@ std::string SpanText(const google::protobuf::Duration& span) {
   return base::FormatDuration(ToDuration(span));
 }
 
+bool IsOverdue(const v1::LeaseState& lease) {
+  return !lease.permanent() && lease.has_remaining() &&
+         ToDuration(lease.remaining()) <= absl::ZeroDuration();
+}
+
 std::string TimeText(const google::protobuf::Timestamp& time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(time.seconds()),
                           absl::UTCTimeZone());

@@ -63,6 +63,8 @@ std::string AddressText(const std::string& host, uint32_t port);
 std::string RevisionText(const v1::Revision& revision);
 // "1m30s".
 std::string SpanText(const google::protobuf::Duration& span);
+// Over, and the instance is there all the same: held, or about to be removed.
+bool IsOverdue(const v1::LeaseState& lease);
 // "2026-11-24T03:37:00Z".
 std::string TimeText(const google::protobuf::Timestamp& time);
 // "3 overdue endpoints are held in zone a since …: the store takes no writes". Not escaped.

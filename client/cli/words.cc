@@ -108,14 +108,12 @@ std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
     const std::string unknown = UnknownWord(app);
     return unknown.empty() ? "a command is needed" : unknown;
   }
+  // Words may be missing that a wrong flag stands for, or be one too many that is its value.
+  const std::vector<std::string> words = LeftWords(app);
+  const auto flag = std::find_if(words.begin(), words.end(), IsFlag);
+  if (flag != words.end()) return UnknownFlag(app, *flag);
   std::string what = absl::StrReplaceAll(error.what(), {{"\n", " "}});
-  if (missing) {
-    // What is missing may be the words that a wrong flag stands for.
-    const std::vector<std::string> words = LeftWords(app);
-    const auto flag = std::find_if(words.begin(), words.end(), IsFlag);
-    if (flag != words.end()) return UnknownFlag(app, *flag);
-    what = absl::StrCat("missing ", absl::StripSuffix(what, " is required"));
-  }
+  if (missing) what = absl::StrCat("missing ", absl::StripSuffix(what, " is required"));
   return commands.empty() ? what : absl::StrCat(commands.front()->get_name(), ": ", what);
 }
 

@@ -102,6 +102,17 @@ TEST_F(HealthTest, ALineForEachCheck) {
   EXPECT_TRUE(request.selector().include_draining());
 }
 
+TEST_F(HealthTest, SaysWhoIsOverdue) {
+  server_.discovery.describe = [this](const auto&, auto* response) {
+    *response = First();
+    response->mutable_lease()->set_permanent(false);
+    response->mutable_lease()->mutable_ttl()->set_seconds(30);
+    response->mutable_lease()->mutable_remaining();
+    return Ok();
+  };
+  EXPECT_THAT(RunAt(server_, {"health", "web"}).out, HasSubstr("web-1 on n1  active, overdue  "));
+}
+
 TEST_F(HealthTest, OfOneNode) {
   const Ran ran = RunAt(server_, {"health", "web", "--node", "n1"});
   EXPECT_EQ(ran.code, 0) << ran.err;

@@ -210,6 +210,17 @@ TEST(DescribeTest, SaysEverything) {
             "main   ttl 10s  critical  -        -      -     disk\n");
 }
 
+TEST(DescribeTest, SaysThatALeaseIsOver) {
+  FakeServer server;
+  server.discovery.describe = [](const auto& request, auto* response) {
+    const auto status = Described(request, response);
+    response->mutable_lease()->mutable_remaining()->Clear();
+    return status;
+  };
+  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+              HasSubstr("lease         overdue, of 30s\n"));
+}
+
 TEST(DescribeTest, SaysWhoseMaintenanceItIs) {
   FakeServer server;
   v1::Maintenance maintenance;
