@@ -92,13 +92,15 @@ storage::Op PutTransition(const std::string& check_key, const storage::v1::Check
                       storage::EncodeValue(transition.SerializeAsString()));
 }
 
+// A new output without a new status is nothing before `output_every` has passed.
 Change SetResult(std::string_view key, const StoredInstance& present, const v1::Check& check,
-                 storage::v1::CheckRecord result, ReadCheck read_check) {
+                 storage::v1::CheckRecord result, absl::Duration output_every,
+                 ReadCheck read_check) {
   const auto before = read_check(check.id());
   const bool same_status = before && before->status() == result.status();
   Change out = ChangeOf(key, present);
   const auto next_output_ms =
-      before ? before->at_ms() + static_cast<uint64_t>(absl::ToInt64Milliseconds(kOutputEvery)) : 0;
+      before ? before->at_ms() + static_cast<uint64_t>(absl::ToInt64Milliseconds(output_every)) : 0;
   if (same_status && (before->output() == result.output() || result.at_ms() < next_output_ms)) {
     out.unit = {};
     return out;
@@ -205,7 +207,7 @@ absl::StatusOr<Change> ReportOn(std::string_view key, const StoredInstance& pres
                                           "of kind ttl"));
   }
   return SetResult(key, present, **check, ResultOf(report.status(), report.output(), now_ms),
-                   read_check);
+                   kOutputEvery, read_check);
 }
 
 absl::StatusOr<Change> OutcomeOn(const StoredInstance& present, const CheckOutcome& outcome,
@@ -214,8 +216,10 @@ absl::StatusOr<Change> OutcomeOn(const StoredInstance& present, const CheckOutco
   if (check == nullptr || present.words.definition_seq != outcome.definition_seq) {
     return NoSuchCheck(outcome.check_id);
   }
+  // Whoever found it out keeps the minute, and takes what was answered OK for stored.
   return SetResult(outcome.instance_key, present, *check,
-                   ResultOf(outcome.status, outcome.output, now_ms), read_check);
+                   ResultOf(outcome.status, outcome.output, now_ms), absl::ZeroDuration(),
+                   read_check);
 }
 
 absl::StatusOr<Change> AdditionOf(std::string_view key, const StoredInstance& present,

@@ -22,7 +22,8 @@ namespace muster::core {
 inline constexpr size_t kMaxOutput = 4096;
 inline constexpr size_t kMaxTransitionOutput = 512;
 inline constexpr uint64_t kKeptTransitions = 10;
-// A new output without a new status is written this often at most.
+// A new output without a new status is written this often at most: of reports by ReportOn, of
+// outcomes by whoever finds them out.
 inline constexpr absl::Duration kOutputEvery = absl::Seconds(60);
 
 // What the server itself found out about a check.

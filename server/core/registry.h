@@ -106,8 +106,8 @@ class Registry {
 
   using ReportDone = std::function<void(absl::StatusOr<v1::ReportHealthResponse>)>;
   void ReportHealth(const v1::ReportHealthRequest& request, ReportDone done);
-  // Is told of each report that was taken, changed or not: `check_id` as in the request. On the
-  // thread that calls `done`. Before the first report.
+  // Is told of each report that is right, before it is durable, maybe more than once, changed or
+  // not: `check_id` as in the request. On any thread. To be set before the first report.
   using ReportListener =
       std::function<void(std::string_view instance_key, std::string_view check_id)>;
   void SetReportListener(ReportListener listener) { report_listener_ = std::move(listener); }

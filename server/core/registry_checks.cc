@@ -32,16 +32,16 @@ void Registry::SetRevision(const Outcome& outcome, v1::Revision* to) const {
 void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone done) {
   auto key = NormalKey(request.key(), "key");
   if (!key.ok()) return done(key.status());
-  const std::string instance_key = storage::EncodeInstanceKey(*key);
-  const auto edit = [request](std::string_view key, const StoredInstance& present,
-                              ReadCheck read_check, uint64_t now_ms) {
-    return ReportOn(key, present, request, read_check, now_ms);
+  const auto edit = [this, request](std::string_view key, const StoredInstance& present,
+                                    ReadCheck read_check, uint64_t now_ms) {
+    auto change = ReportOn(key, present, request, read_check, now_ms);
+    // A sign of life, even if what it says waits for the disk, or has no room there.
+    if (change.ok() && report_listener_) report_listener_(key, request.check_id());
+    return change;
   };
   BeginEdit(*std::move(key), request.incarnation(), edit,
-            [this, instance_key, check_id = request.check_id(),
-             done = std::move(done)](const auto& outcome) {
+            [this, done = std::move(done)](const auto& outcome) {
               if (!outcome.ok()) return done(outcome.status());
-              if (report_listener_) report_listener_(instance_key, check_id);
               v1::ReportHealthResponse response;
               SetRevision(*outcome, response.mutable_revision());
               response.set_changed(outcome->changed);

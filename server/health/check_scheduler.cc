@@ -15,6 +15,8 @@ namespace {
 constexpr absl::Duration kLookEvery = absl::Milliseconds(500);
 constexpr absl::Duration kTellEvery = absl::Seconds(60);
 constexpr absl::Duration kGap = absl::Milliseconds(1500);
+// So many wakes of the past are kept without need.
+constexpr size_t kOldWakes = 1000;
 
 base::HostPort TargetOf(const v1::Check& check, const Followed& instance) {
   const base::HostPort own = {instance.address, static_cast<uint16_t>(instance.port)};
@@ -50,13 +52,14 @@ CheckScheduler::CheckScheduler(const base::Clock& clock, base::Rng& rng, CheckSt
       rng_(rng),
       store_(store),
       make_prober_(std::move(make_prober)),
-      options_(options),
-      slots_(std::max<size_t>(options.max_probes, 1)),
+      options_(std::move(options)),
+      slots_(std::max<size_t>(options_.max_probes, 1)),
       last_poll_(clock.Steady()),
       self_(std::make_shared<CheckScheduler*>(this)) {}
 
 CheckScheduler::~CheckScheduler() {
   // Sessions give their places back, here.
+  polling_ = true;
   while (!entries_.empty()) Drop(entries_.begin()->first);
 }
 
@@ -160,6 +163,7 @@ void CheckScheduler::NoticeGap() {
 
 base::SteadyTime CheckScheduler::Poll() {
   NoticeGap();
+  polling_ = true;
   const base::SteadyTime now = clock_.Steady();
   while (!wakes_.empty() && wakes_.top().at <= now) {
     const Wake wake = wakes_.top();
@@ -171,8 +175,10 @@ base::SteadyTime CheckScheduler::Poll() {
     entry->session->Wake();
   }
   RunWaiting();
+  polling_ = false;
   const base::SteadyTime look = now + kLookEvery;
-  return wakes_.empty() ? look : std::min(look, wakes_.top().at);
+  next_poll_ = wakes_.empty() ? look : std::min(look, wakes_.top().at);
+  return next_poll_;
 }
 
 void CheckScheduler::RunWaiting() {
@@ -186,7 +192,7 @@ void CheckScheduler::RunWaiting() {
 }
 
 SchedulerCounts CheckScheduler::counts() const {
-  return {entries_.size(), slots_.taken(), slots_.waiting()};
+  return {entries_.size(), slots_.taken(), slots_.waiting(), wakes_.size()};
 }
 
 void CheckScheduler::WakeAt(uint64_t session, base::SteadyTime at) {
@@ -194,13 +200,27 @@ void CheckScheduler::WakeAt(uint64_t session, base::SteadyTime at) {
   if (entry == nullptr || (entry->wake_at.us != 0 && entry->wake_at <= at)) return;
   entry->wake_at = at;
   wakes_.push({at, session});
+  if (wakes_.size() > 2 * entries_.size() + kOldWakes) ForgetOldWakes();
+  if (!polling_ && at < next_poll_) options_.nudge();
+}
+
+// Those of sessions that have ended, or that an earlier one took the place of.
+void CheckScheduler::ForgetOldWakes() {
+  std::vector<Wake> wakes;
+  for (const auto& [session, entry] : entries_) {
+    if (entry.wake_at.us != 0) wakes.push_back({entry.wake_at, session});
+  }
+  wakes_ = decltype(wakes_)(std::greater<>(), std::move(wakes));
 }
 
 void CheckScheduler::AskSlot(uint64_t session, const std::string& host, ProbeSlots::Lane lane) {
   slots_.Ask(session, host, lane);
 }
 
-void CheckScheduler::LeaveSlot(uint64_t session) { slots_.Leave(session); }
+void CheckScheduler::LeaveSlot(uint64_t session) {
+  slots_.Leave(session);
+  if (!polling_ && slots_.waiting() > 0) options_.nudge();
+}
 
 void CheckScheduler::Propose(uint64_t session, core::CheckOutcome outcome) {
   store_.SetOutcome(std::move(outcome),

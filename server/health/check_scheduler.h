@@ -1,6 +1,7 @@
 // CheckScheduler: all checks that this server follows, each a CheckSession, and when each of them
 // has something to do.
 //
+//   CheckScheduler scheduler(…, {.nudge = [] { post(Poll); }});
 //   scheduler.Set(instance, checks, results, fresh);
 //   loop: WaitUntil(scheduler.Poll());
 //
@@ -40,6 +41,9 @@ using MakeProber = std::function<absl::StatusOr<std::unique_ptr<Prober>>(
 
 struct SchedulerOptions {
   size_t max_probes = 1000;  // 0 = nothing is probed
+  // Called when there is something to do before the time that the last Poll named, within any
+  // call but Poll, or when a probe's result comes: Poll is to be called soon, not within it.
+  std::function<void()> nudge = [] {};
   // Targets of a zone that are unreachable at once, as a share, above which rather this server is
   // cut off; judged from so many on.
   double cut_off_share = 0.3;
@@ -50,6 +54,7 @@ struct SchedulerCounts {
   uint64_t checks = 0;
   uint64_t probes = 0;   // under way
   uint64_t waiting = 0;  // for a place
+  uint64_t wakes = 0;    // kept, of the past ones too
 };
 
 class CheckScheduler : public SessionHost {
@@ -69,7 +74,7 @@ class CheckScheduler : public SessionHost {
   // `check_id` "" = the only one.
   void Reported(std::string_view instance_key, std::string_view check_id);
 
-  // Does what is due. When to call again at the latest, or after any other call.
+  // Does what is due. When to call again at the latest, if nothing nudges.
   base::SteadyTime Poll();
 
   SchedulerCounts counts() const;
@@ -112,6 +117,7 @@ class CheckScheduler : public SessionHost {
   void Drop(uint64_t session);
   uint64_t Add(const Followed& instance, const Definition& definition, bool fresh);
   void RunWaiting();
+  void ForgetOldWakes();
 
   const base::Clock& clock_;
   base::Rng& rng_;
@@ -124,6 +130,8 @@ class CheckScheduler : public SessionHost {
   absl::flat_hash_map<std::string, Zone> zones_;
   std::priority_queue<Wake, std::vector<Wake>, std::greater<>> wakes_;
   uint64_t last_id_ = 0;
+  bool polling_ = false;
+  base::SteadyTime next_poll_{};
   base::SteadyTime last_poll_;
   base::SteadyTime last_gap_{};
   absl::Duration gaps_ = absl::ZeroDuration();

@@ -24,6 +24,8 @@ constexpr absl::Duration kRetry = absl::Seconds(1);
 constexpr absl::Duration kSlow = absl::Seconds(1);
 // So that targets that answer now and then, and hang between, are slow ones.
 constexpr int kSlowFor = 8;
+// Whose runs may last longer is a slow one: once it hangs, it has its place for so long.
+constexpr absl::Duration kLongestQuick = absl::Seconds(10);
 // How much longer targets may stay that are unreachable together with many others.
 constexpr absl::Duration kCutOffHold = absl::Seconds(60);
 
@@ -66,6 +68,7 @@ CheckSession::CheckSession(uint64_t id, const Followed& instance, const v1::Chec
       state_(ThresholdsOf(check), StatusOf(check, result), result != nullptr) {
   if (result == nullptr) return;
   stored_ = {result->status(), result->output()};
+  stored_at_ = host_.Now();
   is_known_ = result->status() == v1::PASSING || result->status() == v1::WARNING;
 }
 
@@ -106,7 +109,7 @@ void CheckSession::Continue(const Followed& instance) {
   SetReached(true);
   EndRun();
   found_ = {v1::HEALTH_UNSPECIFIED, ""};
-  retry_ = watching_ = has_next_run_ = ttl_is_over_ = false;
+  retry_ = held_back_ = watching_ = has_next_run_ = ttl_is_over_ = false;
   Begin(/*fresh=*/true);
 }
 
@@ -121,12 +124,14 @@ void CheckSession::WakeNext() {
   } else if (has_next_run_) {
     at = next_run_;
   }
-  if (retry_) at = at ? std::min(*at, now + kRetry) : now + kRetry;
+  const auto or_at = [&at](base::SteadyTime other) { at = at ? std::min(*at, other) : other; };
+  if (retry_) or_at(now + kRetry);
+  if (held_back_) or_at(stored_at_ + core::kOutputEvery);
   if (at) host_.WakeAt(id_, *at);
 }
 
 void CheckSession::Wake() {
-  if (retry_) ProposeIfDue();
+  if (retry_ || held_back_) ProposeIfDue();
   if (is_ttl() && !ttl_is_over_ && ttl_ends_ <= host_.ActiveNow()) {
     ttl_is_over_ = true;
     SetReached(false);
@@ -153,7 +158,9 @@ void CheckSession::Run() {
 }
 
 ProbeSlots::Lane CheckSession::lane() const {
-  if (slow_for_ > 0) return ProbeSlots::Lane::kSlow;
+  if (slow_for_ > 0 || core::TimesOf(check_).timeout > kLongestQuick) {
+    return ProbeSlots::Lane::kSlow;
+  }
   return is_known_ ? ProbeSlots::Lane::kQuick : ProbeSlots::Lane::kNew;
 }
 
@@ -192,7 +199,9 @@ void CheckSession::OnResult(ProbeResult result) {
   const bool failed = result.outcome == Outcome::kFailing;
   if (failed && started_ < host_.last_gap()) return RunAt(host_.Now());
   EndRun();
-  if (result.outcome != Outcome::kNotRun) {
+  // One that wasn't made says nothing of the target.
+  const bool made = result.outcome != Outcome::kNotRun;
+  if (made) {
     SetReached(result.reached);
     const v1::Health status = state_.Add(OutcomeOf(result), host_.Now());
     Conclude(status, std::move(result.output));
@@ -202,7 +211,7 @@ void CheckSession::OnResult(ProbeResult result) {
   const absl::Duration wait =
       std::exchange(fresh_, false) ? interval * unit * kMean : interval * (1 - unit * kEarly);
   RunAt(next_run_ + wait);
-  MayDeregister();
+  if (made) MayDeregister();
 }
 
 void CheckSession::OnWatchStatus(ProbeResult result) {
@@ -224,7 +233,7 @@ void CheckSession::OnWatchEnd(WatchEnd end) {
       return RunAt(started_ + kRetry);
     case WatchEnd::Cause::kFailed:
       // That it is silent took as long as a run that began a timeout ago.
-      if (was_watching) next_run_ = host_.Now() - core::TimesOf(check_).timeout;
+      if (was_watching) started_ = next_run_ = host_.Now() - core::TimesOf(check_).timeout;
       return OnResult(std::move(end.result));
   }
 }
@@ -233,9 +242,10 @@ void CheckSession::Reported() {
   ttl_ends_ = host_.ActiveNow() + core::FromProto(check_.ttl().ttl());
   ttl_is_over_ = false;
   SetReached(true);
-  // What was found by itself is over: the report stands in the store.
-  found_ = stored_ = {v1::HEALTH_UNSPECIFIED, ""};
-  retry_ = false;
+  // What was found by itself is over: the report stands in the store. Or will: what is proposed now
+  // may come before it or after.
+  found_ = stored_ = proposed_ = {v1::HEALTH_UNSPECIFIED, ""};
+  retry_ = held_back_ = false;
   WakeNext();
 }
 
@@ -252,10 +262,12 @@ void CheckSession::Conclude(v1::Health status, std::string output) {
 }
 
 void CheckSession::ProposeIfDue() {
+  held_back_ = false;
   if (proposing_ || found_.status == v1::HEALTH_UNSPECIFIED) return;
   const bool same_status = found_.status == stored_.status;
   if (same_status && found_.text == stored_.text) return;
-  if (same_status && host_.Now() < stored_at_ + core::kOutputEvery) return;
+  held_back_ = same_status && host_.Now() < stored_at_ + core::kOutputEvery;
+  if (held_back_) return WakeNext();
   proposing_ = true;
   retry_ = false;
   proposed_ = found_;

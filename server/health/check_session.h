@@ -11,7 +11,8 @@
 // the gap doesn't count for a ttl, and a run that spanned it and failed is made again.
 //
 // A check whose run took a second, or its whole timeout, is a slow one for eight more runs: such
-// ones have places of their own, and others don't wait for them.
+// ones have places of their own, and others don't wait for them. So is one with a timeout of over
+// ten seconds.
 //
 // Thread safety: none: the health loop's thread. Ownership: host and prober factory outlive it;
 // destroying it cancels what is under way. Its proposals may be answered after its end: by id.
@@ -157,7 +158,8 @@ class CheckSession {
   bool proposing_ = false;
   Output proposed_{v1::HEALTH_UNSPECIFIED, ""};
   uint64_t proposed_definition_ = 0;
-  bool retry_ = false;  // a proposal was refused
+  bool retry_ = false;      // a proposal was refused
+  bool held_back_ = false;  // a new output waits for its minute
   std::unique_ptr<Probe> probe_;
 };
 

@@ -45,7 +45,7 @@ struct HealthChecks::Inside : CheckStore {
                   [this](const v1::Check& check, const std::string& address, uint32_t port) {
                     return probers->Make(check, {address, port});
                   },
-                  {.max_probes = options.config.max_probes()}),
+                  {.max_probes = options.config.max_probes(), .nudge = [this] { Nudge(); }}),
         clock(clock) {}
 
   // From any thread: the loop is to look. Once for all until it does.
@@ -54,6 +54,15 @@ struct HealthChecks::Inside : CheckStore {
     boost::asio::post(loop, [this] {
       woken = false;
       Look();
+    });
+  }
+
+  // On the loop's thread.
+  void Nudge() {
+    if (std::exchange(nudged, true)) return;
+    boost::asio::post(loop, [this] {
+      nudged = false;
+      Poll();
     });
   }
 
@@ -120,6 +129,7 @@ struct HealthChecks::Inside : CheckStore {
   CheckScheduler scheduler;
   const base::Clock& clock;
 
+  bool nudged = false;
   std::atomic<bool> woken{false};
   std::atomic<uint64_t> checks{0}, probes{0}, waiting{0};
   base::Mutex mu;
@@ -169,7 +179,7 @@ void HealthChecks::Stop() {
 }
 
 SchedulerCounts HealthChecks::counts() const {
-  return {inside_->checks, inside_->probes, inside_->waiting};
+  return {.checks = inside_->checks, .probes = inside_->probes, .waiting = inside_->waiting};
 }
 
 }  // namespace muster::health

@@ -108,6 +108,7 @@ struct FakeStore : CheckStore {
 class CheckSchedulerTest : public testing::Test {
  protected:
   void Make(SchedulerOptions options = {}) {
+    options.nudge = [this] { nudged_ = true; };
     scheduler_ = std::make_unique<CheckScheduler>(
         clock_, rng_, store_,
         [this](const v1::Check& check, const std::string& address,
@@ -153,7 +154,7 @@ class CheckSchedulerTest : public testing::Test {
     }
   }
   void Turn() {
-    scheduler_->Poll();
+    Poll();
     for (size_t i = 0; i < targets_.runs.size(); ++i) {
       const auto answer = targets_.answers.find(targets_.runs[i].target);
       if (targets_.runs[i].done == nullptr || answer == targets_.answers.end()) continue;
@@ -161,7 +162,15 @@ class CheckSchedulerTest : public testing::Test {
       done(answer->second);
     }
     store_.Answer();
-    scheduler_->Poll();
+    Poll();
+  }
+  // When it was asked for, as the real loop.
+  void Poll() {
+    while (nudged_ || clock_.Steady() >= next_poll_) {
+      nudged_ = false;
+      next_poll_ = scheduler_->Poll();
+      if (next_poll_ <= clock_.Steady()) break;
+    }
   }
   const std::string kUp = "10.0.0.1:80/up";
 
@@ -169,6 +178,8 @@ class CheckSchedulerTest : public testing::Test {
   base::SeededRng rng_{7};
   Targets targets_;
   FakeStore store_;
+  bool nudged_ = false;
+  base::SteadyTime next_poll_{};
   std::unique_ptr<CheckScheduler> scheduler_;
 };
 
@@ -240,6 +251,37 @@ TEST_F(CheckSchedulerTest, AfterARestartItStartsFromWhatIsStored) {
   EXPECT_THAT(store_.said, ElementsAre("up critical: HTTP 500"));
 }
 
+// A record that is a minute old at most may not take another text, and nobody would notice.
+TEST_F(CheckSchedulerTest, AfterARestartANewOutputWaitsForItsMinute) {
+  Make();
+  CheckScheduler::Definition definition;
+  definition.check = Tcp("up");
+  definition.has_result = true;
+  definition.result.set_status(v1::PASSING);
+  definition.result.set_output("HTTP 204");
+  targets_.answers[kUp] = Passing();
+  scheduler_->Set(Instance("a"), {definition}, /*fresh=*/false);
+  Advance(absl::Seconds(59));
+  EXPECT_THAT(store_.said, IsEmpty());
+  Advance(absl::Seconds(2));
+  EXPECT_THAT(store_.said, ElementsAre("up passing: HTTP 200"));
+}
+
+TEST_F(CheckSchedulerTest, ANewOutputOfAWatchIsToldAfterItsMinute) {
+  Make();
+  targets_.offer_watch = true;
+  Set(Instance("a"), {Tcp("up")});
+  Advance(absl::Seconds(1));
+  for (const char* output : {"NOT_SERVING", "SERVICE_UNKNOWN"}) {
+    const ProbeDone told = targets_.watches.back().on_status;
+    told(Failing(output));
+    store_.Answer();
+  }
+  EXPECT_THAT(store_.said, ElementsAre("up critical: NOT_SERVING"));
+  Advance(absl::Seconds(61));
+  EXPECT_THAT(store_.said, ElementsAre("up critical: NOT_SERVING", "up critical: SERVICE_UNKNOWN"));
+}
+
 TEST_F(CheckSchedulerTest, ANewOutputIsToldOnceAMinute) {
   Make();
   Set(Instance("a"), {Tcp("up")});
@@ -276,6 +318,33 @@ TEST_F(CheckSchedulerTest, NoMoreRunAtOnceThanAllowed) {
   Advance(absl::Seconds(3));
   EXPECT_EQ(targets_.most_under_way, 6u) << "and none of them answers, of which nothing is known";
   EXPECT_EQ(scheduler_->counts().waiting, 194u);
+}
+
+// Before the loop would look by itself.
+TEST_F(CheckSchedulerTest, AFreePlaceIsTakenAtOnce) {
+  Make({.max_probes = 4});
+  for (int i = 0; i < 20; ++i) {
+    targets_.answers[absl::StrCat("10.0.0.1:80/", i)] = Passing();
+    Set(Instance(absl::StrCat(i)), {Tcp(absl::StrCat(i))});
+  }
+  Advance(absl::Seconds(30));
+  // One place for this host. All come due, and each takes one turn of the loop.
+  clock_.Advance(absl::Seconds(10));
+  const size_t before = targets_.runs.size();
+  for (int i = 0; i < 20; ++i) Turn();
+  EXPECT_GE(targets_.runs.size(), before + 20);
+}
+
+TEST_F(CheckSchedulerTest, WakesOfThePastAreForgotten) {
+  Make();
+  v1::Check check = Ttl(86'400);
+  for (int i = 0; i < 50'000; ++i) {
+    scheduler_->Remove(Instance("a").key);
+    Set(Instance("a"), {check});
+  }
+  EXPECT_LT(scheduler_->counts().wakes, 2'000u);
+  Advance(absl::Seconds(1));
+  EXPECT_THAT(store_.said, IsEmpty());
 }
 
 // Targets of many names hang, more than there are places, each for the whole of its interval, but
@@ -344,6 +413,32 @@ TEST_P(ManyHang, TheyDelayEachOtherOnly) {
             1);
 }
 INSTANTIATE_TEST_SUITE_P(AnswerEvery, ManyHang, testing::Values(0, 2, 7));
+
+// They had answered at once for as long as nobody was to be harmed.
+TEST_F(CheckSchedulerTest, WhoMayHangForLongIsNeverAQuickOne) {
+  Make({.max_probes = 16});
+  v1::Check hanging = Tcp("up");
+  hanging.mutable_timeout()->set_seconds(3600);
+  hanging.mutable_interval()->set_seconds(3600);
+  const auto all = [&](uint64_t incarnation) {
+    for (int i = 0; i < 64; ++i) {
+      Followed instance = Instance(absl::StrCat("h", i), incarnation);
+      instance.address = absl::StrCat("hangs", i);
+      Set(instance, {hanging});
+    }
+  };
+  for (int i = 0; i < 64; ++i) targets_.answers[absl::StrCat("hangs", i, ":80/up")] = Passing();
+  all(1);
+  Advance(absl::Seconds(5));
+  targets_.answers.clear();
+  all(2);
+  Advance(absl::Seconds(5));
+  targets_.answers[kUp] = Passing();
+  Set(Instance("well"), {Tcp("up")});
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(store_.said.size(), 65u);
+  EXPECT_EQ(targets_.under_way, 8u);
+}
 
 TEST_F(CheckSchedulerTest, StartTimesAreEvenlySpread) {
   Make({.max_probes = 100'000});
@@ -426,6 +521,36 @@ TEST_F(CheckSchedulerTest, AGapIsNoSilence) {
   EXPECT_THAT(store_.said, IsEmpty());
   Advance(absl::Seconds(2));
   EXPECT_THAT(store_.said, SizeIs(1));
+}
+
+// What was proposed before the report may be stored after it.
+TEST_F(CheckSchedulerTest, SilenceIsToldAgainAfterAReport) {
+  Make();
+  Set(Instance("a"), {Ttl(10)});
+  clock_.Advance(absl::Milliseconds(900));
+  Advance(absl::Milliseconds(9090));
+  clock_.Advance(absl::Milliseconds(20));
+  Poll();
+  ASSERT_THAT(store_.said, SizeIs(1));
+  scheduler_->Reported(Instance("a").key, "");
+  store_.Answer();
+  Advance(absl::Seconds(11));
+  EXPECT_THAT(store_.said, SizeIs(2));
+}
+
+TEST_F(CheckSchedulerTest, AGapBeforeIsNoExcuse) {
+  Make();
+  targets_.offer_watch = true;
+  Set(Instance("a"), {Tcp("up")});
+  Advance(absl::Seconds(1));
+  const ProbeDone told = targets_.watches.back().on_status;
+  told(Passing());
+  Advance(absl::Seconds(5));
+  clock_.Advance(absl::Seconds(10));
+  Advance(absl::Seconds(60));
+  const auto end = targets_.watches.back().on_end;
+  end({WatchEnd::Cause::kFailed, Unreachable()});
+  EXPECT_EQ(store_.said.back(), "up critical: refused");
 }
 
 TEST_F(CheckSchedulerTest, AFailureAcrossAGapIsTriedAgain) {
@@ -541,6 +666,18 @@ TEST_F(CheckSchedulerTest, UnreachableForLongIsDeregistered) {
   Advance(absl::Seconds(22));
   ASSERT_FALSE(store_.deregistered.empty());
   EXPECT_EQ(store_.deregistered[0], 5u);
+}
+
+TEST_F(CheckSchedulerTest, WhatThisServerCouldNotAskIsNotDeregistered) {
+  Make();
+  v1::Check check = Tcp("up");
+  check.mutable_deregister_after_critical()->set_seconds(60);
+  targets_.answers[kUp] = Unreachable();
+  Set(Instance("a", 5), {check});
+  Advance(absl::Seconds(2));
+  targets_.answers[kUp] = {ProbeResult::Outcome::kNotRun, false, "Too many open files"};
+  Advance(absl::Seconds(300));
+  EXPECT_THAT(store_.deregistered, IsEmpty());
 }
 
 TEST_F(CheckSchedulerTest, ATtlWithoutReportsIsDeregistered) {
