@@ -3,6 +3,7 @@
 // Thread safety: Resolve on the health loop's thread.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/ip/address.hpp>
 #include <functional>
 #include <memory>
@@ -21,12 +22,12 @@ class Resolver {
 
   virtual ~Resolver() = default;
 
+  // False while the name waits for others to be resolved: that it isn't in time says nothing then.
+  using Begun = std::shared_ptr<const std::atomic<bool>>;
+
   // Calls `done` on the loop's thread, maybe within this call; not at all once `wanted` has
   // expired. Errors: UNAVAILABLE, with a message that says why.
-  virtual void Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) = 0;
-
-  // Names wait for others: that one isn't resolved in time says nothing about it.
-  virtual bool IsCrowded() const { return false; }
+  virtual Begun Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) = 0;
 };
 
 }  // namespace muster::health

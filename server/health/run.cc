@@ -44,7 +44,7 @@ void Run::Begin() {
 void Run::Wait() {
   timer_.async_wait([self = shared_from_this()](boost::system::error_code error) {
     if (error || self->over()) return;
-    if (self->endpoints_.empty() && self->environment_.resolver->IsCrowded()) {
+    if (self->endpoints_.empty() && self->resolving_ != nullptr && !*self->resolving_) {
       return self->Finish({ProbeResult::Outcome::kNotRun, false,
                            absl::StrCat(self->TimeoutMessage(), ", behind other names")});
     }
@@ -56,7 +56,7 @@ void Run::Find() {
   boost::system::error_code error;
   const auto literal = boost::asio::ip::make_address(target_.host, error);
   if (!error) return OnAddresses({literal});
-  environment_.resolver->Resolve(
+  resolving_ = environment_.resolver->Resolve(
       target_.host, weak_from_this(),
       [weak = weak_from_this()](absl::StatusOr<Resolver::Addresses> addresses) {
         const auto self = weak.lock();

@@ -78,6 +78,7 @@ class Run : public std::enable_shared_from_this<Run> {
   boost::asio::steady_timer timer_;
   std::string_view doing_;
   std::string whom_;
+  Resolver::Begun resolving_;
   Endpoints endpoints_;
   size_t next_ = 0;
   std::string peer_;

@@ -25,7 +25,7 @@ using Outcome = ProbeResult::Outcome;
 // Knows the names that it is told, and answers at once. One that it isn't told hangs.
 class FakeResolver : public Resolver {
  public:
-  void Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) override {
+  Begun Resolve(const std::string& host, std::weak_ptr<const void> wanted, Done done) override {
     asked_.push_back(host);
     const auto found = names_.find(host);
     if (found == names_.end()) {
@@ -33,6 +33,7 @@ class FakeResolver : public Resolver {
     } else {
       done(found->second);
     }
+    return std::make_shared<std::atomic<bool>>(!crowded_);
   }
   void Set(const std::string& host, const std::vector<std::string>& addresses) {
     Addresses& out = names_[host].emplace();
@@ -42,7 +43,6 @@ class FakeResolver : public Resolver {
     names_[host] = absl::UnavailableError(why);
   }
   void SetCrowded() { crowded_ = true; }
-  bool IsCrowded() const override { return crowded_; }
   const std::vector<std::string>& asked() const { return asked_; }
   // Whether whoever asks for a name that hangs is still there.
   bool Wanted() const { return !hanging_.empty() && !hanging_.back().first.expired(); }
