@@ -127,6 +127,8 @@ void GrpcWatchRun::OnEnd(const GrpcAnswer& answer) {
 }
 
 void GrpcWatchRun::OnSignOfLife() {
+  // One that was asked for isn't needed any more.
+  if (pulse_ != nullptr) std::exchange(pulse_, nullptr)->Cancel();
   awaiting_ = Awaiting::kChange;
   Extend(check_->plan.interval);
 }
@@ -135,8 +137,8 @@ void GrpcWatchRun::AskForSignOfLife() {
   awaiting_ = Awaiting::kSignOfLife;
   Extend(timeout_);
   pulse_ = CallCheck(environment_, channel_, check_->plan.service,
-                     [self = Self()](const GrpcAnswer& answer, int /*serving*/) {
-                       if (self->over()) return;
+                     [self = Self(), nth = ++pulses_](const GrpcAnswer& answer, int /*serving*/) {
+                       if (self->over() || nth != self->pulses_ || self->pulse_ == nullptr) return;
                        // Otherwise the watch itself ends, or the time does.
                        if (!answer.from_target) return;
                        self->signs_ = true;

@@ -70,6 +70,7 @@ class GrpcWatchRun : public Run {
   bool fresh_ = false;
   std::shared_ptr<GrpcWatchCall> watch_;
   std::shared_ptr<GrpcCall> pulse_;
+  uint64_t pulses_ = 0;
   boost::asio::steady_timer pause_;
 };
 

@@ -29,7 +29,9 @@ class FakeHealth : public grpc::health::v1::Health::Service {
     ++checks_;
     asked_ = request->service();
     peer_ = context->peer();
+    ++under_way_;
     while (hang_ && !context->IsCancelled()) changed_.WaitFor(mu_, absl::Milliseconds(10));
+    --under_way_;
     response->set_status(serving_);
     return status_;
   }
@@ -82,6 +84,11 @@ class FakeHealth : public grpc::health::v1::Health::Service {
     base::MutexLock lock(mu_);
     return checks_;
   }
+  // Of Check.
+  int under_way() {
+    base::MutexLock lock(mu_);
+    return under_way_;
+  }
   int watches() {
     base::MutexLock lock(mu_);
     return watches_;
@@ -99,6 +106,7 @@ class FakeHealth : public grpc::health::v1::Health::Service {
   base::Mutex mu_;
   base::CondVar changed_;
   int checks_ MUSTER_GUARDED_BY(mu_) = 0;
+  int under_way_ MUSTER_GUARDED_BY(mu_) = 0;
   int watches_ MUSTER_GUARDED_BY(mu_) = 0;
   std::string asked_ MUSTER_GUARDED_BY(mu_);
   std::string peer_ MUSTER_GUARDED_BY(mu_);
@@ -473,6 +481,20 @@ TEST_F(GrpcProbeTest, AWatchThatNeverGaveASignOfLifeIsLost) {
   ASSERT_TRUE(RunUntilEnd(watched));
   EXPECT_EQ(watched.ends[0].cause, WatchEnd::Cause::kLost);
   EXPECT_EQ(health_.checks(), 1);
+}
+
+TEST_F(GrpcProbeTest, AStatusIsASignOfLifeAndEndsTheCallForOne) {
+  GrpcServer server(&health_);
+  health_.Hang(true);
+  const auto prober = Make(EachSecond(), server.port());
+  Watched watched;
+  Watch(*prober, watched);
+  ASSERT_TRUE(RunUntil([&] { return health_.under_way() == 1; }));
+  health_.Set(Serving::NOT_SERVING);
+  ASSERT_TRUE(RunUntilStatuses(watched, 2));
+  ASSERT_TRUE(RunUntil([&] { return health_.under_way() == 0; }));
+  RunFor(absl::Milliseconds(400));
+  EXPECT_TRUE(watched.ends.empty()) << "it has an interval again";
 }
 
 TEST_F(GrpcProbeTest, AnyAnswerIsASignOfLife) {
