@@ -104,8 +104,9 @@ bool Acceptor::AcceptReady(int listener) {
 
 void Acceptor::Take(int listener, int accepted) {
   const OwnedFd low(accepted);
-  const int fd = fcntl(accepted, F_DUPFD_CLOEXEC, options_.reserved);
-  if (fd >= 0) {
+  OwnedFd high(fcntl(accepted, F_DUPFD_CLOEXEC, options_.reserved));
+  if (const int fd = high.get(); fd >= 0 && fd < options_.end) {
+    high.Release();
     highest_.store(std::max(highest_.load(std::memory_order_relaxed), fd),
                    std::memory_order_relaxed);
     take_(listener, fd);
@@ -115,9 +116,10 @@ void Acceptor::Take(int listener, int accepted) {
   const uint64_t refused = refused_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (!MayLog(refusal_logged_)) return;
   const int64_t limit = sysconf(_SC_OPEN_MAX);
+  const int64_t end = std::min<int64_t>(limit, options_.end);
   base::Log(base::LogLevel::kWarn, "connection closed at once: no descriptor left for it",
             {{"open_files_limit", absl::StrCat(limit)},
-             {"connections_max", absl::StrCat(limit - options_.reserved)},
+             {"connections_max", absl::StrCat(end - options_.reserved)},
              {"refused_so_far", absl::StrCat(refused)}});
 }
 

@@ -5,10 +5,10 @@
 //   acceptor.Start([&](int listener, int fd) { ... });   // owns fd from then on
 //   acceptor.Stop();
 //
-// An accepted socket gets a number of at least `reserved`; those below stay free for the store.
-// When there is none, the connection is closed at once, counted and logged. When nothing can be
-// accepted at all (the process or the machine is out of descriptors or memory), it tries again
-// every 100 ms.
+// An accepted socket gets a number of at least `reserved` and below `end`; the others stay free for
+// the store, and for probes. When there is none, the connection is closed at once, counted and
+// logged. When nothing can be accepted at all (the process or the machine is out of descriptors or
+// memory), it tries again every 100 ms.
 //
 // Thread safety: Start and Stop from one thread, the others from any. The callback runs on the
 // acceptor's thread and must not block. Cost: CountOpen makes a system call for each number up to
@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -32,6 +33,7 @@ class Acceptor {
   struct Options {
     const base::Clock& clock;  // outlives this
     int reserved = 0;
+    int end = std::numeric_limits<int>::max();
   };
   Acceptor(ListeningSockets sockets, const Options& options);
   ~Acceptor() { Stop(); }
@@ -42,7 +44,7 @@ class Acceptor {
   void Stop();
 
   uint16_t port() const { return port_; }
-  // Connections that are open now: descriptors at or above `reserved`.
+  // Connections that are open now: descriptors at or above `reserved`. Those of probes as well.
   uint64_t CountOpen() const;
   // Connections that were closed at once, since the start.
   uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }

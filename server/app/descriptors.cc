@@ -21,6 +21,7 @@ absl::StatusOr<DescriptorShare> ShareDescriptors(int64_t limit) {
   }
   DescriptorShare share{.limit = limit};
   share.reserved = static_cast<int>(std::min<int64_t>(kReservedDescriptors, limit / 2));
+  share.probe_channels = (limit - share.reserved) / 4;
   share.store_files = share.reserved - kOwnDescriptors;
   return share;
 }

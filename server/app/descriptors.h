@@ -1,6 +1,7 @@
 // How the open files that the system grants are shared out: some numbers are kept for the store and
-// the server itself, the rest is for connections. So no number of clients can keep the store from
-// opening its files.
+// the server itself, a quarter of the rest for connections of grpc checks, the others are for
+// connections and probes. So no number of clients or checks can keep the store from opening its
+// files.
 //
 //   auto share = ShareDescriptors(RaiseDescriptorLimit());
 //   if (!share.ok()) return share.status();
@@ -27,7 +28,11 @@ struct DescriptorShare {
   int64_t limit = 0;    // what the system grants
   int reserved = 0;     // numbers below this are not for connections
   int store_files = 0;  // table files that the store may keep open
-  int64_t connections() const { return limit - reserved; }
+  // Connections of grpc checks. gRPC takes any number for them, and those from end() on are left
+  // for whoever finds none below any more.
+  int64_t probe_channels = 0;
+  int64_t end() const { return limit - probe_channels; }
+  int64_t connections() const { return end() - reserved; }
 };
 
 absl::StatusOr<DescriptorShare> ShareDescriptors(int64_t limit);

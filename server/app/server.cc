@@ -219,8 +219,9 @@ absl::Status Server::Rooms::Listen(const ResolvedConfig& config) {
   if (!sockets.ok()) return sockets.status();
   address = base::FormatHostPort({config.grpc_listen.host, sockets->port});
   acceptor = std::make_unique<Acceptor>(
-      *std::move(sockets),
-      Acceptor::Options{.clock = base::RealClock(), .reserved = descriptors.reserved});
+      *std::move(sockets), Acceptor::Options{.clock = base::RealClock(),
+                                             .reserved = descriptors.reserved,
+                                             .end = static_cast<int>(descriptors.end())});
   if (absl::Status status = BuildGrpc(config); !status.ok()) return status;
   // gRPC takes connections from its start on, and until Shutdown.
   acceptor->Start([this](int listener, int fd) {
@@ -268,7 +269,11 @@ absl::Status Server::Rooms::BuildGrpc(const ResolvedConfig& config) {
 absl::Status Server::Rooms::MakeHealth(const ResolvedConfig& config) {
   auto made = health::HealthChecks::Create(
       *engine, registry, base::RealClock(), rng,
-      {.config = config.health, .loopback_ok = base::IsLoopback(config.grpc_listen.host)});
+      {.config = config.health,
+       .loopback_ok = base::IsLoopback(config.grpc_listen.host),
+       .descriptors = {.first = descriptors.reserved,
+                       .end = static_cast<int>(descriptors.end()),
+                       .channels = static_cast<size_t>(descriptors.probe_channels)}});
   if (!made.ok()) return made.status();
   health = *std::move(made);
   return absl::OkStatus();

@@ -95,16 +95,33 @@ std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpo
                                                const Target& target, bool& fresh) {
   fresh = channel_ == nullptr || endpoint_ != endpoint;
   if (!fresh) return channel_;
+  Drop();
+  if (!room_->Open()) return nullptr;
   KeepCallbackQueue();
   const std::string address =
       base::FormatHostPort({endpoint.address().to_string(), endpoint.port()});
-  channel_ = grpc::CreateCustomChannel(
+  auto made = grpc::CreateCustomChannel(
       absl::StrCat(endpoint.address().is_v6() ? "ipv6:" : "ipv4:", address),
       CredentialsFor(target, roots_), ArgumentsFor(target, timeout_));
+  grpc::Channel* const channel = made.get();
+  channel_ = {channel, [made = std::move(made), room = room_](grpc::Channel*) mutable {
+                made.reset();
+                room->Close();
+              }};
   endpoint_ = endpoint;
   return channel_;
 }
 
-void GrpcChannel::Drop() { channel_.reset(); }
+bool GrpcChannel::Keep() {
+  if (kept_ || channel_ == nullptr) return kept_;
+  kept_ = room_->Keep();
+  if (!kept_) channel_.reset();
+  return kept_;
+}
+
+void GrpcChannel::Drop() {
+  channel_.reset();
+  if (std::exchange(kept_, false)) room_->LetGo();
+}
 
 }  // namespace muster::health

@@ -11,26 +11,34 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "server/health/grpc_plan.h"
+#include "server/health/probe_descriptors.h"
 
 namespace muster::health {
 
 class GrpcChannel {
  public:
   // `roots`: PEM of authorities; "" = the system's. `timeout`: of the check's runs.
-  GrpcChannel(const std::string& roots, absl::Duration timeout)
-      : roots_(roots), timeout_(timeout) {}
+  GrpcChannel(const std::string& roots, absl::Duration timeout, std::shared_ptr<ChannelRoom> room)
+      : roots_(roots), timeout_(timeout), room_(std::move(room)) {}
+  ~GrpcChannel() { Drop(); }
 
-  // `fresh`: it was made by this call.
+  // `fresh`: it was made by this call. Null: there is no room for another connection.
   std::shared_ptr<grpc::Channel> To(const boost::asio::ip::tcp::endpoint& endpoint,
                                     const Target& target, bool& fresh);
+  // After a run, or when a watch begins. False: there is no room for one that stays, so it was
+  // given up.
+  bool Keep();
   void Drop();
 
  private:
   const std::string& roots_;
   const absl::Duration timeout_;
+  const std::shared_ptr<ChannelRoom> room_;
+  bool kept_ = false;
   boost::asio::ip::tcp::endpoint endpoint_;
   std::shared_ptr<grpc::Channel> channel_;
 };

@@ -10,8 +10,9 @@ namespace {
 class GrpcProber : public Prober {
  public:
   GrpcProber(ProbeEnvironment& environment, GrpcPlan plan)
-      : check_(std::make_shared<GrpcCheck>(
-            GrpcCheck{environment, plan, GrpcChannel(environment.tls->roots(), plan.timeout)})) {}
+      : check_(std::make_shared<GrpcCheck>(GrpcCheck{
+            environment, plan,
+            GrpcChannel(environment.tls->roots(), plan.timeout, environment.channels)})) {}
 
   std::unique_ptr<Probe> Start(ProbeDone done) override {
     return BeginRun(std::make_shared<GrpcRun>(check_, std::move(done)));

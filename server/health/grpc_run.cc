@@ -24,6 +24,11 @@ bool TakesNewConnection(const GrpcAnswer& answer, bool fresh) {
   return !fresh && answer.status.error_code() == grpc::StatusCode::UNAVAILABLE;
 }
 
+ProbeResult NoRoom() {
+  return {ProbeResult::Outcome::kNotRun, false,
+          "no file descriptor is left for the connection of another grpc check"};
+}
+
 }  // namespace
 
 GrpcRun::GrpcRun(std::shared_ptr<GrpcCheck> check, ProbeDone done)
@@ -34,6 +39,7 @@ void GrpcRun::Try(const boost::asio::ip::tcp::endpoint& endpoint) {
   NowDoing("waiting for the answer to Check of", peer());
   endpoint_ = endpoint;
   channel_ = check_->channel.To(endpoint, target_, fresh_);
+  if (channel_ == nullptr) return Finish(NoRoom());
   call_ = CallCheck(environment_, channel_, check_->plan.service,
                     [self = Self()](const GrpcAnswer& answer, int serving) {
                       if (!self->over()) self->OnAnswer(answer, serving);
@@ -63,6 +69,7 @@ void GrpcRun::OnTimeout() {
 }
 
 void GrpcRun::Release() {
+  check_->channel.Keep();
   if (call_ != nullptr) std::exchange(call_, nullptr)->Cancel();
   channel_.reset();
 }
@@ -80,6 +87,7 @@ void GrpcWatchRun::Try(const boost::asio::ip::tcp::endpoint& endpoint) {
   NowDoing("waiting for the first status from", peer());
   endpoint_ = endpoint;
   channel_ = check_->channel.To(endpoint, target_, fresh_);
+  if (channel_ == nullptr) return End(WatchEnd::Cause::kFailed, NoRoom());
   const auto guarded = [self = Self()](auto method) {
     return [self, method](const auto& what) {
       if (!self->over()) (self.get()->*method)(what);
@@ -93,6 +101,7 @@ void GrpcWatchRun::Try(const boost::asio::ip::tcp::endpoint& endpoint) {
 void GrpcWatchRun::AbandonTry() { watch_->Cancel(); }
 
 void GrpcWatchRun::OnStatus(int serving) {
+  if (!check_->channel.Keep()) return End(WatchEnd::Cause::kUnsupported, NoRoom());
   KeepToThis();
   OnSignOfLife();
   NextStatusAfterPause();

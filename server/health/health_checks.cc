@@ -145,7 +145,9 @@ absl::StatusOr<std::unique_ptr<HealthChecks>> HealthChecks::Create(storage::Engi
                                                                    HealthOptions options) {
   auto inside = std::make_unique<Inside>(engine, registry, clock, rng, options);
   auto probers = ProberFactory::Create(inside->loop, options.config,
-                                       {.loopback_ok = options.loopback_ok, .resolver = nullptr});
+                                       {.loopback_ok = options.loopback_ok,
+                                        .resolver = nullptr,
+                                        .descriptors = options.descriptors});
   if (!probers.ok()) return probers.status();
   inside->probers = *std::move(probers);
   registry.SetReportListener([&in = *inside](std::string_view key, std::string_view check_id) {

@@ -17,6 +17,7 @@
 #include "muster/config/v1/config.pb.h"
 #include "server/core/registry.h"
 #include "server/health/check_scheduler.h"
+#include "server/health/probe_descriptors.h"
 #include "storage/engine.h"
 
 namespace muster::health {
@@ -26,6 +27,7 @@ struct HealthOptions {
   config::v1::Health config;
   // The gRPC listener is on loopback, so targets may be.
   bool loopback_ok = false;
+  ProbeDescriptors descriptors{};
 };
 
 class HealthChecks {

@@ -57,7 +57,8 @@ class Probe {
 // How a watch ended.
 struct WatchEnd {
   enum class Cause : uint8_t {
-    // The target doesn't offer it: poll it by Start. No verdict; `result` has an output only.
+    // The target doesn't offer it, or there is no room for a connection that stays: poll it by
+    // Start. No verdict; `result` has an output only.
     kUnsupported,
     // `result` counts as that of a run: no status came within the timeout, the target can't be
     // reached, it refused, or it gave no sign of life within a timeout after an interval without.

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "server/health/probe_descriptors.h"
 #include "server/health/resolver.h"
 #include "server/health/target_guard.h"
 #include "server/health/tls.h"
@@ -36,6 +37,9 @@ struct ProbeEnvironment {
   TargetGuard guard;
   std::shared_ptr<Resolver> resolver;
   std::unique_ptr<TlsTrust> tls;
+  ProbeDescriptors descriptors;
+  // Channels that end late hold it.
+  std::shared_ptr<ChannelRoom> channels;
   CallCount calls;
 };
 

@@ -32,8 +32,9 @@ absl::StatusOr<std::unique_ptr<ProberFactory>> ProberFactory::Create(
   auto tls = TlsTrust::Create(config.ca());
   if (!tls.ok()) return tls.status();
   if (options.resolver == nullptr) options.resolver = std::make_shared<SystemResolver>(loop);
-  std::unique_ptr<ProbeEnvironment> environment(
-      new ProbeEnvironment{loop, *std::move(guard), std::move(options.resolver), *std::move(tls)});
+  std::unique_ptr<ProbeEnvironment> environment(new ProbeEnvironment{
+      loop, *std::move(guard), std::move(options.resolver), *std::move(tls), options.descriptors,
+      std::make_shared<ChannelRoom>(options.descriptors.channels)});
   return std::unique_ptr<ProberFactory>(new ProberFactory(std::move(environment)));
 }
 

@@ -18,6 +18,7 @@
 #include "muster/config/v1/config.pb.h"
 #include "muster/v1/types.pb.h"
 #include "server/health/probe.h"
+#include "server/health/probe_descriptors.h"
 #include "server/health/target.h"
 
 namespace boost::asio {
@@ -36,6 +37,7 @@ class ProberFactory {
     bool loopback_ok = false;
     // What resolves host names; null: the system. Tests give their own.
     std::shared_ptr<Resolver> resolver;
+    ProbeDescriptors descriptors{};
   };
 
   // Errors: INVALID_ARGUMENT that names the entry of `config`: health.allow, health.ports,

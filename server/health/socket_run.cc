@@ -2,7 +2,9 @@
 
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
+#include <unistd.h>
 
+#include <boost/asio/post.hpp>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
@@ -53,7 +55,19 @@ void SocketRun::Release() {
   socket_.close(ignored);
 }
 
+SocketRun::ErrorCode SocketRun::Open(const asio::ip::tcp& protocol) {
+  ErrorCode error;
+  const int fd = OpenSocket(environment_.descriptors, protocol.family());
+  if (fd < 0) return {errno, boost::system::system_category()};
+  socket_.assign(protocol, fd, error);
+  if (error) close(fd);
+  return error;
+}
+
 void SocketRun::Try(const asio::ip::tcp::endpoint& endpoint) {
+  if (const ErrorCode error = Open(endpoint.protocol()); error) {
+    return asio::post(environment_.loop, Guarded([this, error] { OnConnect(error); }));
+  }
   socket_.async_connect(endpoint, Guarded([this](ErrorCode error) { OnConnect(error); }));
 }
 

@@ -54,6 +54,8 @@ class SocketRun : public Run {
     };
   }
 
+  // Its number is one of those for probes.
+  ErrorCode Open(const boost::asio::ip::tcp& protocol);
   void OnConnect(ErrorCode error);
   void Handshake();
   void OnHandshake(ErrorCode error);

@@ -73,7 +73,7 @@ CALLS = {
     "socket": (re.compile(r"(?<![\w.>])(::)?socket\s*\(\s*(AF|PF)_|(?<![\w>])::(bind|connect|accept|"
                           r"listen)\s*\(|(?<![\w.>])getaddrinfo\s*\("),
                ("base", "server/app", "server/main.cc", "server/health/system_resolver.cc",
-                "client/cli", "tests")),
+                "server/health/probe_descriptors.cc", "client/cli", "tests")),
 }
 # In pieces, so that this file passes its own check.
 MARKERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|HA" r"CK|XX" r"X|NOLI" r"NT\w*|GTEST_SK" r"IP\w*|"

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -34,11 +35,11 @@ class AcceptorTest : public testing::Test {
     LimitTo(before_.rlim_cur);
     base::SetLogSink(nullptr);
   }
-  void Start() {
+  void Start(int end = std::numeric_limits<int>::max()) {
     auto sockets = Listen({"127.0.0.1", 0}, absl::Seconds(10));
     ASSERT_TRUE(sockets.ok()) << sockets.status();
     acceptor_ = std::make_unique<Acceptor>(
-        *std::move(sockets), Acceptor::Options{.clock = clock_, .reserved = kReserved});
+        *std::move(sockets), Acceptor::Options{.clock = clock_, .reserved = kReserved, .end = end});
     acceptor_->Start([this](int, int fd) {
       base::MutexLock lock(mu_);
       taken_.emplace_back(fd);
@@ -113,6 +114,22 @@ TEST_F(AcceptorTest, WithoutADescriptorForItAConnectionIsClosedAtOnce) {
   const OwnedFd late = NewClient();
   AwaitTaken(2);
   EXPECT_EQ(acceptor_->refused(), 4u);
+}
+
+TEST_F(AcceptorTest, NumbersFromTheEndOnAreForOthers) {
+  acceptor_->Stop();
+  Start(kReserved + 2);
+  std::vector<OwnedFd> clients;
+  for (int i = 0; i < 3; ++i) clients.push_back(NewClient());
+  AwaitTaken(2);
+  EXPECT_TRUE(HungUp(clients[2]));
+  EXPECT_EQ(acceptor_->refused(), 1u);
+  {
+    base::MutexLock lock(mu_);
+    taken_.pop_back();
+  }
+  const OwnedFd late = NewClient();
+  AwaitTaken(2);
 }
 
 // Without a single descriptor UndefinedBehaviorSanitizer can't look at memory (it does so through a

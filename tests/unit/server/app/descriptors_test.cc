@@ -14,7 +14,9 @@ TEST(ShareDescriptors, KeepsEnoughForTheStoreAndTheServer) {
   ASSERT_TRUE(share.ok()) << share.status();
   EXPECT_EQ(share->reserved, 600);
   EXPECT_EQ(share->store_files, storage::kRocksDbOpenFiles);
-  EXPECT_EQ(share->connections(), 19'400);
+  EXPECT_EQ(share->probe_channels, 4'850);
+  EXPECT_EQ(share->connections(), 14'550);
+  EXPECT_EQ(share->end(), 15'150);
 }
 
 TEST(ShareDescriptors, FewAreHalved) {
@@ -22,13 +24,14 @@ TEST(ShareDescriptors, FewAreHalved) {
   ASSERT_TRUE(share.ok()) << share.status();
   EXPECT_EQ(share->reserved, 512);
   EXPECT_EQ(share->store_files, 424);
-  EXPECT_EQ(share->connections(), 512);
+  EXPECT_EQ(share->probe_channels, 128);
+  EXPECT_EQ(share->connections(), 384);
 }
 
 TEST(ShareDescriptors, TheFewestLeaveTheStoreWhatItTakes) {
   const auto share = ShareDescriptors(256);
   ASSERT_TRUE(share.ok()) << share.status();
-  EXPECT_EQ(share->connections(), 128);
+  EXPECT_EQ(share->connections(), 96);
   EXPECT_GE(share->store_files, 20) << "RocksDB takes no fewer";
   const absl::Status refused = ShareDescriptors(255).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
