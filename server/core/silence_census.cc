@@ -9,6 +9,8 @@ constexpr absl::Duration kServiceKept = absl::Milliseconds(250);
 constexpr absl::Duration kZonesKept = absl::Seconds(1);
 constexpr int kPartOfTtl = 8;
 constexpr int kTimesItsCost = 20;
+// However dear it was: a stop of the process while it counted looks dear, too.
+constexpr int kMostPartOfTtl = 4;
 constexpr absl::Duration kForgetAfter = absl::Seconds(10);
 
 void Add(const Lease& lease, int64_t now_us, Silence& to) {
@@ -34,7 +36,8 @@ Silence SilenceCensus::In(const absl::flat_hash_map<uint32_t, Silence>& zones, u
 bool SilenceCensus::IsFresh(const Made& made, absl::Duration kept, absl::Duration ttl) const {
   const absl::Duration age = clock_.Steady() - made.at;
   return made.cost != absl::InfiniteDuration() &&
-         age < std::max(std::min(kept, ttl / kPartOfTtl), made.cost * kTimesItsCost);
+         age < std::max(std::min(kept, ttl / kPartOfTtl),
+                        std::min(made.cost * kTimesItsCost, ttl / kMostPartOfTtl));
 }
 
 const SilenceCensus::ServiceCount& SilenceCensus::OfService(const std::string& service_key,

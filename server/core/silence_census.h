@@ -4,7 +4,7 @@
 // Counts are kept for a moment, so that a herd that falls due is not counted anew for each of its
 // leases: those of a service for 250 ms, those of zones for a second; but no longer than an eighth
 // of the TTL of who asks, since what fell silent meanwhile is not in them, and no shorter than 20
-// times what counting took.
+// times what counting took, or a quarter of the TTL if that is less.
 //
 // Thread safety: by one thread. Ownership: catalog, leases and clock outlive it.
 // Cost: of a service, a look-up of each of its leases; of zones, a look at all leases.

@@ -154,15 +154,30 @@ class SlowClock : public base::FakeClock {
 TEST_F(SilenceCensusTest, WhatIsDearIsKeptLonger) {
   SlowClock clock;
   SilenceCensus census(core_.catalog, core_.leases, clock);
-  clock.cost = absl::Milliseconds(500);
+  clock.cost = absl::Milliseconds(200);
   census.Of(kServer, kTtl);
   clock.cost = absl::ZeroDuration();
-  clock.Advance(absl::Milliseconds(9'999));
+  clock.Advance(absl::Milliseconds(3'999));
   census.Of(kServer, kTtl);
   EXPECT_EQ(census.full_counts(), 1u);
   clock.Advance(absl::Milliseconds(1));
   census.Of(kServer, kTtl);
   EXPECT_EQ(census.full_counts(), 2u);
+}
+
+TEST_F(SilenceCensusTest, ACountThatWasStoppedIsKeptForAQuarterOfATtlAtMost) {
+  Register("web", "a", "z1");
+  SlowClock clock;
+  SilenceCensus census(core_.catalog, core_.leases, clock);
+  clock.cost = absl::Seconds(30);
+  census.Of(kServer, kTtl);
+  census.Of(ServiceIn("web", "z1"), kTtl);
+  clock.cost = absl::ZeroDuration();
+  clock.Advance(kTtl / 4);
+  census.Of(kServer, kTtl);
+  census.Of(ServiceIn("web", "z1"), kTtl);
+  EXPECT_EQ(census.full_counts(), 2u);
+  EXPECT_EQ(census.service_counts(), 2u);
 }
 
 }  // namespace
