@@ -37,6 +37,7 @@ std::optional<absl::Duration> LeaseJudge::MayGo(const Lease& lease) {
   const std::string_view service_key = storage::ServiceKeyOf(lease.key());
   const double share = ShareOf(service_key);
   const OverdueLease overdue{lease.incarnation(), LeaseTable::DeadlineUs(lease)};
+  if (overdue.deadline_us > leases_.NowUs()) return std::nullopt;
   if (share == 0) {
     brake_.Release(overdue);
     return std::nullopt;
@@ -51,10 +52,8 @@ std::optional<absl::Duration> LeaseJudge::MayGo(const Lease& lease) {
   const auto verdict =
       brake_.Judge(leases_.NowUs(), overdue, counted->group, counted->silence, share);
   if (!verdict.hold) return std::nullopt;
-  if (verdict.is_new) {
-    held_.Hold(lease.key(), HoldReason::kBrake);
-    NoteZone(lease);
-  }
+  held_.Hold(lease.key(), HoldReason::kBrake);
+  if (verdict.is_new) NoteZone(lease);
   return verdict.judge_again;
 }
 

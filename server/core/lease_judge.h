@@ -42,8 +42,8 @@ class LeaseJudge {
   LeaseJudge(const Catalog& catalog, const LeaseTable& leases, HeldSet& held,
              const base::Clock& clock, const BrakeOptions& options, BrakeShareOf share_of);
 
-  // Nothing: the lease, which is overdue, may be removed. Otherwise it is held, and to be judged
-  // again after that time.
+  // Nothing: the lease, which was overdue, may be removed if it still is; one that was renewed
+  // meanwhile isn't judged. Otherwise it is held, and to be judged again after that time.
   std::optional<absl::Duration> MayGo(const Lease& lease);
   // Every 100 ms at least: notices who came back, writes the log.
   void Tend();
