@@ -137,9 +137,10 @@ class Registry {
   // Proposes the removal of what fell due, the longest overdue first, a turn when the last is
   // nearly gone, so that user writes go in between: 20,000 a second, or all within 1.5 s of when
   // the most of them were due if that is more, at most 512 a turn. Returns how many it took. While
-  // the store takes no writes they are held instead, and one a second is proposed to see whether it
-  // does again. Whom the brake keeps (expiry_brake.h) is held, too; after a thousand of them it
-  // returns 0, so that others have the thread: come again soon while is_removing. By one thread.
+  // the store takes no writes they are held instead, and one a second, of those that the brake lets
+  // go, is proposed to see whether it does again. Whom the brake keeps (expiry_brake.h) is held,
+  // too; after a thousand of them it returns 0, so that others have the thread: come again soon
+  // while is_removing. By one thread.
   size_t ExpireDue();
   // Of what ExpireDue proposed: not settled yet.
   size_t removals_under_way() const { return removals_under_way_.load(); }
@@ -218,6 +219,8 @@ class Registry {
   // A removal was settled.
   void Removed(const Lease& lease, const absl::Status& status);
   void HoldOverdue(const Lease& lease);
+  // As LeaseJudge's.
+  std::optional<absl::Duration> MayGo(const Lease& lease);
   // How many leases may leave in a turn that begins now.
   size_t SizeOfTurn();
   std::deque<std::string> FindUpkeep() const;

@@ -35,6 +35,12 @@ constexpr absl::Duration kRetryForEachHeld = absl::Microseconds(100);
 // Judging whom the brake keeps takes a few microseconds each; others wait for the thread.
 constexpr size_t kMostKept = 1024;
 
+// For all, and not for what was to be removed only.
+bool StoreRefuses(std::optional<Reason> reason) {
+  return reason == Reason::kStorageReadOnly || reason == Reason::kStorageFull ||
+         reason == Reason::kOutcomeUnknown;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::HeartbeatResponse> Registry::Heartbeat(const v1::HeartbeatRequest& request) {
@@ -93,7 +99,7 @@ void Registry::Removed(const Lease& lease, const absl::Status& status) {
     leases_.GiveBack(lease, kRemovalRetry);
     return;
   }
-  try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
+  if (StoreRefuses(reason)) try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
   HoldOverdue(lease);
   held_.Release(lease.key(), HoldReason::kBrake);  // it had let go of it
 }
@@ -124,30 +130,42 @@ size_t Registry::SizeOfTurn() {
   return std::clamp(static_cast<size_t>(wanted), kTurn, kLongestTurn);
 }
 
+std::optional<absl::Duration> Registry::MayGo(const Lease& lease) {
+  const auto kept_for = judge_.MayGo(lease);
+  // It isn't the store any more that keeps it.
+  if (kept_for) held_.Release(lease.key(), HoldReason::kStorageReadOnly);
+  return kept_for;
+}
+
 size_t Registry::ExpireDue() {
   // Nearly all of the last turn are gone.
   if (removals_under_way_.load() > kTurn / 2) return 0;
   const size_t most = SizeOfTurn();
-  // While the store takes nothing there is nothing to judge.
-  const bool judges = try_removal_at_us_.load() == 0;
-  const LeaseTable::Due due = leases_.TakeExpired(
-      most, [this, judges](const Lease& lease) -> std::optional<absl::Duration> {
-        return judges ? judge_.MayGo(lease) : std::nullopt;
+  // While the store takes nothing, the first that may go tries for all, and the others aren't
+  // judged.
+  const int64_t try_at_us = try_removal_at_us_.load();
+  const bool refused = try_at_us != 0;
+  bool judges = clock_.Steady().us >= try_at_us;
+  const Lease* tries = nullptr;
+  const LeaseTable::Due due =
+      leases_.TakeExpired(most, [&](const Lease& lease) -> std::optional<absl::Duration> {
+        if (!judges) return std::nullopt;
+        const auto kept_for = MayGo(lease);
+        if (refused && !kept_for) {
+          tries = &lease;
+          judges = false;
+        }
+        return kept_for;
       });
   judge_.Tend();
   herd_ = due.expired.size() + due.kept == most;
   Writes writes;
   for (const auto& lease : due.expired) {
-    const int64_t try_at_us = try_removal_at_us_.load();
-    if (try_at_us != 0) {
-      const base::SteadyTime now = clock_.Steady();
-      if (now.us < try_at_us) {
-        HoldOverdue(*lease);
-        continue;
-      }
-      // This one tries for all.
-      try_removal_at_us_ = (now + kRemovalRetry).us;
+    if (refused ? lease.get() != tries : try_removal_at_us_.load() != 0) {
+      HoldOverdue(*lease);
+      continue;
     }
+    if (refused) try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
     writes.push_back(MakeRemoval(lease));
   }
   BeginMany(std::move(writes));

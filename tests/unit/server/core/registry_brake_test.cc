@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/errors.h"
 #include "base/log.h"
 #include "tests/support/core_stack.h"
 
@@ -23,6 +24,11 @@ using R = v1::HeartbeatResponse;
 constexpr absl::Duration kTtl = absl::Seconds(3);
 constexpr absl::Duration kHold = absl::Seconds(12);
 constexpr absl::Duration kInterval = absl::Seconds(2);
+
+absl::Status DiskFull() {
+  return base::MakeError(absl::StatusCode::kUnavailable, base::Reason::kStorageFull,
+                         "no space left");
+}
 
 RegistryOptions WithBrake() {
   RegistryOptions options;
@@ -354,16 +360,42 @@ TEST_F(RegistryBrakeTest, APauseOfTheProcessReleasesNobody) {
   EXPECT_EQ(Size(), 50u);
 }
 
-TEST_F(RegistryBrakeTest, WhileTheStoreTakesNoWritesNobodyIsJudged) {
+TEST_F(RegistryBrakeTest, WhoIsSilentIsHeldAlsoByAStoreThatTakesWritesAgain) {
   Register("web", 1, 50, "z1");
   Live(kTtl, All());
-  store_->FailWrites(absl::ResourceExhaustedError("no space left"));
+  store_->FailWrites(DiskFull());
   Live(kTtl + absl::Seconds(1), AllBut("web/z1/1"));
   EXPECT_EQ(ReasonsOf("web"), kStorage) << "11 of 50: their removal was tried";
-  Live(kTtl + absl::Seconds(1), None());
-  EXPECT_EQ(ReasonsOf("web"), kStorage);
-  EXPECT_EQ(core_->held.size(), 50u);
   EXPECT_EQ(Groups(), 0u);
+  Live(kTtl + absl::Seconds(1), None());
+  EXPECT_EQ(core_->held.size(), 50u);
+  store_->FailWrites(absl::OkStatus());
+  Live(absl::Seconds(3), None());
+  EXPECT_EQ(Size(), 50u);
+  EXPECT_EQ(Held(), 50u);
+  EXPECT_EQ(ReasonsOf("web"), kBrake) << "it isn't the store any more";
+  Live(kHold, None());
+  EXPECT_LT(Size(), 50u);
+  EXPECT_GT(Size(), 0u);
+}
+
+// Its removal isn't what tries.
+TEST_F(RegistryBrakeTest, WhoIsHeldStaysSoWhileTheStoreTakesNoWrites) {
+  Register("web", 1, 10, "z1");
+  Register("worker", 1, 10, "z2");
+  Live(kTtl, All());
+  store_->FailWrites(DiskFull());
+  const Beats most = [](const std::string& name) {
+    return absl::StartsWith(name, "worker/") && name != "worker/z2/1";
+  };
+  Live(kTtl + absl::Seconds(4), most);
+  EXPECT_EQ(Held(), 10u);
+  EXPECT_EQ(ReasonsOf("web") & kBrake, kBrake);
+  EXPECT_EQ(ReasonsOf("worker"), kStorage);
+  store_->FailWrites(absl::OkStatus());
+  Live(absl::Seconds(3), most);
+  EXPECT_EQ(Marked(), 10u);
+  EXPECT_EQ(Size("worker"), 9u);
 }
 
 TEST_F(RegistryBrakeTest, WhomTheBrakeLetGoIsHeldByTheStoreThatTakesNoWrites) {

@@ -123,6 +123,20 @@ TEST_F(RemovalTest, ResultsAreKnownOfAfterARegistrationAndARestart) {
       restarted.engine.Get(Family::kChecks, storage::EncodeCheckKey(StoredKey(), "self")).ok());
 }
 
+TEST_F(RemovalTest, OneThatCantBeReadHoldsUpNobodyElse) {
+  ASSERT_TRUE(core_.Register(Request()).ok());
+  Report(v1::PASSING);
+  core_.Advance(absl::Milliseconds(500));
+  auto other = Request();
+  other.mutable_instance()->set_id("b");
+  ASSERT_TRUE(core_.Register(other).ok());
+  store_->unreadable = StoredKey();
+  core_.Advance(absl::Milliseconds(2300));
+  EXPECT_EQ(core_.View("api")->size(), 1U);
+  EXPECT_EQ(core_.held.size(), 1U);
+  EXPECT_NE(core_.leases.Find(StoredKey()), nullptr);
+}
+
 // As an older server leaves it that takes reports on what a newer one wrote.
 TEST_F(RemovalTest, ALeftoverIsNoResultOfAnInstanceThatNeverReported) {
   ASSERT_TRUE(core_.Register(Request()).ok());
