@@ -244,7 +244,7 @@ void LiveRegistration::Probe(const TtlCheck& check) {
 }
 
 absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration within) {
-  within = Bounded(within);
+  within = std::min(Bounded(within), Registrar::kLongestDrain);
   auto promise = std::make_shared<Promise<absl::StatusOr<v1::DrainResponse>>>();
   parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
     registrar.Drain(board->id, within, [promise](absl::StatusOr<v1::DrainResponse> response) {
@@ -279,7 +279,7 @@ std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
 }
 
 std::function<absl::Status()> LiveRegistration::DrainAndLeave() {
-  const absl::Duration drain = Bounded(options_.drain);
+  const absl::Duration drain = std::min(Bounded(options_.drain), Registrar::kLongestDrain);
   const absl::Duration within = Bounded(options_.leave_within);
   // This client may be among those who have to confirm, and does it behind its callbacks.
   if (drain == absl::ZeroDuration() || drained_ || parts_.callbacks.Runs() ||

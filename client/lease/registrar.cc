@@ -122,6 +122,7 @@ void Registrar::Drain(Id id, absl::Duration within, LeaseSession::Done<v1::Drain
     return done(absl::FailedPreconditionError("the registry doesn't have it now"));
   }
   const Lease& lease = found->second;
+  within = std::min(within, kLongestDrain);
   v1::DrainRequest request;
   *request.mutable_key() = lease.registered->key();
   request.set_incarnation(lease.registered->incarnation());

@@ -34,6 +34,8 @@ namespace muster::client {
 class Registrar {
  public:
   using Id = uint64_t;
+  // The server refuses a longer one.
+  static constexpr absl::Duration kLongestDrain = absl::Minutes(10);
   struct Options {
     Failover::Options failover;
     LeaseKeeper::Options lease;
@@ -61,6 +63,7 @@ class Registrar {
   // The latest report of each check is sent when it is held, and again when it was lost meanwhile,
   // unless it is older than `ttl`. For what has ended: nothing.
   void Report(Id id, const std::string& check_id, HealthReport report, absl::Duration ttl);
+  // kLongestDrain at most, whatever `within`.
   void Drain(Id id, absl::Duration within, LeaseSession::Done<v1::DrainResponse> done);
   // Deregisters it; from now on it is not renewed. `done` as Registration::Deregister says. What
   // the registry couldn't be told may be tried again.

@@ -497,6 +497,15 @@ TEST_F(RegistrarTest, ADrainThatIsUnderWayEndsWithItsSession) {
   EXPECT_TRUE(absl::IsUnavailable(drained[2]));
 }
 
+TEST_F(RegistrarTest, ADrainAsksForNoMoreThanTheServerGives) {
+  const auto id = Add("a");
+  TakeAll();
+  registrar_->Drain(id, absl::Hours(1), [](const auto&) {});
+  ASSERT_EQ(Session().drains.size(), 1u);
+  EXPECT_EQ(Session().drains.back().request.deadline().seconds(), 600);
+  EXPECT_EQ(Session().drains.back().within, absl::Minutes(10) + absl::Seconds(5));
+}
+
 TEST_F(RegistrarTest, ADrainThatIsUnderWayEndsWhenItIsDeregistered) {
   const auto id = Add("a");
   TakeAll();
