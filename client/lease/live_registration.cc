@@ -245,23 +245,23 @@ void LiveRegistration::Probe(const TtlCheck& check) {
 
 absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration within) {
   within = std::min(Bounded(within), Registrar::kLongestDrain);
+  const base::SteadyTime end = parts_.clock.Steady() + within;
   auto promise = std::make_shared<Promise<absl::StatusOr<v1::DrainResponse>>>();
   parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
     registrar.Drain(board->id, within, [promise](absl::StatusOr<v1::DrainResponse> response) {
       promise->Set(std::move(response));
     });
   });
-  const auto response = promise->Await(within + absl::Seconds(5) + kGrace, parts_.clock);
+  const auto response = promise->Await(within + kGrace, parts_.clock);
   if (!response) return absl::DeadlineExceededError("the registry didn't answer");
   if (response->ok()) {
     drained_ = true;
     return Drained{(*response)->eligible(), (*response)->acked()};
   }
   if (!absl::IsUnimplemented(response->status())) return response->status();
-  const base::SteadyTime began = parts_.clock.Steady();
-  absl::Status left = Deregister(std::max(within, options_.leave_within));
+  absl::Status left = Deregister(std::max(end - parts_.clock.Steady(), options_.leave_within));
   if (!left.ok()) return left;
-  Pause(std::min(within - (parts_.clock.Steady() - began), kUnacknowledged), parts_.clock);
+  Pause(std::min(end - parts_.clock.Steady(), kUnacknowledged), parts_.clock);
   return Drained{};
 }
 

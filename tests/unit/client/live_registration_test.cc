@@ -382,6 +382,15 @@ TEST_F(ThreadedRegistrationTest, ADrainThatIsNeverAnsweredEndsAndItLeaves) {
   EXPECT_GE(base::RealClock().Steady() - began, absl::Milliseconds(50));
 }
 
+TEST_F(ThreadedRegistrationTest, ADrainTakesNoLongerThanItMayWhenNobodyAnswers) {
+  leases_->drains = AnsweringLeases::Drains::kNeverAnswered;
+  const auto registration = client_->Register(Web(), {.drain = absl::ZeroDuration()});
+  EXPECT_TRUE((*registration)->WaitUntilHeld(absl::Seconds(20)).ok());
+  const base::SteadyTime began = base::RealClock().Steady();
+  EXPECT_TRUE(absl::IsDeadlineExceeded((*registration)->Drain(absl::Milliseconds(50)).status()));
+  EXPECT_LT(base::RealClock().Steady() - began, absl::Seconds(4));
+}
+
 TEST_F(ThreadedRegistrationTest, MayBeDestroyedInItsCallbackAndInItsProbe) {
   for (const bool in_probe : {false, true}) {
     base::Mutex mu;

@@ -124,7 +124,8 @@ class Registration {
   virtual absl::Status Report(std::string_view check_id, HealthReport report) = 0;
   // Takes it out of all answers, and waits until those who would call it know, at most `within` and
   // ten minutes. The lease is kept, and calls that were begun before may still come. Errors:
-  // FAILED_PRECONDITION when it isn't held; otherwise the registry's.
+  // FAILED_PRECONDITION when it isn't held; DEADLINE_EXCEEDED when no answer comes within half a
+  // second more; otherwise the registry's.
   virtual absl::StatusOr<Drained> Drain(absl::Duration within) = 0;
   // For good. OK also when the registry has it no longer. DEADLINE_EXCEEDED: the registry couldn't
   // be told, and keeps it until the ttl is over.
