@@ -246,6 +246,7 @@ void LiveRegistration::Probe(const TtlCheck& check) {
 absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration within) {
   within = std::min(Bounded(within), Registrar::kLongestDrain);
   const base::SteadyTime end = parts_.clock.Steady() + within;
+  const uint64_t incarnation = board_->status().incarnation;
   auto promise = std::make_shared<Promise<absl::StatusOr<v1::DrainResponse>>>();
   parts_.work.Post([board = board_, &registrar = parts_.registrar, within, promise] {
     registrar.Drain(board->id, within, [promise](absl::StatusOr<v1::DrainResponse> response) {
@@ -255,7 +256,7 @@ absl::StatusOr<Registration::Drained> LiveRegistration::Drain(absl::Duration wit
   const auto response = promise->Await(within + kGrace, parts_.clock);
   if (!response) return absl::DeadlineExceededError("the registry didn't answer");
   if (response->ok()) {
-    drained_ = true;
+    drained_ = incarnation;
     return Drained{(*response)->eligible(), (*response)->acked()};
   }
   if (!absl::IsUnimplemented(response->status())) return response->status();
@@ -281,9 +282,10 @@ std::function<absl::Status()> LiveRegistration::Leave(absl::Duration within) {
 std::function<absl::Status()> LiveRegistration::DrainAndLeave() {
   const absl::Duration drain = std::min(Bounded(options_.drain), Registrar::kLongestDrain);
   const absl::Duration within = Bounded(options_.leave_within);
+  const RegistrationStatus now = board_->status();
   // This client may be among those who have to confirm, and does it behind its callbacks.
-  if (drain == absl::ZeroDuration() || drained_ || parts_.callbacks.Runs() ||
-      board_->status().state != State::kHeld) {
+  if (drain == absl::ZeroDuration() || drained_ == now.incarnation || parts_.callbacks.Runs() ||
+      now.state != State::kHeld) {
     return Leave(within);
   }
   auto promise = std::make_shared<Promise<absl::Status>>();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -60,7 +61,7 @@ class LiveRegistration : public Registration {
   const RegisterOptions options_;
   const std::shared_ptr<const std::vector<TtlCheck>> checks_;  // probes run on with it
   const std::shared_ptr<Board> board_;
-  std::atomic<bool> drained_{false};
+  std::atomic<uint64_t> drained_{0};  // the incarnation that was
   std::shared_ptr<Exists> exists_ = std::make_shared<Exists>();
   base::SystemRng rng_;
   std::unique_ptr<Scheduler> probes_;

@@ -121,21 +121,49 @@ void Registrar::Drain(Id id, absl::Duration within, LeaseSession::Done<v1::Drain
       found->second.keeper.phase() != Phase::kHeld) {
     return done(absl::FailedPreconditionError("the registry doesn't have it now"));
   }
-  const Lease& lease = found->second;
-  within = std::min(within, kLongestDrain);
+  // A session that is lost takes the call with it.
+  auto shared = std::make_shared<LeaseSession::Done<v1::DrainResponse>>(std::move(done));
+  drains_.push_back(shared);
+  found->second.drains = true;
+  SendDrain(id, found->second, std::min(within, kLongestDrain),
+            [this, shared](absl::StatusOr<v1::DrainResponse> response) {
+              std::erase(drains_, shared);
+              (*shared)(std::move(response));
+            });
+}
+
+// The answer comes after `within` at the latest.
+void Registrar::SendDrain(Id id, Lease& lease, absl::Duration within,
+                          LeaseSession::Done<v1::DrainResponse> done) {
+  lease.drain_told_of = lease.registered->incarnation();
   v1::DrainRequest request;
   *request.mutable_key() = lease.registered->key();
   request.set_incarnation(lease.registered->incarnation());
   *request.mutable_deadline() = ToWire(within);
-  // Its answer comes after `within` at the latest. A session that is lost takes the call with it.
-  auto shared = std::make_shared<LeaseSession::Done<v1::DrainResponse>>(std::move(done));
-  drains_.push_back(shared);
   session_->Drain(request, within + options_.answer,
                   Posted<absl::StatusOr<v1::DrainResponse>>(
-                      [this, shared](absl::StatusOr<v1::DrainResponse> response) {
-                        std::erase(drains_, shared);
-                        (*shared)(std::move(response));
+                      [this, id, incarnation = request.incarnation(),
+                       done = std::move(done)](absl::StatusOr<v1::DrainResponse> response) {
+                        OnDrained(id, incarnation, response.status());
+                        done(std::move(response));
                       }));
+}
+
+void Registrar::OnDrained(Id id, uint64_t incarnation, const absl::Status& status) {
+  const auto found = leases_.find(id);
+  if (status.ok() || found == leases_.end() || found->second.drain_told_of != incarnation) return;
+  // What failed in passing is tried again with the next confirmation.
+  found->second.drain_told_of = 0;
+  if (FailureOf(status) != Failure::kPassing) found->second.drains = false;
+}
+
+void Registrar::DrainAgain(Id id, Lease& lease) {
+  if (!lease.drains || lease.leaving || session_ == nullptr ||
+      lease.keeper.phase() != Phase::kHeld ||
+      lease.drain_told_of == lease.registered->incarnation()) {
+    return;
+  }
+  SendDrain(id, lease, absl::ZeroDuration(), [](const auto&) {});
 }
 
 void Registrar::Leave(Id id, absl::Duration within, std::function<void(const absl::Status&)> done) {
@@ -257,6 +285,7 @@ void Registrar::Fail(absl::Status status) {
     // What was sent may have been done.
     lease.may_exist |= lease.registering && !NeverSent(status);
     lease.registering = false;
+    lease.drain_told_of = 0;
     lease.keeper.Dropped(why, now);
     for (auto& [check_id, reported] : lease.reports) reported.sent = reported.under_way = false;
     if (lease.leaving) {
@@ -378,6 +407,7 @@ void Registrar::OnBeat(const v1::HeartbeatResponse& response) {
     lease.keeper.Beat(
         at < response.outcomes_size() ? OutcomeOf(response.outcomes(at)) : Outcome::kLoading, now);
     SendReports(found->first, lease);
+    DrainAgain(found->first, lease);
     Reschedule(found->first, lease);
     Tell(lease);
   }
@@ -409,6 +439,7 @@ void Registrar::OnRegistered(Id id, absl::StatusOr<v1::RegisterResponse> respons
     // Of another incarnation the registry knows none of them.
     for (auto& [check_id, reported] : lease.reports) reported.sent = false;
     SendReports(id, lease);
+    DrainAgain(id, lease);
   } else {
     const absl::Status& status = response.status();
     const absl::Status why(status.code(), Named(status));

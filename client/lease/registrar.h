@@ -63,7 +63,8 @@ class Registrar {
   // The latest report of each check is sent when it is held, and again when it was lost meanwhile,
   // unless it is older than `ttl`. For what has ended: nothing.
   void Report(Id id, const std::string& check_id, HealthReport report, absl::Duration ttl);
-  // kLongestDrain at most, whatever `within`.
+  // kLongestDrain at most, whatever `within`. Unless it is refused it drains to the end: when the
+  // registry has lost it and takes it anew, it is told again.
   void Drain(Id id, absl::Duration within, LeaseSession::Done<v1::DrainResponse> done);
   // Deregisters it; from now on it is not renewed. `done` as Registration::Deregister says. What
   // the registry couldn't be told may be tried again.
@@ -105,6 +106,8 @@ class Registrar {
     absl::Duration interval;
     State last;  // that was told
     std::map<std::string, Reported> reports;
+    bool drains = false;         // it was asked for
+    uint64_t drain_told_of = 0;  // the incarnation that the registry was told of
     std::optional<Leaving> leaving;
     std::optional<base::SteadyTime> due;  // as it stands in due_
   };
@@ -126,6 +129,11 @@ class Registrar {
   void SendBeats(const std::vector<Id>& ids, base::SteadyTime now);
   void SendRegister(Id id, Lease& lease);
   void SendReports(Id id, Lease& lease);
+  void SendDrain(Id id, Lease& lease, absl::Duration within,
+                 LeaseSession::Done<v1::DrainResponse> done);
+  // Of one that drains, if the registry wasn't told. Nobody waits for it.
+  void DrainAgain(Id id, Lease& lease);
+  void OnDrained(Id id, uint64_t incarnation, const absl::Status& status);
   void SendDeregister(Id id, Lease& lease, base::SteadyTime now);
   void OnBeat(const v1::HeartbeatResponse& response);
   void OnRegistered(Id id, absl::StatusOr<v1::RegisterResponse> response);

@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "base/rng.h"
 #include "client/loop.h"
+#include "client/pause.h"
 #include "client/registry_connection.h"
 #include "fake_lease_transport.h"
 #include "fake_scheduler.h"
@@ -223,8 +224,8 @@ class AnsweringLeases : public FakeLeaseTransport {
   ~AnsweringLeases() override {
     for (std::thread& thread : threads_) thread.join();
   }
-  std::unique_ptr<LeaseSession> Open(size_t, Callbacks) override {
-    return std::make_unique<Answering>(*this);
+  std::unique_ptr<LeaseSession> Open(size_t, Callbacks callbacks) override {
+    return std::make_unique<Answering>(*this, std::move(callbacks));
   }
   int left() const { return left_; }
   int drained() const { return drained_; }
@@ -234,15 +235,29 @@ class AnsweringLeases : public FakeLeaseTransport {
 
   enum class Drains { kUnknown, kAnswered, kNeverAnswered };
   std::atomic<Drains> drains{Drains::kUnknown};
+  std::atomic<bool> beats_often{false};
+  // It loses the lease that is renewed next.
+  std::atomic<bool> forgets{false};
 
  private:
   class Answering : public LeaseSession {
    public:
-    explicit Answering(AnsweringLeases& owner) : owner_(owner) {}
-    void Beat(v1::HeartbeatRequest) override {}
+    Answering(AnsweringLeases& owner, Callbacks callbacks)
+        : owner_(owner), callbacks_(std::move(callbacks)) {}
+    void Beat(v1::HeartbeatRequest) override {
+      v1::HeartbeatResponse response;
+      response.add_outcomes(owner_.forgets.exchange(false) ? v1::HeartbeatResponse::UNKNOWN
+                                                           : v1::HeartbeatResponse::RENEWED);
+      owner_.threads_.emplace_back([on_beat = callbacks_.on_beat, response] { on_beat(response); });
+    }
     void Register(const v1::RegisterRequest& request, absl::Duration,
                   Done<v1::RegisterResponse> done) override {
-      owner_.threads_.emplace_back([done, response = Taken(request, 41)] { done(response); });
+      v1::RegisterResponse response = Taken(request, ++owner_.last_handle_);
+      if (owner_.beats_often) {
+        response.mutable_heartbeat_interval()->set_seconds(0);
+        response.mutable_heartbeat_interval()->set_nanos(500'000'000);
+      }
+      owner_.threads_.emplace_back([done, response] { done(response); });
     }
     void Deregister(const v1::DeregisterRequest&, absl::Duration,
                     Done<v1::DeregisterResponse> done) override {
@@ -267,8 +282,10 @@ class AnsweringLeases : public FakeLeaseTransport {
 
    private:
     AnsweringLeases& owner_;
+    const Callbacks callbacks_;
   };
   std::vector<std::thread> threads_;  // of the registrar's thread
+  uint64_t last_handle_ = 40;
   std::atomic<int> left_{0};
   std::atomic<int> drained_{0};
   std::atomic<bool> in_order_{false};
@@ -389,6 +406,21 @@ TEST_F(ThreadedRegistrationTest, ADrainTakesNoLongerThanItMayWhenNobodyAnswers) 
   const base::SteadyTime began = base::RealClock().Steady();
   EXPECT_TRUE(absl::IsDeadlineExceeded((*registration)->Drain(absl::Milliseconds(50)).status()));
   EXPECT_LT(base::RealClock().Steady() - began, absl::Seconds(4));
+}
+
+TEST_F(ThreadedRegistrationTest, DrainsAgainBeforeItLeavesIfTheRegistryHadLostIt) {
+  leases_->drains = AnsweringLeases::Drains::kAnswered;
+  leases_->beats_often = true;
+  auto registration = client_->Register(Web());
+  EXPECT_TRUE((*registration)->WaitUntilHeld(absl::Seconds(20)).ok());
+  EXPECT_TRUE((*registration)->Drain(absl::Seconds(20)).ok());
+  const uint64_t drained = (*registration)->status().incarnation;
+  leases_->forgets = true;
+  while ((*registration)->status().incarnation == drained) Pause(absl::Milliseconds(5));
+  EXPECT_TRUE((*registration)->WaitUntilHeld(absl::Seconds(20)).ok());
+  registration->reset();
+  EXPECT_GE(leases_->drained(), 3) << "at once when it was back, and again to wait for it";
+  EXPECT_EQ(leases_->left(), 1);
 }
 
 TEST_F(ThreadedRegistrationTest, MayBeDestroyedInItsCallbackAndInItsProbe) {

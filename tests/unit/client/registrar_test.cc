@@ -79,6 +79,19 @@ class RegistrarTest : public ::testing::Test {
     }
     return leases;
   }
+  void AnswerDrain(absl::StatusOr<v1::DrainResponse> response) {
+    ASSERT_FALSE(Session().drains.empty());
+    const auto call = Session().drains.front();
+    Session().drains.pop_front();
+    call.done(std::move(response));
+    scheduler_.Run();
+  }
+  // The registry does, and takes it anew.
+  void Forget() {
+    scheduler_.Advance(absl::Seconds(10));
+    Beat(Outcome::UNKNOWN);
+    EXPECT_EQ(TakeAll(), 1u);
+  }
   // Until it tries a server once more.
   void AwaitSession() {
     for (int i = 0; i < 1'000 && !transport_->is_open(); ++i) {
@@ -504,6 +517,48 @@ TEST_F(RegistrarTest, ADrainAsksForNoMoreThanTheServerGives) {
   ASSERT_EQ(Session().drains.size(), 1u);
   EXPECT_EQ(Session().drains.back().request.deadline().seconds(), 600);
   EXPECT_EQ(Session().drains.back().within, absl::Minutes(10) + absl::Seconds(5));
+}
+
+TEST_F(RegistrarTest, WhatDrainsDrainsAgainWhenTheRegistryHasLostIt) {
+  const auto id = Add("a");
+  TakeAll();
+  registrar_->Drain(id, absl::Seconds(10), [](const auto&) {});
+  AnswerDrain(v1::DrainResponse());
+  Forget();
+  ASSERT_EQ(Session().drains.size(), 1u);
+  EXPECT_EQ(Session().drains.front().request.incarnation(), 42u);
+  EXPECT_TRUE(Session().drains.front().request.has_deadline());
+  EXPECT_EQ(Session().drains.front().request.deadline().seconds(), 0);
+  AnswerDrain(absl::InternalError("not now"));
+  EXPECT_TRUE(Session().drains.empty());
+  scheduler_.Advance(absl::Seconds(10));
+  Beat(Outcome::RENEWED);
+  EXPECT_EQ(Session().drains.size(), 1u) << "with the next confirmation";
+  AnswerDrain(v1::DrainResponse());
+  scheduler_.Advance(absl::Seconds(10));
+  Beat(Outcome::RENEWED);
+  EXPECT_TRUE(Session().drains.empty());
+  registrar_->Leave(id, absl::Seconds(1), [](const absl::Status&) {});
+  Session().deregisters.front().done(v1::DeregisterResponse());
+  scheduler_.Run();
+  Add("a");
+  TakeAll();
+  EXPECT_TRUE(Session().drains.empty()) << "another registration is active";
+}
+
+TEST_F(RegistrarTest, ADrainIsMadeAgainWithTheNextSessionUnlessItWasRefused) {
+  const auto id = Add("a");
+  TakeAll();
+  registrar_->Drain(id, absl::Seconds(10), [](const auto&) {});
+  Session().End(absl::UnavailableError("gone"));
+  scheduler_.Run();
+  AwaitSession();
+  scheduler_.Advance(absl::Seconds(1));
+  Beat(Outcome::RENEWED);
+  ASSERT_EQ(Session().drains.size(), 1u) << "it may not have heard of it";
+  AnswerDrain(absl::UnimplementedError("no such call"));
+  Forget();
+  EXPECT_TRUE(Session().drains.empty());
 }
 
 TEST_F(RegistrarTest, ADrainThatIsUnderWayEndsWhenItIsDeregistered) {

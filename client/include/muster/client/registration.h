@@ -122,10 +122,10 @@ class Registration {
   // The health that a ttl check has now; sent as soon as the registry can be reached. Errors:
   // NOT_FOUND when it has no such check.
   virtual absl::Status Report(std::string_view check_id, HealthReport report) = 0;
-  // Takes it out of all answers, and waits until those who would call it know, at most `within` and
-  // ten minutes. The lease is kept, and calls that were begun before may still come. Errors:
-  // FAILED_PRECONDITION when it isn't held; DEADLINE_EXCEEDED when no answer comes within half a
-  // second more; otherwise the registry's.
+  // Takes it out of all answers for good, and waits until those who would call it know, at most
+  // `within` and ten minutes. The lease is kept, and calls that were begun before may still come.
+  // Errors: FAILED_PRECONDITION when it isn't held; DEADLINE_EXCEEDED when no answer comes within
+  // half a second more; otherwise the registry's.
   virtual absl::StatusOr<Drained> Drain(absl::Duration within) = 0;
   // For good. OK also when the registry has it no longer. DEADLINE_EXCEEDED: the registry couldn't
   // be told, and keeps it until the ttl is over.
