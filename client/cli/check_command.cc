@@ -63,6 +63,11 @@ Health HealthOf(int status) {
 
 }  // namespace
 
+void ReadRest(int fd, std::string* text) {
+  while (text->size() < kMaxOutput && ReadSome(fd, text)) {
+  }
+}
+
 HealthReport RunCheck(const std::string& command, absl::Duration within, const base::Clock& clock,
                       const std::atomic<bool>& ended) {
   int ends[2];
@@ -81,7 +86,7 @@ HealthReport RunCheck(const std::string& command, absl::Duration within, const b
     if (waitpid(pid, &status, WNOHANG) == pid) {
       // What it left running in the background may keep its output open.
       fcntl(ends[0], F_SETFL, O_NONBLOCK);
-      while (open) open = ReadSome(ends[0], &report.output);
+      if (open) ReadRest(ends[0], &report.output);
       report.health = HealthOf(status);
       break;
     }

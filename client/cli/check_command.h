@@ -18,4 +18,8 @@ namespace muster::cli {
 client::HealthReport RunCheck(const std::string& command, absl::Duration within,
                               const base::Clock& clock, const std::atomic<bool>& ended);
 
+// Of the above, for tests: appends what can be read at once, until `text` has 4 KiB, since there
+// may be no end.
+void ReadRest(int fd, std::string* text);
+
 }  // namespace muster::cli
