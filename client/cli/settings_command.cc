@@ -61,6 +61,14 @@ absl::StatusOr<bool> Find(Context& context, const Flags& flags, v1::ServiceSumma
   return base::AsciiLower(found->service()) == base::AsciiLower(flags.service);
 }
 
+void Print(Context& context, const v1::ServiceSummary& service) {
+  const std::string text = SettingsText(service.settings());
+  context.out << base::EscapeForTerminal(
+                     absl::StrCat(service.namespace_(), "/", service.service(), ": ",
+                                  text.empty() ? "as the server's configuration says" : text))
+              << std::endl;
+}
+
 int Show(Context& context, const Flags& flags) {
   v1::ServiceSummary service;
   const auto found = Find(context, flags, &service);
@@ -71,13 +79,23 @@ int Show(Context& context, const Flags& flags) {
   }
   if (context.json) {
     context.PrintJson(service.settings());
-    return kDone;
+  } else {
+    Print(context, service);
   }
-  const std::string text = SettingsText(service.settings());
-  context.out << base::EscapeForTerminal(
-                     absl::StrCat(service.namespace_(), "/", service.service(), ": ",
-                                  text.empty() ? "as the server's configuration says" : text))
-              << std::endl;
+  return kDone;
+}
+
+// `asked`: what the server has taken. One that has none and no instances is unknown to it.
+int ShowChanged(Context& context, const Flags& flags, const v1::ServiceSettings& asked) {
+  v1::ServiceSummary service;
+  const auto found = Find(context, flags, &service);
+  if (!found.ok()) return context.Fail(found.status());
+  if (!*found) {
+    service.set_namespace_(flags.name_space.empty() ? "default" : flags.name_space);
+    service.set_service(flags.service);
+    *service.mutable_settings() = asked;
+  }
+  Print(context, service);
   return kDone;
 }
 
@@ -97,7 +115,7 @@ int Change(Context& context, const Flags& flags) {
   const absl::Status status = CallUnary<v1::Registry>(
       *context.connection, &v1::Registry::Stub::SetServiceSettings, request, &response);
   if (!status.ok()) return context.Fail(status);
-  if (!context.json) return Show(context, flags);
+  if (!context.json) return ShowChanged(context, flags, request.settings());
   context.PrintJson(response);
   return kDone;
 }

@@ -89,6 +89,9 @@ TEST_F(SettingsTest, OneThatNobodyKnows) {
   EXPECT_EQ(RunAt(server_, {"settings", "we", "--panic", "true", "-o", "json"}).out,
             "{\"revision\":{\"seq\":\"7\"}}\n")
       << "it may get some all the same";
+  const Ran cleared = RunAt(server_, {"settings", "we", "--clear"});
+  EXPECT_EQ(cleared.code, 0) << cleared.err;
+  EXPECT_EQ(cleared.out, "default/we: as the server's configuration says\n") << "still unknown";
 }
 
 TEST_F(SettingsTest, RefusalsAreFailures) {
