@@ -99,9 +99,9 @@ Change SetResult(std::string_view key, const StoredInstance& present, const v1::
   const auto before = read_check(check.id());
   const bool same_status = before && before->status() == result.status();
   Change out = ChangeOf(key, present);
-  const auto next_output_ms =
-      before ? before->at_ms() + static_cast<uint64_t>(absl::ToInt64Milliseconds(output_every)) : 0;
-  if (same_status && (before->output() == result.output() || result.at_ms() < next_output_ms)) {
+  const auto every_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(output_every));
+  const bool too_soon = same_status && every_ms > 0 && result.at_ms() < before->at_ms() + every_ms;
+  if (too_soon || (same_status && before->output() == result.output())) {
     out.unit = {};
     return out;
   }

@@ -106,8 +106,8 @@ class Registry {
 
   using ReportDone = std::function<void(absl::StatusOr<v1::ReportHealthResponse>)>;
   void ReportHealth(const v1::ReportHealthRequest& request, ReportDone done);
-  // Is told of each report that is right, before it is durable, maybe more than once, changed or
-  // not: `check_id` as in the request. On any thread. To be set before the first report.
+  // Is told of each report of a present life, before it is looked at, since that may wait for the
+  // disk: `check_id` as in the request. On any thread. To be set before the first report.
   using ReportListener =
       std::function<void(std::string_view instance_key, std::string_view check_id)>;
   void SetReportListener(ReportListener listener) { report_listener_ = std::move(listener); }
@@ -219,6 +219,7 @@ class Registry {
   // A removal was settled.
   void Removed(const Lease& lease, const absl::Status& status);
   void HoldOverdue(const Lease& lease);
+  void TellOfReport(std::string_view key, const v1::ReportHealthRequest& report) const;
   // As LeaseJudge's.
   std::optional<absl::Duration> MayGo(const Lease& lease);
   // How many leases may leave in a turn that begins now.

@@ -29,15 +29,22 @@ void Registry::SetRevision(const Outcome& outcome, v1::Revision* to) const {
   to->set_seq(std::max(outcome.seq, now.seq));
 }
 
+// A sign of life, even if what it says waits for the disk, or has no room there.
+void Registry::TellOfReport(std::string_view key, const v1::ReportHealthRequest& report) const {
+  if (!report_listener_ || report.status() < v1::PASSING || report.status() > v1::CRITICAL) return;
+  const LeasePtr lease = leases_.Find(key);
+  if (lease == nullptr) return;
+  if (report.incarnation() != 0 && report.incarnation() != lease->incarnation()) return;
+  report_listener_(key, report.check_id());
+}
+
 void Registry::ReportHealth(const v1::ReportHealthRequest& request, ReportDone done) {
   auto key = NormalKey(request.key(), "key");
   if (!key.ok()) return done(key.status());
-  const auto edit = [this, request](std::string_view key, const StoredInstance& present,
-                                    ReadCheck read_check, uint64_t now_ms) {
-    auto change = ReportOn(key, present, request, read_check, now_ms);
-    // A sign of life, even if what it says waits for the disk, or has no room there.
-    if (change.ok() && report_listener_) report_listener_(key, request.check_id());
-    return change;
+  TellOfReport(storage::EncodeInstanceKey(*key), request);
+  const auto edit = [request](std::string_view key, const StoredInstance& present,
+                              ReadCheck read_check, uint64_t now_ms) {
+    return ReportOn(key, present, request, read_check, now_ms);
   };
   BeginEdit(*std::move(key), request.incarnation(), edit,
             [this, done = std::move(done)](const auto& outcome) {

@@ -99,8 +99,14 @@ void Registry::Removed(const Lease& lease, const absl::Status& status) {
     leases_.GiveBack(lease, kRemovalRetry);
     return;
   }
-  if (StoreRefuses(reason)) try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
-  HoldOverdue(lease);
+  if (StoreRefuses(reason)) {
+    try_removal_at_us_ = (clock_.Steady() + kRemovalRetry).us;
+    HoldOverdue(lease);
+  } else {
+    // Of its own; it isn't the one that tries for others again soon.
+    held_.Hold(lease.key(), HoldReason::kStorageReadOnly);
+    leases_.GiveBack(lease, kMaxRemovalRetry);
+  }
   held_.Release(lease.key(), HoldReason::kBrake);  // it had let go of it
 }
 

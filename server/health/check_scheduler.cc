@@ -144,6 +144,8 @@ void CheckScheduler::Reported(std::string_view instance_key, std::string_view ch
   NoticeGap();
   const auto it = instances_.find(base::Av(instance_key));
   if (it == instances_.end()) return;
+  // Of several, one has to be named.
+  if (check_id.empty() && it->second.size() != 1) return;
   for (const uint64_t id : it->second) {
     CheckSession& session = *Find(id)->session;
     if (session.is_ttl() && (check_id.empty() || session.check_id() == check_id)) {

@@ -109,7 +109,7 @@ void CheckSession::Continue(const Followed& instance) {
   SetReached(true);
   EndRun();
   found_ = {v1::HEALTH_UNSPECIFIED, ""};
-  retry_ = held_back_ = watching_ = has_next_run_ = ttl_is_over_ = false;
+  retry_ = held_back_ = watching_ = polls_ = has_next_run_ = ttl_is_over_ = false;
   Begin(/*fresh=*/true);
 }
 

@@ -135,6 +135,9 @@ TEST_F(RemovalTest, OneThatCantBeReadHoldsUpNobodyElse) {
   EXPECT_EQ(core_.View("api")->size(), 1U);
   EXPECT_EQ(core_.held.size(), 1U);
   EXPECT_NE(core_.leases.Find(StoredKey()), nullptr);
+  store_->unreadable.clear();
+  core_.Advance(absl::Seconds(62));
+  EXPECT_EQ(core_.View("api")->size(), 0U) << "tried again after a minute";
 }
 
 // As an older server leaves it that takes reports on what a newer one wrote.

@@ -512,6 +512,18 @@ TEST_F(CheckSchedulerTest, ATtlWithoutReportIsCritical) {
   EXPECT_THAT(store_.said, SizeIs(2)) << "and again after the next";
 }
 
+TEST_F(CheckSchedulerTest, AReportOfSeveralHasToNameOne) {
+  Make();
+  v1::Check other = Ttl(10);
+  other.set_id("other");
+  Set(Instance("a"), {Ttl(10), other});
+  Advance(absl::Seconds(5));
+  scheduler_->Reported(Instance("a").key, "");
+  scheduler_->Reported(Instance("a").key, "other");
+  Advance(absl::Seconds(6));
+  EXPECT_THAT(store_.said, ElementsAre("ttl critical: no report for 10s"));
+}
+
 TEST_F(CheckSchedulerTest, AGapIsNoSilence) {
   Make();
   Set(Instance("a"), {Ttl(10)});
