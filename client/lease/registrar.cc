@@ -124,7 +124,6 @@ void Registrar::Drain(Id id, absl::Duration within, LeaseSession::Done<v1::Drain
   // A session that is lost takes the call with it.
   auto shared = std::make_shared<LeaseSession::Done<v1::DrainResponse>>(std::move(done));
   drains_.push_back(shared);
-  found->second.drains = true;
   SendDrain(id, found->second, std::min(within, kLongestDrain),
             [this, shared](absl::StatusOr<v1::DrainResponse> response) {
               std::erase(drains_, shared);
@@ -151,10 +150,13 @@ void Registrar::SendDrain(Id id, Lease& lease, absl::Duration within,
 
 void Registrar::OnDrained(Id id, uint64_t incarnation, const absl::Status& status) {
   const auto found = leases_.find(id);
-  if (status.ok() || found == leases_.end() || found->second.drain_told_of != incarnation) return;
+  if (found == leases_.end()) return;
+  Lease& lease = found->second;
+  lease.drains |= status.ok();
+  if (status.ok() || lease.drain_told_of != incarnation) return;
   // What failed in passing is tried again with the next confirmation.
-  found->second.drain_told_of = 0;
-  if (FailureOf(status) != Failure::kPassing) found->second.drains = false;
+  lease.drain_told_of = 0;
+  if (FailureOf(status) != Failure::kPassing) lease.drains = false;
 }
 
 void Registrar::DrainAgain(Id id, Lease& lease) {

@@ -63,7 +63,7 @@ class Registrar {
   // The latest report of each check is sent when it is held, and again when it was lost meanwhile,
   // unless it is older than `ttl`. For what has ended: nothing.
   void Report(Id id, const std::string& check_id, HealthReport report, absl::Duration ttl);
-  // kLongestDrain at most, whatever `within`. Unless it is refused it drains to the end: when the
+  // kLongestDrain at most, whatever `within`. Once it was OK it drains to the end: when the
   // registry has lost it and takes it anew, it is told again.
   void Drain(Id id, absl::Duration within, LeaseSession::Done<v1::DrainResponse> done);
   // Deregisters it; from now on it is not renewed. `done` as Registration::Deregister says. What
@@ -106,7 +106,7 @@ class Registrar {
     absl::Duration interval;
     State last;  // that was told
     std::map<std::string, Reported> reports;
-    bool drains = false;         // it was asked for
+    bool drains = false;         // for good
     uint64_t drain_told_of = 0;  // the incarnation that the registry was told of
     std::optional<Leaving> leaving;
     std::optional<base::SteadyTime> due;  // as it stands in due_

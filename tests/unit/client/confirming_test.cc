@@ -9,6 +9,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/rng.h"
 #include "client/balancing.h"
 #include "client/registry_connection.h"
@@ -224,22 +225,28 @@ TEST_F(ConfirmingTest, ComesBehindTheViewsOfBalancers) {
   ASSERT_TRUE(balancer.ok()) << balancer.status();
   scheduler_.Run();
   // The thread is busy.
-  absl::Notification go_on, behind;
+  absl::Notification go_on;
   AfterViews([&] { go_on.WaitForNotification(); });
-  Scheduler::Task back;
+  base::Mutex mu;
+  base::CondVar changed;
+  Scheduler::Task back;  // mu guards it
   behind_views_ = [&](Scheduler::Task task) {
     AfterViews([&, task = std::move(task)] {
+      base::MutexLock lock(mu);
       back = task;
-      behind.Notify();
+      changed.NotifyAll();
     });
   };
   Send(Gone("a", {OneEndpoint("b", 5)}, 6));
   bool still_there = false;
   for (int i = 0; i < 100; ++i) still_there |= balancer->Next()->id == "a";
   EXPECT_TRUE(still_there) << "the view is the former one";
-  EXPECT_FALSE(behind.HasBeenNotified());
-  go_on.Notify();
-  behind.WaitForNotification();
+  {
+    base::MutexLock lock(mu);
+    EXPECT_EQ(back, nullptr);
+    go_on.Notify();
+    while (back == nullptr) changed.Wait(mu);
+  }
   for (int i = 0; i < 100; ++i) EXPECT_EQ(balancer->Next()->id, "b");
   EXPECT_EQ(Acks(), std::vector<uint64_t>{});
   back();

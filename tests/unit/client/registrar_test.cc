@@ -550,14 +550,32 @@ TEST_F(RegistrarTest, ADrainIsMadeAgainWithTheNextSessionUnlessItWasRefused) {
   const auto id = Add("a");
   TakeAll();
   registrar_->Drain(id, absl::Seconds(10), [](const auto&) {});
+  AnswerDrain(v1::DrainResponse());
   Session().End(absl::UnavailableError("gone"));
   scheduler_.Run();
   AwaitSession();
   scheduler_.Advance(absl::Seconds(1));
   Beat(Outcome::RENEWED);
-  ASSERT_EQ(Session().drains.size(), 1u) << "it may not have heard of it";
+  ASSERT_EQ(Session().drains.size(), 1u) << "another server may not have heard of it";
   AnswerDrain(absl::UnimplementedError("no such call"));
   Forget();
+  EXPECT_TRUE(Session().drains.empty());
+}
+
+// Whoever asked may have thought better of it.
+TEST_F(RegistrarTest, ADrainThatFailedIsNotMadeAgain) {
+  const auto id = Add("a");
+  TakeAll();
+  absl::Status drained;
+  registrar_->Drain(id, absl::Seconds(10), [&](absl::StatusOr<v1::DrainResponse> response) {
+    drained = response.status();
+  });
+  Session().End(absl::UnavailableError("gone"));
+  scheduler_.Run();
+  EXPECT_FALSE(drained.ok());
+  AwaitSession();
+  scheduler_.Advance(absl::Seconds(1));
+  Beat(Outcome::RENEWED);
   EXPECT_TRUE(Session().drains.empty());
 }
 
