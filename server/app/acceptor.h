@@ -44,7 +44,7 @@ class Acceptor {
   void Stop();
 
   uint16_t port() const { return port_; }
-  // Connections that are open now: descriptors at or above `reserved`. Those of probes as well.
+  // Connections that are open now: descriptors at or above `reserved`, those of probes as well.
   uint64_t CountOpen() const;
   // Connections that were closed at once, since the start.
   uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }

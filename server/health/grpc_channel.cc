@@ -9,9 +9,11 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/net_address.h"
 
 namespace muster::health {
@@ -46,6 +48,12 @@ void KeepCallbackQueue() {
 constexpr int kMaxMessage = 64 * 1024;
 constexpr int kMaxMetadata = 16 * 1024;
 constexpr int kPauseMs = 100;
+// As gRPC's own default. An attempt goes on after its channel's end.
+constexpr absl::Duration kLongestAttempt = absl::Seconds(20);
+
+absl::Duration LongestAttempt(absl::Duration timeout) {
+  return std::min(timeout, kLongestAttempt) + absl::Milliseconds(kPauseMs);
+}
 
 namespace experimental = grpc::experimental;
 
@@ -81,9 +89,9 @@ grpc::ChannelArguments ArgumentsFor(const Target& target, absl::Duration timeout
   arguments.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, kMaxMessage);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kPauseMs);
-  // How long a connection is tried, which a channel's end doesn't end. The run ends first.
+  // How long a connection is tried, which a channel's end doesn't end.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-                   static_cast<int>(absl::ToInt64Milliseconds(timeout)) + kPauseMs);
+                   static_cast<int>(absl::ToInt64Milliseconds(LongestAttempt(timeout))));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kPauseMs);
   arguments.SetUserAgentPrefix("muster-health");
   return arguments;
@@ -96,7 +104,7 @@ std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpo
   fresh = channel_ == nullptr || endpoint_ != endpoint;
   if (!fresh) return channel_;
   Drop();
-  if (!room_->Open()) return nullptr;
+  if (!room_->Open(base::RealClock().Steady())) return nullptr;
   KeepCallbackQueue();
   const std::string address =
       base::FormatHostPort({endpoint.address().to_string(), endpoint.port()});
@@ -104,9 +112,12 @@ std::shared_ptr<grpc::Channel> GrpcChannel::To(const boost::asio::ip::tcp::endpo
       absl::StrCat(endpoint.address().is_v6() ? "ipv6:" : "ipv4:", address),
       CredentialsFor(target, roots_), ArgumentsFor(target, timeout_));
   grpc::Channel* const channel = made.get();
-  channel_ = {channel, [made = std::move(made), room = room_](grpc::Channel*) mutable {
+  channel_ = {channel, [made = std::move(made), room = room_,
+                        attempt = LongestAttempt(timeout_)](grpc::Channel*) mutable {
+                const bool ready = made->GetState(false) == GRPC_CHANNEL_READY;
                 made.reset();
-                room->Close();
+                const base::SteadyTime now = base::RealClock().Steady();
+                room->Close(ready ? now : now + attempt);
               }};
   endpoint_ = endpoint;
   return channel_;

@@ -179,6 +179,7 @@ void GrpcWatchRun::End(WatchEnd::Cause cause, ProbeResult result) {
 }
 
 void GrpcWatchRun::Release() {
+  check_->channel.Keep();
   pause_.cancel();
   if (watch_ != nullptr) std::exchange(watch_, nullptr)->Cancel();
   if (pulse_ != nullptr) std::exchange(pulse_, nullptr)->Cancel();

@@ -20,4 +20,30 @@ int OpenSocket(const ProbeDescriptors& descriptors, int family) {
   return -1;
 }
 
+bool ChannelRoom::Open(base::SteadyTime now) {
+  base::MutexLock lock(mu_);
+  while (!lingering_.empty() && lingering_.top() <= now) lingering_.pop();
+  if (open_ + lingering_.size() >= most_) return false;
+  ++open_;
+  return true;
+}
+
+void ChannelRoom::Close(base::SteadyTime lingers_until) {
+  base::MutexLock lock(mu_);
+  --open_;
+  lingering_.push(lingers_until);
+}
+
+bool ChannelRoom::Keep() {
+  base::MutexLock lock(mu_);
+  if (kept_ >= most_kept_) return false;
+  ++kept_;
+  return true;
+}
+
+void ChannelRoom::LetGo() {
+  base::MutexLock lock(mu_);
+  --kept_;
+}
+
 }  // namespace muster::health

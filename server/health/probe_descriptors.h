@@ -5,9 +5,14 @@
 // that gRPC takes for its own: so its connections are counted.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
+#include <functional>
 #include <limits>
+#include <queue>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
 
 namespace muster::health {
 
@@ -29,22 +34,20 @@ class ChannelRoom {
   explicit ChannelRoom(size_t most) : most_(most), most_kept_(most - most / 4) {}
 
   // False: there is no room for it.
-  bool Open() { return Enter(open_, most_); }
-  void Close() { --open_; }
-  bool Keep() { return Enter(kept_, most_kept_); }
-  void LetGo() { --kept_; }
+  bool Open(base::SteadyTime now);
+  // `lingers_until`: its connection may stay open until then.
+  void Close(base::SteadyTime lingers_until);
+  bool Keep();
+  void LetGo();
 
  private:
-  static bool Enter(std::atomic<size_t>& count, size_t most) {
-    if (count++ < most) return true;
-    --count;
-    return false;
-  }
-
   const size_t most_;
   const size_t most_kept_;
-  std::atomic<size_t> open_{0};
-  std::atomic<size_t> kept_{0};
+  base::Mutex mu_;
+  size_t open_ MUSTER_GUARDED_BY(mu_) = 0;
+  size_t kept_ MUSTER_GUARDED_BY(mu_) = 0;
+  std::priority_queue<base::SteadyTime, std::vector<base::SteadyTime>, std::greater<>> lingering_
+      MUSTER_GUARDED_BY(mu_);
 };
 
 }  // namespace muster::health

@@ -8,8 +8,8 @@
 // Thread safety: Create and the destructor on any thread, the latter while the loop's thread
 // doesn't run (it is stopped, or this is it); Make on the loop's thread. Ownership: `loop` outlives
 // this; this outlives its Probers and Probes. The destructor waits for calls of gRPC that were
-// cancelled to end, and leaves a thread behind that hangs in a name's resolution. Cost: two threads
-// that resolve names, from the first name on.
+// cancelled to end, and leaves a thread behind that hangs in a name's resolution. Cost: eight
+// threads that resolve names, from the first name on.
 #pragma once
 
 #include <memory>

@@ -169,6 +169,8 @@ Resolver::Begun SystemResolver::Resolve(const std::string& host, std::weak_ptr<c
       (of_host->slow ? queue_->slow : queue_->quick).push_back(of_host);
     }
     lookup = of_host;
+    // A name may wait for long, and its runs come and go.
+    std::erase_if(lookup->requests, [](const Request& one) { return one.wanted.expired(); });
     lookup->requests.push_back({std::move(wanted), std::move(done)});
     while (workers_.size() < kThreads) {
       auto worker = std::make_shared<Worker>();

@@ -39,15 +39,23 @@ TEST(OpenSocketTest, WithoutLimitsItTakesTheLowest) {
 
 TEST(ChannelRoomTest, AQuarterIsForThoseThatAreNotKept) {
   ChannelRoom room(4);
-  for (int i = 0; i < 4; ++i) EXPECT_TRUE(room.Open());
-  EXPECT_FALSE(room.Open());
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(room.Open({}));
+  EXPECT_FALSE(room.Open({}));
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(room.Keep());
   EXPECT_FALSE(room.Keep());
   room.LetGo();
-  room.Close();
+  room.Close({});
   EXPECT_TRUE(room.Keep());
-  EXPECT_TRUE(room.Open());
-  EXPECT_FALSE(room.Open());
+  EXPECT_TRUE(room.Open({}));
+  EXPECT_FALSE(room.Open({}));
+}
+
+TEST(ChannelRoomTest, OneThatLingersHasItsPlace) {
+  ChannelRoom room(1);
+  ASSERT_TRUE(room.Open({}));
+  room.Close({20'000'000});
+  EXPECT_FALSE(room.Open({19'999'999}));
+  EXPECT_TRUE(room.Open({20'000'000}));
 }
 
 }  // namespace

@@ -118,6 +118,20 @@ TEST_F(ResolverQueueTest, NamesThatWereSlowHaveHalfOfTheThreads) {
   AwaitAnswers(9);
 }
 
+TEST_F(ResolverQueueTest, WhoIsGoneIsForgotten) {
+  for (int i = 0; i < 8; ++i) Ask(absl::StrCat("hangs", i));
+  AwaitUnderWay(8);
+  const auto held = std::make_shared<int>();
+  {
+    const auto gone = std::make_shared<int>();
+    resolver_.Resolve("waits", gone, [held](const auto&) { ADD_FAILURE(); });
+  }
+  Ask("waits");
+  EXPECT_EQ(held.use_count(), 1);
+  LetGo();
+  AwaitAnswers(9);
+}
+
 TEST_F(ResolverQueueTest, WhatNobodyWaitsForIsNotLookedUp) {
   for (int i = 0; i < 8; ++i) Ask(absl::StrCat("hangs", i));
   AwaitUnderWay(8);
