@@ -223,24 +223,23 @@ TEST(DescribeTest, SaysThatALeaseIsOver) {
 
 TEST(DescribeTest, SaysWhoseMaintenanceItIs) {
   FakeServer server;
-  v1::Maintenance maintenance;
-  maintenance.set_node(true);
-  maintenance.set_reason("disk\x1b[2J");
-  maintenance.mutable_since()->set_seconds(1'790'000'000);
-  server.discovery.describe = [&](const auto& request, auto* response) {
-    const grpc::Status status = Described(request, response);
-    *response->mutable_maintenance() = maintenance;
-    return status;
+  const auto said = [&](bool own, bool of_node, const std::string& reason) {
+    server.discovery.describe = [=](const auto& request, auto* response) {
+      const grpc::Status status = Described(request, response);
+      response->mutable_maintenance()->set_instance(own);
+      response->mutable_maintenance()->set_node(of_node);
+      response->mutable_maintenance()->set_reason(reason);
+      response->mutable_maintenance()->mutable_since()->set_seconds(1'790'000'000);
+      return status;
+    };
+    return RunAt(server, {"describe", "web", "web-1"}).out;
   };
-  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+  EXPECT_THAT(said(false, true, "disk\x1b[2J"),
               HasSubstr("state         active\n"
                         "maintenance   of its node, since 2026-09-21T14:13:20Z: disk\\x1b[2J\n"));
-  maintenance.set_instance(true);
-  maintenance.clear_reason();
-  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+  EXPECT_THAT(said(true, true, ""),
               HasSubstr("maintenance   its own, and of its node, since 2026-09-21T14:13:20Z\n"));
-  maintenance.set_node(false);
-  EXPECT_THAT(RunAt(server, {"describe", "web", "web-1"}).out,
+  EXPECT_THAT(said(true, false, ""),
               HasSubstr("maintenance   its own, since 2026-09-21T14:13:20Z\n"));
 }
 
