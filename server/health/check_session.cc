@@ -62,6 +62,7 @@ CheckSession::CheckSession(uint64_t id, const Followed& instance, const v1::Chec
       aim_(std::move(aim)),
       interval_(core::TimesOf(check).interval),
       failing_interval_(core::TimesOf(check).failing_interval),
+      timeout_(core::TimesOf(check).timeout),
       host_(host),
       prober_(std::move(prober)),
       problem_(std::move(problem)),
@@ -158,7 +159,7 @@ void CheckSession::Run() {
 }
 
 ProbeSlots::Lane CheckSession::lane() const {
-  if (slow_for_ > 0 || core::TimesOf(check_).timeout > kLongestQuick) {
+  if (slow_for_ > 0 || timeout_ > kLongestQuick) {
     return ProbeSlots::Lane::kSlow;
   }
   return is_known_ ? ProbeSlots::Lane::kQuick : ProbeSlots::Lane::kNew;
@@ -172,7 +173,7 @@ void CheckSession::LeavePlace() {
   // How long it took says something of this server only.
   if (started_ < host_.last_gap()) return;
   is_known_ = true;
-  if (host_.Now() - started_ >= std::min(kSlow, core::TimesOf(check_).timeout)) {
+  if (host_.Now() - started_ >= std::min(kSlow, timeout_)) {
     slow_for_ = kSlowFor;
   } else if (slow_for_ > 0) {
     --slow_for_;
@@ -233,7 +234,7 @@ void CheckSession::OnWatchEnd(WatchEnd end) {
       return RunAt(started_ + kRetry);
     case WatchEnd::Cause::kFailed:
       // That it is silent took as long as a run that began a timeout ago.
-      if (was_watching) started_ = next_run_ = host_.Now() - core::TimesOf(check_).timeout;
+      if (was_watching) started_ = next_run_ = host_.Now() - timeout_;
       return OnResult(std::move(end.result));
   }
 }

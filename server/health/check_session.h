@@ -135,6 +135,7 @@ class CheckSession {
   const Aim aim_;
   const absl::Duration interval_;
   const absl::Duration failing_interval_;
+  const absl::Duration timeout_;
   SessionHost& host_;
   const std::unique_ptr<Prober> prober_;
   const std::string problem_;

@@ -7,17 +7,8 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "base/handover.h"
 #include "grpc/health/v1/health.grpc.pb.h"
-
-// What gRPC hands from the thread that starts a call to those that its callbacks come on isn't seen
-// by ThreadSanitizer: the distribution's gRPC isn't instrumented.
-#if defined(MUSTER_TSAN)
-extern "C" void __tsan_release(void* at);
-extern "C" void __tsan_acquire(void* at);
-#else
-inline void __tsan_release(void*) {}
-inline void __tsan_acquire(void*) {}
-#endif
 
 namespace muster::health {
 namespace {
@@ -38,7 +29,7 @@ class CheckCall : public GrpcCall {
 
   static void Start(const std::shared_ptr<CheckCall>& call) {
     call->environment_.calls.Enter();
-    __tsan_release(call.get());
+    base::HandOver(call.get());
     call->stub_.async()->Check(
         &call->context_, &call->request_, &call->response_,
         [call](const grpc::Status& status) mutable { End(std::move(call), status); });
@@ -48,7 +39,7 @@ class CheckCall : public GrpcCall {
  private:
   // On a thread of gRPC. What the callback holds is given up on the loop's.
   static void End(std::shared_ptr<CheckCall> call, const grpc::Status& status) {
-    __tsan_acquire(call.get());
+    base::TakeOver(call.get());
     ProbeEnvironment& environment = call->environment_;
     GrpcAnswer answer = AnswerOf(call->context_, status);
     boost::asio::post(environment.loop, [call = std::move(call), answer = std::move(answer)] {
@@ -82,12 +73,12 @@ class WatchCall : public GrpcWatchCall,
     stub_.async()->Watch(&context_, &request_, this);
     // Reads are started from outside of the reactor's own calls until the hold is gone.
     AddHold();
-    __tsan_release(this);
+    base::HandOver(this);
     StartRead(&response_);
     StartCall();
   }
   void Next() override {
-    __tsan_release(this);
+    base::HandOver(this);
     StartRead(&response_);
   }
   void Cancel() override {
@@ -96,7 +87,7 @@ class WatchCall : public GrpcWatchCall,
   }
 
   void OnReadDone(bool ok) override {
-    __tsan_acquire(this);
+    base::TakeOver(this);
     if (!ok) return LetGo();
     boost::asio::post(environment_.loop, [self = shared_from_this(), serving = response_.status()] {
       // Null once the end has come.
@@ -104,7 +95,7 @@ class WatchCall : public GrpcWatchCall,
     });
   }
   void OnDone(const grpc::Status& status) override {
-    __tsan_acquire(this);
+    base::TakeOver(this);
     ProbeEnvironment& environment = environment_;
     boost::asio::post(environment.loop,
                       [self = std::move(self_), answer = AnswerOf(context_, status)] {

@@ -137,6 +137,7 @@ void GrpcWatchRun::OnEnd(const GrpcAnswer& answer) {
 
 void GrpcWatchRun::OnSignOfLife() {
   // One that was asked for isn't needed any more.
+  ++pulses_;
   if (pulse_ != nullptr) std::exchange(pulse_, nullptr)->Cancel();
   awaiting_ = Awaiting::kChange;
   Extend(check_->plan.interval);
@@ -147,7 +148,7 @@ void GrpcWatchRun::AskForSignOfLife() {
   Extend(timeout_);
   pulse_ = CallCheck(environment_, channel_, check_->plan.service,
                      [self = Self(), nth = ++pulses_](const GrpcAnswer& answer, int /*serving*/) {
-                       if (self->over() || nth != self->pulses_ || self->pulse_ == nullptr) return;
+                       if (self->over() || nth != self->pulses_) return;
                        // Otherwise the watch itself ends, or the time does.
                        if (!answer.from_target) return;
                        self->signs_ = true;

@@ -70,7 +70,7 @@ class GrpcWatchRun : public Run {
   bool fresh_ = false;
   std::shared_ptr<GrpcWatchCall> watch_;
   std::shared_ptr<GrpcCall> pulse_;
-  uint64_t pulses_ = 0;
+  uint64_t pulses_ = 0;  // the number of the one that counts
   boost::asio::steady_timer pause_;
 };
 

@@ -7,17 +7,10 @@
 #include <thread>
 #include <utility>
 
+#include "base/handover.h"
 #include "server/rpc/corks.h"
 #include "server/rpc/errors.h"
 #include "server/rpc/unary.h"
-
-#if defined(MUSTER_TSAN)
-extern "C" void __tsan_release(void* at);
-extern "C" void __tsan_acquire(void* at);
-#else
-inline void __tsan_release(void*) {}
-inline void __tsan_acquire(void*) {}
-#endif
 
 namespace muster::rpc {
 namespace {
@@ -75,12 +68,12 @@ void StartHere(grpc::CompletionQueue& queue, Start start) {
 }  // namespace
 
 void* CallTag::Give() {
-  __tsan_release(this);
+  base::HandOver(this);
   return this;
 }
 
 CallTag& CallTag::Take(void* tag) {
-  __tsan_acquire(tag);
+  base::TakeOver(tag);
   return *static_cast<CallTag*>(tag);
 }
 
